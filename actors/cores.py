@@ -1,0 +1,45 @@
+"""Which CPU cores engines compute on, and which are left to the clients that load them."""
+
+from dataclasses import dataclass
+
+from configs.load import Load
+from configs.serving import Serving
+
+SIDE_BY_SIDE = 2
+"""Engines that a round wants up at once: the base and one compressed variant."""
+
+
+@dataclass(frozen=True)
+class Seats:
+    """Places for engines, side by side. On GPUs the cores are left to the kernel and the lists empty."""
+
+    engines: tuple[tuple[int, ...], ...]
+    clients: tuple[tuple[int, ...], ...]
+    """For each engine, the cores of the clients that load it."""
+    together: bool
+    """Whether engines may be loaded at the same time: each has cores or GPUs of its own, and so have
+    the clients."""
+
+
+def cpu_seats(cores: list[int], serving: Serving, load: Load) -> Seats:
+    """Split a machine's cores. Every engine gets the same number, whoever sits beside it.
+
+    Where the clients cannot have cores of their own, engines are loaded in turn and the clients
+    compute on the cores of the engine that rests.
+    """
+    share = max(1, (len(cores) - load.client_cores) // SIDE_BY_SIDE)
+    each = min(serving.cores or share, len(cores))
+    count = SIDE_BY_SIDE if len(cores) >= SIDE_BY_SIDE * each else 1
+    engines = tuple(tuple(cores[i * each : (i + 1) * each]) for i in range(count))
+    left = tuple(cores[count * each :])
+    together = load.company == "auto" and len(left) >= load.client_cores and count > 1
+    if together:
+        return Seats(engines, (left,) * count, together=True)
+    clients = tuple(tuple(c for c in cores if c not in engine) for engine in engines)
+    return Seats(engines, clients, together=False)
+
+
+def gpu_seats(gpus: int, serving: Serving, load: Load) -> Seats:
+    """One engine per tensor-parallel group of GPUs."""
+    count = max(1, gpus // serving.tensor_parallel_size)
+    return Seats(((),) * count, ((),) * count, together=load.company == "auto" and count > 1)

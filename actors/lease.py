@@ -1,0 +1,111 @@
+"""Holding an actor, and the devices under it, for the length of a `with` block.
+
+A lease asks first whether the cluster can ever satisfy it, takes, yields, and gives back in the same
+block, also after an error. After it no process that the actor started is alive: that is checked.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors import environments, processes
+from configs.base import REPOSITORY, UserError
+
+_PASSED_ON = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "PIP_FIND_LINKS", "PIP_INDEX_URL")
+"""Variables of the driver that an actor needs too. Secrets are not among them: HF_TOKEN comes from
+the node's own environment or token file, as a runtime environment is shown in Ray's dashboard."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a lease holds. An actor that only talks to others needs nothing."""
+
+    cores: float = 0
+    gpus: float = 0
+    variables: dict[str, str] = field(default_factory=dict)
+    """Environment variables of the actor and of all that it starts."""
+
+
+class Infeasible(UserError):
+    """The cluster, as it is, can never satisfy a lease."""
+
+
+@contextlib.contextmanager
+def lease(actor: type[Any], needs: Needs, *, concurrency: int = 1) -> Iterator[ActorHandle[Any]]:
+    """An actor in its role's environment, with its devices, until the block ends.
+
+    Args:
+        concurrency: calls that the actor answers at the same time, in threads.
+
+    Raises:
+        Infeasible: no node has that many cores or GPUs.
+        EnvironmentMissing: the role's environment is not built.
+    """
+    check_feasible(actor.__name__, needs)
+    identity = uuid.uuid4().hex[:12]
+    options: dict[str, Any] = {
+        "num_cpus": needs.cores,
+        "num_gpus": needs.gpus,
+        "max_restarts": 0,
+        "max_concurrency": concurrency,
+        "runtime_env": runtime_env(actor.__name__, identity, needs.variables),
+    }
+    handle = ray.remote(actor).options(**options).remote()
+    node = None
+    try:
+        node = ray.get(handle.__ray_call__.remote(_node_of))
+        yield handle
+    finally:
+        ray.kill(handle)
+        if node is not None:
+            prove_ended(identity, node)
+
+
+def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[str, Any]:
+    """The interpreter and the environment variables of an actor and of what it starts."""
+    role = environments.ACTOR_ROLES[actor]
+    return {
+        "py_executable": str(environments.interpreter(role)),
+        "env_vars": {
+            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONDONTWRITEBYTECODE": "",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            **variables,
+            processes.LEASE_MARK: identity,
+        },
+    }
+
+
+def check_feasible(name: str, needs: Needs) -> None:
+    """Raise Infeasible where no single node has what is needed, even when it is idle."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(n.get("CPU", 0) >= needs.cores and n.get("GPU", 0) >= needs.gpus for n in nodes):
+        return
+    cores, gpus = max(n.get("CPU", 0) for n in nodes), max(n.get("GPU", 0) for n in nodes)
+    raise Infeasible(
+        f"{name} needs {needs.cores:g} cores and {needs.gpus:g} GPUs on one node; the largest node has "
+        f"{cores:g} and {gpus:g}; ask for less or add a node"
+    )
+
+
+def prove_ended(identity: str, node: str) -> list[int]:
+    """End what is left of a lease on a node; return the process ids that had to be killed."""
+    placed = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+    ender = ray.remote(processes.end).options(num_cpus=0, scheduling_strategy=placed)
+    killed: list[int] = ray.get(ender.remote(identity))
+    return killed
+
+
+def _node_of(_actor: Any) -> str:
+    node: str = ray.get_runtime_context().get_node_id()
+    return node

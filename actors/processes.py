@@ -1,0 +1,83 @@
+"""Every process of a lease, found by the mark that it inherits.
+
+A lease puts MSF_LEASE=ID into the environment of its actor; whatever the actor starts, however deep
+(Serve replicas, engine cores, workers), inherits it. So the kernel's own table answers which
+processes belong to a lease, how much memory they use and whether any is left. Standard library only:
+these functions run on any node in any environment.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+LEASE_MARK = "MSF_LEASE"
+# The kernel frees gigabytes of a killed engine, and its parent may first have to be scheduled.
+DYING_S = 30.0
+
+
+def of_lease(lease: str) -> list[int]:
+    """Process ids of a lease on this node, itself and zombies left out."""
+    mark = f"{LEASE_MARK}={lease}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def end(lease: str, patience_s: float = 10.0) -> list[int]:
+    """Wait `patience_s` for a lease's processes to end, then kill what is left; return the ids killed.
+
+    Raises:
+        RuntimeError: a process survives SIGKILL.
+    """
+    deadline = time.monotonic() + patience_s
+    while (left := of_lease(lease)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in left:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    deadline = time.monotonic() + DYING_S
+    while of_lease(lease) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if survivors := of_lease(lease):
+        raise RuntimeError(f"processes {survivors} outlive SIGKILL; their lease cannot be given back")
+    return left
+
+
+def memory_bytes(processes: list[int]) -> int:
+    """Proportional set size of processes together: shared pages are counted once over all sharers."""
+    total = 0
+    for process in processes:
+        try:
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            continue
+    return total
+
+
+def keep_off(lease: str, cores: list[int]) -> None:
+    """Move every thread of a lease that is not bound to `cores` alone to the other cores.
+
+    vLLM binds its compute threads; the HTTP server and the scheduler around them would otherwise
+    take turns with them on the same core. Does nothing where there is no other core.
+    """
+    for process in of_lease(lease):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            try:
+                allowed = os.sched_getaffinity(int(task.name))
+                others = allowed - set(cores)
+                if others and others != allowed:
+                    os.sched_setaffinity(int(task.name), others)
+            except OSError:
+                continue

@@ -1,0 +1,118 @@
+"""The actor that serves variants: one Serve application each, and proof that none is left.
+
+It runs in the `inference` environment and holds no device itself: the replicas do.
+"""
+
+import json
+import threading
+import time
+import urllib.request
+from typing import Any
+
+from actors import processes
+
+
+class Server:
+    """Deploys, checks and removes Serve applications; several may start at the same time.
+
+    Their building is done one at a time: two builders at once race inside Ray's registry.
+    """
+
+    def __init__(self) -> None:
+        self._building = threading.Lock()
+
+    def submit(self, name: str, checkpoint: str, lease: str, settings: dict[str, Any]) -> None:
+        """Ask for a variant's application; see `actors.engines.ray_serve_llm.submit`."""
+        with self._building:
+            from actors.engines import ray_serve_llm
+
+            ray_serve_llm.submit(name, checkpoint, lease=lease, **settings)
+
+    def wait(self, name: str, lease: str, bound_cores: list[int], timeout_s: float) -> dict[str, Any]:
+        """Wait until an application answers, then move all but its compute threads off its cores."""
+        from actors.engines import ray_serve_llm
+
+        started = time.monotonic()
+        ray_serve_llm.wait(name, timeout_s)
+        if bound_cores:
+            processes.keep_off(lease, bound_cores)
+        members = processes.of_lease(lease)
+        return {
+            "seconds": time.monotonic() - started,
+            "processes": len(members),
+            "memory_bytes": processes.memory_bytes(members),
+        }
+
+    def remove(self, name: str, lease: str) -> list[int]:
+        """Delete an application; return the ids of processes that had to be killed after it."""
+        from actors.engines import ray_serve_llm
+
+        ray_serve_llm.remove(name)
+        return processes.end(lease)
+
+    def close(self) -> None:
+        """End Serve where no application is left."""
+        from actors.engines import ray_serve_llm
+
+        ray_serve_llm.close()
+
+    def compare_with_reference(self, url: str, model: str, reference: list[dict[str, Any]]) -> dict[str, Any]:
+        """How far the served variant is from the reference answers of `engines.huggingface`.
+
+        Three looks, because a broken kernel may spare one of them: log-probabilities of the whole
+        reference text (prefill); how far the reference's greedy token is from the served best one,
+        position by position; and greedy decoding itself, whose first tokens must be those that the
+        served model's own prefill prefers.
+
+        Returns:
+            `mean_logprob_difference` and `worst_greedy_gap` in nats, `decode_disagreements` (answers
+            whose greedy decoding contradicts the prefill), and both answers of each prompt.
+        """
+        differences: list[float] = []
+        gaps: list[float] = []
+        disagreements = 0
+        answers = []
+        for expected in reference:
+            prompt, answer = expected["prompt_ids"], expected["answer_ids"]
+            scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True)
+            served = scored["token_logprobs"][: len(prompt) + len(answer)]
+            differences += [abs(s - r) for s, r in zip(served[1:], expected["logprobs"][1:], strict=True)]
+            best = [max(top.values()) for top in scored["top_logprobs"][len(prompt) : len(prompt) + len(answer)]]
+            gap = [b - s for b, s in zip(best, served[len(prompt) :], strict=True)]
+            gaps += gap
+            decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False)
+            forced = scored["tokens"][len(prompt) : len(prompt) + len(answer)]
+            disagreements += _contradicts(decoded["tokens"], forced, gap)
+            answers.append({"reference": expected["answer"], "served": "".join(decoded["tokens"])})
+        return {
+            "mean_logprob_difference": sum(differences) / len(differences),
+            "worst_greedy_gap": max(gaps),
+            "decode_disagreements": disagreements,
+            "answers": answers,
+        }
+
+
+def _contradicts(decoded: list[str], forced: list[str], gap: list[float]) -> bool:
+    """Whether decoding left the forced text at a token that its own prefill clearly preferred."""
+    for mine, theirs, distance in zip(decoded, forced, gap, strict=False):
+        if mine != theirs:
+            return distance == 0.0
+    return False
+
+
+def _complete(url: str, model: str, prompt: list[int], *, max_tokens: int, echo: bool) -> dict[str, Any]:
+    body = {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "echo": echo,
+        "logprobs": 1,
+        "ignore_eos": True,
+    }
+    request = urllib.request.Request(
+        f"{url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=300) as response:
+        logprobs: dict[str, Any] = json.load(response)["choices"][0]["logprobs"]
+    return logprobs

@@ -1,0 +1,93 @@
+"""An experiment: one base model, the schemes to try, what to measure, what is good enough."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from configs.accuracy import Accuracy
+from configs.base import Settings
+from configs.calibration import Calibration
+from configs.decision import Decision
+from configs.load import Load
+from configs.model import Model
+from configs.schemes import Scheme
+from configs.serving import Serving
+
+BASE = "base"
+"""The name of the variant that is not compressed."""
+
+
+def _data_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "model-serve-flow"
+
+
+class Storage(Settings):
+    """Where records and checkpoints live: a folder that every node of the cluster reaches.
+
+    It is never inside the working directory of a Ray job, which Ray deletes.
+    """
+
+    root: Path = Field(default_factory=lambda: Path(os.environ.get("MSF_STORE") or _data_home()))
+
+
+class Tracking(Settings):
+    """MLflow. Without a URI, a SQLite file in the store; MLFLOW_TRACKING_URI is honoured."""
+
+    uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"))
+    log_checkpoints: bool = True
+
+
+class Quantizing(Settings):
+    """What one quantizer holds, and how it computes."""
+
+    gpus: float = Field(default=1, ge=0)
+    """GPUs of one quantizer, on a cluster that has any."""
+    cores: int | None = Field(default=None, ge=1)
+    """CPU cores of one quantizer; None: an even share of the machine's among those that have work."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+
+
+class Experiment(Settings):
+    """The whole file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    model: Model
+    schemes: tuple[Scheme, ...] = Field(min_length=1)
+    calibration: Calibration | None = None
+    quantizing: Quantizing = Quantizing()
+    accuracy: Accuracy
+    serving: Serving = Serving()
+    load: Load
+    decision: Decision = Decision()
+    storage: Storage = Field(default_factory=Storage)
+    tracking: Tracking = Field(default_factory=Tracking)
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    unservable: Literal["refuse", "leave_out"] = "refuse"
+    """A scheme that this hardware cannot serve: an error, or left out of the run with its reason."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        names = [scheme.name for scheme in self.schemes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"schemes: the name {twice[0]!r} stands twice; give each its own `name`")
+        if BASE in names:
+            raise ValueError(f"schemes: the name {BASE!r} is taken by the model itself; choose another `name`")
+        calibrated = [scheme.name for scheme in self.schemes if scheme.needs_calibration]
+        if calibrated and self.calibration is None:
+            raise ValueError(
+                f"calibration: missing, but scheme {calibrated[0]!r} needs it; add a `calibration` section"
+            )
+        if self.load.prompt_tokens + self.load.output_tokens > self.serving.max_model_len:
+            raise ValueError(
+                f"load: {self.load.prompt_tokens} prompt + {self.load.output_tokens} output tokens exceed "
+                f"serving.max_model_len {self.serving.max_model_len}; raise it or shorten the load"
+            )
+        return self
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Every variant's name, the base first."""
+        return (BASE, *(scheme.name for scheme in self.schemes))

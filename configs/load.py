@@ -1,0 +1,47 @@
+"""The load that is put on a served variant."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from configs.base import Settings
+
+
+class _Load(Settings):
+    prompt_tokens: int = Field(default=512, ge=1)
+    output_tokens: int = Field(default=256, ge=1)
+    duration_s: float = Field(default=60, gt=0)
+    """Measured seconds of one point, warm-up not counted."""
+    warmup_s: float = Field(default=5, ge=0)
+    seed: int = 42
+    company: Literal["auto", "never"] = "auto"
+    """Whether base and compressed are loaded at the same time: where each has cores or GPUs of its
+    own beside the clients' (`auto`), or never. The record of a point says which it was."""
+    client_cores: int = Field(default=1, ge=1)
+    """CPU cores kept for the load generator where engines run on CPUs too."""
+
+
+class ConcurrentLoad(_Load):
+    """A fixed number of clients, each with one request under way."""
+
+    kind: Literal["concurrent"]
+    streams: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        return tuple(float(s) for s in self.streams)
+
+
+class RateLoad(_Load):
+    """Requests at a fixed mean rate, evenly spaced (`constant`) or as a Poisson process."""
+
+    kind: Literal["constant", "poisson"]
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """Requests per second."""
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        return self.rates
+
+
+Load = Annotated[ConcurrentLoad | RateLoad, Field(discriminator="kind")]

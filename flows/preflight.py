@@ -1,0 +1,261 @@
+"""What cannot work, found before any device is taken: one clear line for each mistake."""
+
+import difflib
+import os
+import re
+import shutil
+import socket
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from actors import environments
+from configs.accuracy import TASKS_FOLDER, Task
+from configs.base import UserError
+from configs.calibration import Calibration, LocalText
+from configs.experiment import Experiment
+from configs.model import PathModel
+from configs.schemes import RecipeFile
+from flows import checkpoints, memory
+from flows.plan import Plan, task_files
+from flows.records import Store
+
+_ENGINE_OVERHEAD = 3 * memory.GIB
+"""Resident memory of one CPU engine beside weights and KV cache: server, scheduler and worker
+together were measured at 2.9 GiB for a 135M model."""
+_TASK_NAME = re.compile(r"^(?:task|group|tag):\s*[\"']?([\w./-]+)[\"']?\s*$", re.MULTILINE)
+
+
+def check_inputs(experiment: Experiment, accelerator: str) -> None:
+    """Raise UserError for the first file, folder or name in an experiment that is not what it should
+    be. This comes before planning, which reads those files."""
+    _environments_built(accelerator)
+    _store_writable(experiment.storage.root)
+    if isinstance(experiment.model, PathModel):
+        checkpoints.check_model_folder(experiment.model.path)
+        for position, scheme in enumerate(experiment.schemes):
+            checkpoints.check_divides(experiment.model.path, scheme, position)
+    for position, scheme in enumerate(experiment.schemes):
+        if isinstance(scheme, RecipeFile):
+            _recipe(scheme, position)
+    if experiment.calibration and any(scheme.needs_calibration for scheme in experiment.schemes):
+        _calibration(experiment.calibration, experiment)
+    for position, task in enumerate(experiment.accuracy.tasks):
+        _task(task, position, accelerator)
+    if experiment.accuracy.chat_template:
+        _chat_template(experiment, "accuracy.chat_template")
+
+
+def check(plan: Plan) -> None:
+    """Raise UserError for the first thing in a plan that this machine cannot do; take nothing."""
+    experiment = plan.experiment
+    _servable(plan)
+    _memory(plan)
+    if experiment.tracking.uri:
+        _tracking_reachable(experiment.tracking.uri)
+    if Store(experiment.storage.root).missing(plan.steps):
+        _disk(plan)
+        if not os.environ.get("RAY_ADDRESS"):
+            _port_free(experiment.serving.host, experiment.serving.port)
+
+
+def _recipe(scheme: RecipeFile, position: int) -> None:
+    field = f"schemes.{position}.path"
+    if not scheme.path.is_file():
+        raise UserError(f"{field}: {scheme.path} is not a file; give an llm-compressor recipe in YAML")
+    try:
+        recipe = scheme.recipe()
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{field}: {scheme.path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(recipe, dict) or not recipe:
+        raise UserError(f"{field}: {scheme.path.name} holds no recipe; a recipe is a mapping of stages")
+
+
+def _environments_built(accelerator: str) -> None:
+    for role in ("quantize", "inference"):
+        try:
+            environments.interpreter(role, accelerator)
+        except environments.EnvironmentMissing as missing:
+            raise UserError(str(missing)) from None
+
+
+def _store_writable(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"storage.root: {root} is not writable ({error.strerror}); choose another folder") from None
+
+
+def _servable(plan: Plan) -> None:
+    for position, variant in enumerate(plan.variants[1:]):
+        if variant.left_out and plan.experiment.unservable == "refuse":
+            raise UserError(
+                f"schemes.{position}: {variant.name!r} cannot be served here: {variant.left_out}; remove it, or set "
+                "unservable: leave_out to compare the rest"
+            )
+
+
+def _calibration(calibration: Calibration, experiment: Experiment) -> None:
+    """A token is at least one byte of text, so too few bytes are too few tokens; the exact count is
+    known once the tokenizer is loaded."""
+    source = calibration.source
+    if not isinstance(source, LocalText):
+        return
+    if not source.path.is_file():
+        raise UserError(f"calibration.source.path: {source.path} is not a file; give a .txt or .jsonl file")
+    size = source.path.stat().st_size
+    wanted = calibration.samples * (calibration.sequence_length if calibration.packed else 1)
+    if size == 0:
+        raise UserError(f"calibration.source.path: {source.path} is empty; give a file with text")
+    if source.path.suffix == ".jsonl":
+        rows = [line for line in source.path.read_text().splitlines() if line.strip()]
+        if not calibration.packed and len(rows) < calibration.samples:
+            raise UserError(
+                f"calibration.samples: {calibration.samples} asked for, {source.path.name} has {len(rows)} rows; "
+                "ask for fewer or give a longer file"
+            )
+        keys = set(yaml.safe_load(rows[0])) if rows else set()
+        if not keys & {"text", "messages"}:
+            raise UserError(
+                f"calibration.source.path: rows of {source.path.name} have neither `text` nor `messages`; add one"
+            )
+        if "messages" in keys:
+            _chat_template(experiment, "calibration.source.path")
+    if size < wanted:
+        raise UserError(
+            f"calibration.samples: {calibration.samples} samples of {calibration.sequence_length} tokens need more "
+            f"text than the {size} bytes of {source.path.name}; ask for fewer or give a longer file"
+        )
+
+
+def _chat_template(experiment: Experiment, field: str) -> None:
+    model = experiment.model
+    if isinstance(model, PathModel) and not checkpoints.has_chat_template(model.path):
+        raise UserError(
+            f"{field}: needs a chat template, and the tokenizer of {model.path} has none; add chat_template.jinja "
+            "or use plain text"
+        )
+
+
+def _task(task: Task, position: int, accelerator: str) -> None:
+    field = f"accuracy.tasks.{position}"
+    for file in [task.path, *(task.data_files or {}).values()]:
+        if file and not file.is_file():
+            raise UserError(f"{field}: {file} is not a file; check the path")
+    if task_files(task) and not task.data_files:
+        return
+    known = _stock_tasks(accelerator)
+    if task.name not in known:
+        local = [path.stem for path in TASKS_FOLDER.rglob("*.yaml")]
+        near = difflib.get_close_matches(task.name, [*local, *known], n=3)
+        hint = f"nearest names: {', '.join(near)}" if near else f"local tasks: {', '.join(sorted(local))}"
+        raise UserError(f"{field}.name: {task.name!r} is no lm-eval task; {hint}")
+
+
+@cache
+def _stock_tasks(accelerator: str) -> frozenset[str]:
+    """Names of the tasks, groups and tags that the installed lm-eval ships, read from its YAML files.
+
+    The names are kept beside the environment: reading 14,000 files takes seconds, and importing the
+    library longer still.
+    """
+    environment = environments.environment("inference", accelerator).folder
+    kept = environment / "lm-eval-tasks.txt"
+    if kept.is_file():
+        return frozenset(kept.read_text().split())
+    folder = next(environment.glob("lib/python*/site-packages/lm_eval/tasks"))
+    names: set[str] = set()
+    for file in folder.rglob("*.yaml"):
+        names.update(_TASK_NAME.findall(file.read_text(errors="ignore")))
+    kept.write_text("\n".join(sorted(names)))
+    return frozenset(names)
+
+
+def _memory(plan: Plan) -> None:
+    hardware, serving = plan.hardware, plan.experiment.serving
+    if not hardware.on_cpu:
+        if serving.tensor_parallel_size > hardware.gpus:
+            raise UserError(
+                f"serving.tensor_parallel_size: {serving.tensor_parallel_size} GPUs asked for, this machine has "
+                f"{hardware.gpus}; ask for fewer"
+            )
+        _quantizing_memory(plan)
+        return
+    if serving.cores and serving.cores > hardware.cores:
+        raise UserError(f"serving.cores: {serving.cores} asked for, this machine has {hardware.cores}; ask for fewer")
+    engine = _ENGINE_OVERHEAD + serving.kv_cache_gib * memory.GIB + _base_bytes(plan)
+    wanted, held = engine * len(plan.seats.engines), hardware.memory_bytes
+    if wanted > held:
+        raise UserError(
+            f"serving: {len(plan.seats.engines)} engines side by side need about {wanted / memory.GIB:.1f} GiB of "
+            f"memory, this machine has {held / memory.GIB:.1f}; lower serving.kv_cache_gib, or give serving.cores "
+            f"all {hardware.cores} cores for one engine at a time"
+        )
+
+
+def _quantizing_memory(plan: Plan) -> None:
+    """A quantizer has its model on one GPU, whole."""
+    model, available = plan.experiment.model, plan.hardware.gpu_memory_bytes
+    if not isinstance(model, PathModel):
+        return
+    tensors = checkpoints.tensors(model.path)
+    for position, variant in enumerate(plan.variants[1:]):
+        if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
+            raise UserError(
+                f"schemes.{position}: quantizing {variant.name!r} needs about {wanted / memory.GIB:.1f} GiB of GPU "
+                f"memory, {plan.hardware.name} has {available / memory.GIB:.1f}; use a larger GPU or a smaller model"
+            )
+
+
+def _disk(plan: Plan) -> None:
+    """Each checkpoint is written once, and kept a second time by MLflow where it stores them."""
+    copies = 2 if plan.experiment.tracking.log_checkpoints else 1
+    wanted = copies * _base_bytes(plan) * len(plan.tried)
+    root = plan.experiment.storage.root
+    free = shutil.disk_usage(root).free
+    if wanted > free:
+        raise UserError(
+            f"storage.root: the checkpoints of {len(plan.tried)} variants need up to {wanted / 1e9:.1f} GB, {root} "
+            f"has {free / 1e9:.1f} GB free; choose a larger disk or fewer schemes"
+        )
+
+
+def _base_bytes(plan: Plan) -> int:
+    """Size of the base model's weights: measured where it is at hand, else 0 (not guessed)."""
+    model = plan.experiment.model
+    if isinstance(model, PathModel):
+        return checkpoints.weight_bytes(model.path)
+    record = Store(plan.experiment.storage.root).find(plan.base.checkpoint)
+    return int(record.result["weight_bytes"]) if record else 0
+
+
+def _port_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"serving.port: {port} on {host} cannot be used ({error.strerror}); end what holds it or choose "
+                "another with --set serving.port=PORT"
+            ) from None
+
+
+def _tracking_reachable(uri: str) -> None:
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"tracking.uri: the MLflow server {uri} is out of reach ({reason}); start it or change tracking.uri"
+        ) from None

@@ -1,0 +1,1 @@
+"""The stages of a run, in order: checkpoints, then accuracy and load of what is served."""

@@ -1,0 +1,249 @@
+"""Accuracy and load of every checkpoint: groups of variants are served side by side.
+
+Inside a group every variant is first compared with its reference, then all are evaluated at the
+same time, then loaded: at the same time where each engine and the clients have cores or GPUs of
+their own, else one after the other while the rest of the group idles. The record says which.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from actors.benchmarker import Benchmarker
+from actors.evaluator import Evaluator
+from actors.lease import Needs, lease
+from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed, serving_host
+from configs.accuracy import TASKS_FOLDER
+from flows import checkpoints
+from flows.context import Outcome, Run, StepFailed, failing_alone
+from flows.plan import engine_args
+
+WORST_GAP_PER_LIMIT = 8
+"""At a single token, the served model's best may beat the reference's greedy choice by this many
+times the mean limit: near ties flip, and one token varies more than the mean of all."""
+
+
+def measure(run: Run) -> None:
+    """Fill in evaluation and benchmark records of every live variant."""
+    if run.plan.experiment.accuracy.engine != "served":
+        for outcome in [o for o in run.live if o.evaluation is None]:
+            _evaluate_checkpoint(run, outcome)
+    waiting = [outcome for outcome in run.live if not outcome.complete]
+    seats = len(run.plan.seats.engines)
+    if not waiting:
+        return
+    with contextlib.ExitStack() as leases:
+        server = leases.enter_context(serving_host())
+        used = range(min(seats, len(waiting)))
+        evaluators = [leases.enter_context(lease(Evaluator, Needs())) for _ in used]
+        in_company = len(used) if run.plan.seats.together else 1
+        benchmarkers = [leases.enter_context(lease(Benchmarker, Needs())) for _ in range(in_company)]
+        places = [_Place(seat, evaluators[seat], benchmarkers[seat % in_company]) for seat in used]
+        for start in range(0, len(waiting), seats):
+            _measure_group(run, waiting[start : start + seats], server, places)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One seat for an engine, and the clients that ask it."""
+
+    seat: int
+    evaluator: ActorHandle[Any]
+    benchmarker: ActorHandle[Any]
+
+
+def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], places: list[_Place]) -> None:
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=len(group)) as pool:
+        starting = []
+        for outcome, place in zip(group, places, strict=False):
+            with failing_alone(run, outcome):
+                starting.append((outcome, place, stack.enter_context(_serve(run, outcome, server, place.seat))))
+        up = [served for served in pool.map(lambda job: _bring_up(run, server, *job), starting) if served]
+        list(pool.map(lambda served: _evaluate(run, served), up))
+        loading = [s for s in up if s.outcome.failure is None and s.outcome.benchmark is None]
+        together = run.plan.seats.together and len(loading) > 1
+        company = [s.outcome.name for s in loading] if together else []
+        in_order = pool.map if company else map
+        list(in_order(lambda served: _benchmark(run, served, company), loading))
+
+
+@dataclass(frozen=True)
+class _Served:
+    """A variant that is up and says what its reference says."""
+
+    outcome: Outcome
+    place: _Place
+    deployment: Deployment
+    report: dict[str, Any]
+    difference: dict[str, Any]
+
+
+@contextlib.contextmanager
+def _serve(run: Run, outcome: Outcome, server: ActorHandle[Any], seat: int) -> Iterator[Deployment]:
+    serving, hardware = run.plan.experiment.serving, run.plan.hardware
+    checkpoints.verify(outcome.checkpoint_folder, compressed=outcome.plan.scheme is not None)
+    run.progress.say(outcome.name, "starting its server ...")
+    with deployed(
+        server,
+        outcome.name,
+        str(outcome.checkpoint_folder),
+        engine=engine_args(run.plan.experiment, hardware),
+        cores=run.plan.seats.engines[seat],
+        kv_cache_gib=serving.kv_cache_gib,
+        gpus=0 if hardware.on_cpu else serving.tensor_parallel_size,
+        host=serving.host,
+        port=serving.port,
+    ) as deployment:
+        yield deployment
+
+
+def _bring_up(
+    run: Run, server: ActorHandle[Any], outcome: Outcome, place: _Place, deployment: Deployment
+) -> _Served | None:
+    """Wait until a variant answers as its reference does; None where it fails."""
+    with failing_alone(run, outcome):
+        report = await_ready(server, deployment, run.plan.experiment.serving.start_timeout_s)
+        run.progress.say(
+            outcome.name,
+            f"serves after {report['seconds']:.0f} s: {report['processes']} processes, "
+            f"{report['memory_bytes'] / 1e9:.1f} GB",
+        )
+        difference = _compare_with_reference(run, outcome, server, deployment)
+        return _Served(outcome, place, deployment, report, difference)
+    return None
+
+
+def _compare_with_reference(
+    run: Run, outcome: Outcome, server: ActorHandle[Any], deployment: Deployment
+) -> dict[str, Any]:
+    """How far the served variant is from its reference.
+
+    Raises:
+        StepFailed: too far for its scheme, so measuring it would measure a broken engine.
+    """
+    scheme = outcome.plan.scheme
+    limit = scheme.logprob_limit if scheme else 0.10
+    reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
+    asked: Any = server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
+    difference: dict[str, Any] = ray.get(asked)
+    mean, worst = difference["mean_logprob_difference"], difference["worst_greedy_gap"]
+    run.progress.say(outcome.name, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
+    if mean > limit or worst > WORST_GAP_PER_LIMIT * limit or difference["decode_disagreements"]:
+        example = difference["answers"][0]
+        raise StepFailed(
+            f"served wrongly: token log-probabilities are {mean:.3f} nats from the reference on average "
+            f"(limit {limit:.2f}), {worst:.2f} at the worst greedy token (limit {WORST_GAP_PER_LIMIT * limit:.2f}), "
+            f"{difference['decode_disagreements']} answers contradict their own prefill; "
+            f"it answered {example['served']!r} for {example['reference']!r}"
+        )
+    return {**difference, "limit": limit}
+
+
+def _evaluation_settings(run: Run) -> dict[str, Any]:
+    accuracy = run.plan.experiment.accuracy
+    return {
+        "tasks": [task.model_dump(mode="json") for task in accuracy.tasks],
+        "tasks_folder": str(TASKS_FOLDER),
+        "chat_template": accuracy.chat_template,
+        "seed": accuracy.seed,
+    }
+
+
+def _evaluate(run: Run, served: _Served) -> None:
+    outcome, step = served.outcome, served.outcome.plan.evaluation
+    if outcome.evaluation is not None:
+        return
+    with failing_alone(run, outcome), run.store.writing(step) as draft:
+        run.progress.say(outcome.name, "evaluating ...")
+        asked: Any = served.place.evaluator.evaluate_served.remote(
+            f"{served.deployment.url}/v1",
+            served.deployment.model,
+            str(outcome.checkpoint_folder),
+            run.plan.experiment.accuracy.concurrency,
+            samples=str(draft.folder),
+            **_evaluation_settings(run),
+        )
+        draft.result = {"tasks": ray.get(asked), "reference": served.difference}
+    _finish_evaluation(run, outcome)
+
+
+def _evaluate_checkpoint(run: Run, outcome: Outcome) -> None:
+    """Accuracy with an engine in the evaluating actor, which owns the device for it."""
+    experiment, hardware = run.plan.experiment, run.plan.hardware
+    engine = experiment.accuracy.engine
+    model = engine_args(experiment, hardware) if engine == "vllm" else {"dtype": run.plan.compute_dtype}
+    cores = run.plan.seats.engines[0]
+    variables = cpu_engine_variables(cores, experiment.serving.kv_cache_gib) if hardware.on_cpu else {}
+    needs = Needs(
+        cores=len(cores) or 1,
+        gpus=0 if hardware.on_cpu else experiment.serving.tensor_parallel_size,
+        variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
+    )
+    with failing_alone(run, outcome), run.store.writing(outcome.plan.evaluation) as draft:
+        run.progress.say(outcome.name, f"evaluating with {engine} ...")
+        with lease(Evaluator, needs) as evaluator:
+            asked: Any = evaluator.evaluate_checkpoint.remote(
+                engine,
+                str(outcome.checkpoint_folder),
+                model,
+                batch_size=experiment.accuracy.concurrency,
+                samples=str(draft.folder),
+                **_evaluation_settings(run),
+            )
+            draft.result = {"tasks": ray.get(asked)}
+    _finish_evaluation(run, outcome)
+
+
+def _finish_evaluation(run: Run, outcome: Outcome) -> None:
+    outcome.evaluation = run.store.find(outcome.plan.evaluation)
+    if outcome.evaluation is not None:
+        figures = ", ".join(
+            f"{task} {metric} {value:.3f}"
+            for task, found in outcome.evaluation.result["tasks"].items()
+            for metric, value in list(found["metrics"].items())[:1]
+        )
+        run.progress.say(outcome.name, f"evaluated in {outcome.evaluation.seconds:.0f} s: {figures}")
+
+
+def _benchmark(run: Run, served: _Served, company: list[str]) -> None:
+    outcome, step, load = served.outcome, served.outcome.plan.benchmark, run.plan.experiment.load
+    values = list(load.points)
+    profile = {"kind": load.kind, "streams" if load.kind == "concurrent" else "rate": values}
+    cores = list(run.plan.seats.clients[served.place.seat])
+    with failing_alone(run, outcome), run.store.writing(step) as draft:
+        how = f"together with {', '.join(n for n in company if n != outcome.name)}" if company else "alone"
+        run.progress.say(outcome.name, f"under load, {how} ...")
+        asked: Any = served.place.benchmarker.benchmark.remote(
+            url=served.deployment.url,
+            model=served.deployment.model,
+            tokenizer=str(outcome.checkpoint_folder),
+            profile=profile,
+            prompt_tokens=load.prompt_tokens,
+            output_tokens=load.output_tokens,
+            duration_s=load.duration_s,
+            warmup_s=load.warmup_s,
+            seed=load.seed,
+            cores=cores,
+            destination=str(draft.folder),
+        )
+        points: list[dict[str, Any]] = ray.get(asked)
+        unit = "streams" if load.kind == "concurrent" else "requests_per_second"
+        draft.result = {
+            "points": [{"asked": value, "unit": unit, **point} for value, point in zip(values, points, strict=True)],
+            "company": company,
+            "engine_cores": list(run.plan.seats.engines[served.place.seat]),
+            "client_cores": cores,
+            "deployment": served.report,
+            "reference": served.difference,
+        }
+        if idle := [p["asked"] for p in draft.result["points"] if not p["requests"]]:
+            raise StepFailed(f"no request ended within {load.duration_s:g} s at {idle} {unit}; give it longer")
+    outcome.benchmark = run.store.find(step)
+    if outcome.benchmark is not None:
+        rates = ", ".join(f"{p['output_tokens_per_second']:.1f}" for p in outcome.benchmark.result["points"])
+        run.progress.say(outcome.name, f"loaded in {outcome.benchmark.seconds:.0f} s: {rates} output tokens/s")

@@ -1,0 +1,213 @@
+"""MLflow, which mirrors the records and is never asked whether something is done.
+
+The only file that imports mlflow, and only when there is something to say to it.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.experiment import Experiment
+from flows.context import Outcome, Run
+from flows.judgement import Judgement
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_DRIVER = "msf.driver"
+"""Tag of a parent run: host and process id of the driver that writes it."""
+_MIRRORED = "mlflow.json"
+
+
+def uri(experiment: Experiment) -> str:
+    """The tracking address: as configured, else a SQLite file in the store."""
+    return experiment.tracking.uri or f"sqlite:///{experiment.storage.root / 'mlflow.db'}"
+
+
+def ui_command(experiment: Experiment, python: str) -> str:
+    """The command that opens the UI on what was tracked."""
+    if experiment.tracking.uri and experiment.tracking.uri.startswith("http"):
+        return f"open {experiment.tracking.uri}"
+    return f"{python} -m mlflow ui --backend-store-uri {uri(experiment)}"
+
+
+@contextlib.contextmanager
+def open_run(run: Run) -> Iterator[None]:
+    """A parent run that is RUNNING while the block lasts, so that the UI shows work under way.
+
+    Closes what died before: a RUNNING run of this experiment whose driver, on this host, is gone.
+    """
+    client, experiment_id = _client(run.plan.experiment)
+    _close_dead(client, experiment_id)
+    parent = client.create_run(
+        experiment_id,
+        run_name=run.plan.experiment.name,
+        tags={_DRIVER: f"{socket.gethostname()}:{os.getpid()}", "msf.kind": "experiment"},
+    )
+    _remember(run, parent.info.run_id, judgement=None)
+    try:
+        yield
+    except BaseException:
+        client.set_terminated(parent.info.run_id, "FAILED")
+        raise
+    client.set_terminated(parent.info.run_id, "FINISHED")
+
+
+def mirror(run: Run, judgement: Judgement) -> None:
+    """Write parameters, metrics, artifacts and models of a run; nothing where that was done before."""
+    remembered = _remembered(run)
+    state = {"judgement": judgement.to_json(), "uri": uri(run.plan.experiment)}
+    if remembered.get("state") == state:
+        return
+    run.progress.say("mlflow", "writing metrics and models ...")
+    client, experiment_id = _client(run.plan.experiment)
+    parent = remembered.get("run_id") if remembered.get("state") is None else None
+    if parent is None:
+        parent = client.create_run(experiment_id, run_name=run.plan.experiment.name).info.run_id
+    folder = _folder(run)
+    client.set_tag(parent, "msf.answer", judgement.answer)
+    client.set_tag(parent, "mlflow.note.content", judgement.sentence)
+    client.log_text(parent, _yaml(run.plan.experiment), "experiment.yaml")
+    client.log_dict(parent, run.plan.hardware.model_dump(), "hardware.json")
+    for name in ("decision.json", "report.html"):
+        client.log_artifact(parent, str(folder / name))
+    models = remembered.get("models", {})
+    for outcome in run.outcomes.values():
+        if outcome.checkpoint is not None:
+            models |= _mirror_variant(run, client, experiment_id, parent, outcome, models)
+    client.set_terminated(parent, "FINISHED")
+    _remember(run, parent, state, models)
+
+
+def _mirror_variant(
+    run: Run,
+    client: "MlflowClient",
+    experiment_id: str,
+    parent: str,
+    outcome: Outcome,
+    models: dict[str, str],
+) -> dict[str, str]:
+    """A child run with a variant's figures, and its checkpoint as a LoggedModel of that run."""
+    import mlflow
+
+    child = client.create_run(
+        experiment_id,
+        run_name=outcome.name,
+        tags={"mlflow.parentRunId": parent, "msf.kind": "variant", "msf.variant": outcome.name},
+    ).info.run_id
+    parameters = _parameters(run, outcome)
+    for key, value in parameters.items():
+        client.log_param(child, key, value)
+    fingerprint = outcome.plan.checkpoint.fingerprint
+    if run.plan.experiment.tracking.log_checkpoints:
+        model_id = models.get(fingerprint) or _log_model(client, experiment_id, child, outcome, parameters)
+        models = models | {fingerprint: model_id}
+        client.log_outputs(child, [mlflow.entities.LoggedModelOutput(model_id=model_id, step=0)])
+    for name, figure in metrics(outcome).items():
+        client.log_metric(child, name, figure)
+    if run.plan.experiment.tracking.log_checkpoints:
+        mlflow.log_metrics(metrics(outcome), run_id=child, model_id=models[fingerprint])
+    for record in (outcome.evaluation, outcome.benchmark):
+        if record is not None:
+            client.log_artifacts(child, str(record.folder), record.kind)
+    client.set_terminated(child, "FAILED" if outcome.failure else "FINISHED")
+    return models
+
+
+def _log_model(
+    client: "MlflowClient", experiment_id: str, child: str, outcome: Outcome, parameters: dict[str, str]
+) -> str:
+    """The checkpoint folder itself as a LoggedModel."""
+    import mlflow
+
+    model = mlflow.initialize_logged_model(
+        name=outcome.name,
+        source_run_id=child,
+        params=parameters,
+        tags={"msf.fingerprint": outcome.plan.checkpoint.fingerprint},
+        model_type="checkpoint",
+        experiment_id=experiment_id,
+    )
+    client.log_model_artifacts(model.model_id, str(outcome.checkpoint_folder))
+    mlflow.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def metrics(outcome: Outcome) -> dict[str, float]:
+    """A variant's figures by MLflow name, units in the names."""
+    found: dict[str, float] = {}
+    if outcome.checkpoint is not None:
+        found["size_mb"] = outcome.checkpoint.result["weight_bytes"] / 1e6
+        found["checkpoint_seconds"] = outcome.checkpoint.seconds
+    if outcome.evaluation is not None:
+        for task, figures in outcome.evaluation.result["tasks"].items():
+            found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
+    if outcome.benchmark is not None:
+        for point in outcome.benchmark.result["points"]:
+            suffix = f"{point['unit']}_{point['asked']:g}"
+            for key, value in point.items():
+                if key not in ("unit", "asked"):
+                    found[f"{key}.{suffix}"] = value
+    return found
+
+
+def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:
+    scheme = outcome.plan.scheme
+    found = {"model": run.plan.experiment.model.label, "variant": outcome.name}
+    if scheme:
+        found |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
+    for step in outcome.plan.steps:
+        found |= {f"library.{name}": version for name, version in step.libraries.items()}
+        found[f"fingerprint.{step.kind}"] = step.fingerprint
+    return found | {"hardware": run.plan.hardware.name}
+
+
+def _client(experiment: Experiment) -> tuple["MlflowClient", str]:
+    """A client, and the id of the MLflow experiment, made where it does not exist yet."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    import logging
+
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    import mlflow
+
+    mlflow.set_tracking_uri(uri(experiment))
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(experiment.name)
+    if found is not None:
+        return client, found.experiment_id
+    place = None if experiment.tracking.uri else str(experiment.storage.root / "mlartifacts")
+    return client, client.create_experiment(experiment.name, artifact_location=place)
+
+
+def _close_dead(client: "MlflowClient", experiment_id: str) -> None:
+    for stale in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        host, _, process = stale.data.tags.get(_DRIVER, "").partition(":")
+        if host == socket.gethostname() and not Path(f"/proc/{process}").exists():
+            client.set_terminated(stale.info.run_id, "KILLED")
+
+
+def _yaml(experiment: Experiment) -> str:
+    import yaml
+
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+
+
+def _folder(run: Run) -> Path:
+    return run.plan.experiment.storage.root / "experiments" / run.plan.experiment.name
+
+
+def _remembered(run: Run) -> dict[str, Any]:
+    file = _folder(run) / _MIRRORED
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _remember(run: Run, run_id: str, judgement: Any = None, models: dict[str, str] | None = None) -> None:
+    models = models if models is not None else _remembered(run).get("models", {})
+    (_folder(run) / _MIRRORED).write_text(json.dumps({"run_id": run_id, "state": judgement, "models": models}))

@@ -1,0 +1,54 @@
+"""Processes are found by the mark that they inherit, and provably end."""
+
+import os
+import subprocess
+import sys
+import uuid
+
+from actors import processes
+
+SLEEPER = "print(1, flush=True); import time; time.sleep(60)"
+CHILD_OF_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}])"
+
+
+def start(mark: str) -> subprocess.Popen[str]:
+    """A process with a child of its own, both marked; returns once the child runs."""
+    environment = {**os.environ, processes.LEASE_MARK: mark}
+    started = subprocess.Popen(
+        [sys.executable, "-c", CHILD_OF_CHILD], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert started.stdout is not None
+    started.stdout.readline()
+    return started
+
+
+def test_of_lease_finds_parent_and_child() -> None:
+    mark = uuid.uuid4().hex
+    started = start(mark)
+    assert len(processes.of_lease(mark)) == 2
+    assert processes.memory_bytes(processes.of_lease(mark)) > 1 << 20
+    processes.end(mark, patience_s=0)
+    started.wait()
+
+
+def test_end_kills_the_child_that_outlives_its_parent() -> None:
+    mark = uuid.uuid4().hex
+    started = start(mark)
+    started.kill()
+    started.wait()
+    assert len(processes.end(mark, patience_s=0.2)) == 1
+    assert processes.of_lease(mark) == []
+
+
+def test_end_without_processes_kills_nothing() -> None:
+    assert processes.end(uuid.uuid4().hex) == []
+
+
+def test_keep_off_moves_threads_to_the_other_cores() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    mark = uuid.uuid4().hex
+    started = start(mark)
+    processes.keep_off(mark, cores[:1])
+    assert os.sched_getaffinity(started.pid) == set(cores[1:] or cores)
+    processes.end(mark, patience_s=0)
+    started.wait()

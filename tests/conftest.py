@@ -1,0 +1,104 @@
+"""What tests share: small experiments on a fake model, and fake engines under the real actors."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+
+from actors import environments, lease
+from configs.base import REPOSITORY
+from configs.hardware import Hardware
+from flows import cluster
+
+FAKES = REPOSITORY / "tests" / "fakes"
+BIG_CPU = Hardware(
+    accelerator="cpu",
+    name="a CPU",
+    cores=2,
+    memory_bytes=64 << 30,
+    instructions=("avx2", "avx512f", "avx512_vnni"),
+)
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> Hardware:
+    """The same machine for every test, whatever it runs on."""
+    monkeypatch.setattr(cluster, "this_machine", lambda _experiment: BIG_CPU)
+    return BIG_CPU
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every role's environment is the one that runs the tests."""
+    monkeypatch.setattr(environments, "interpreter", lambda role, accelerator=None: Path(sys.executable))
+
+
+@pytest.fixture
+def experiment_file(tmp_path: Path, free_port: int) -> Any:
+    """Writes an experiment over a fake model and returns its path; keywords replace sections."""
+
+    def write(**sections: Any) -> Path:
+        content = {
+            "name": "tiny",
+            "model": {"kind": "wheel", "package": "fake==1"},
+            "schemes": [{"kind": "fp8-dynamic"}],
+            "accuracy": {"tasks": ["everyday_science"]},
+            "load": {
+                "kind": "concurrent",
+                "streams": [1, 2],
+                "prompt_tokens": 8,
+                "output_tokens": 8,
+                "duration_s": 1,
+            },
+            "decision": {"constraints": {"max_accuracy_drop": 0.1}},
+            "storage": {"root": str(tmp_path / "store")},
+            "tracking": {"uri": None},
+            "serving": {"port": free_port},
+            **sections,
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def _one_cluster() -> Iterator[None]:
+    """One local Ray for all tests with fake engines."""
+    with cluster.connected("cpu"):
+        yield
+
+
+@pytest.fixture
+def fake_engines(_one_cluster: None, built: None, hardware: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actors start in this environment, with the fake engines before the real ones."""
+    real = lease.runtime_env
+
+    def with_fakes(actor: str, identity: str, variables: dict[str, str]) -> dict[str, Any]:
+        made = real(actor, identity, variables)
+        made["env_vars"]["PYTHONPATH"] = f"{FAKES}:{REPOSITORY}"
+        return made
+
+    monkeypatch.setattr(lease, "runtime_env", with_fakes)
+    monkeypatch.setattr(cluster, "connected", _already_connected)
+
+
+def _already_connected(_accelerator: str) -> Any:
+    import contextlib
+
+    return contextlib.nullcontext(Path(ray._private.worker._global_node.get_logs_dir_path()))

@@ -1,0 +1,16 @@
+"""Writes a checkpoint that says it is compressed; fails, or dies, where the recipe's ignore list says so."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from actors.engines import huggingface
+
+
+def quantize(checkpoint: Path, destination: Path, *, recipe: dict[str, Any], **_settings: Any) -> dict[str, Any]:
+    if "raise" in str(recipe):
+        raise ValueError("the calibration went wrong")
+    if "die" in str(recipe):
+        os._exit(1)
+    huggingface.write_checkpoint(destination, {} if "truncated" in str(recipe) else {"quantization_config": {}})
+    return {"seconds": {"quantize": 0.0}, "peak_device_bytes": 0, "reference": huggingface.REFERENCE}

@@ -1,0 +1,59 @@
+"""One HTTP server for all variants, which answers as the fake reference does, except for those called
+wrong; and beside it a marked process for each variant, as an engine would have."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from actors.processes import LEASE_MARK
+
+_engines: dict[str, subprocess.Popen[bytes]] = {}
+_server: list[http.server.ThreadingHTTPServer] = []
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        value = -3.0 if "wrong" in self.path else -1.0
+        count = len(asked["prompt"]) + 1 if asked["echo"] else asked["max_tokens"]
+        logprobs = {
+            "tokens": ["t"] * count,
+            "token_logprobs": [None] + [value] * (count - 1),
+            "top_logprobs": [{"t": value}] * count,
+        }
+        body = json.dumps({"choices": [{"logprobs": logprobs}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def submit(name: str, checkpoint: str, *, lease: str, host: str, port: int, **_: Any) -> None:
+    if not _server:
+        _server.append(http.server.ThreadingHTTPServer((host, port), _Answers))
+        threading.Thread(target=_server[0].serve_forever, daemon=True).start()
+    sleeping = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+    _engines[name] = subprocess.Popen(sleeping, env={**os.environ, LEASE_MARK: lease})
+
+
+def wait(name: str, timeout_s: float) -> None:
+    if "unstartable" in name:
+        raise RuntimeError(f"the server of {name} did not start: ValueError: no kernel")
+
+
+def remove(name: str) -> None:
+    """Forgets to end the engine of a variant called stray, so that the lease has to."""
+    if "stray" not in name:
+        _engines[name].terminate()
+        _engines[name].wait()
+
+
+def close() -> None:
+    _server.pop().shutdown()

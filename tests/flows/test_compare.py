@@ -1,0 +1,95 @@
+"""The comparison's arithmetic, against figures that are known."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.decision import Decision
+from flows import compare
+from flows.decide import decide
+from flows.judgement import Difference, Judged
+from flows.records import Record
+
+
+def record(folder: Path, metric: str, values: list[Any], better: bool = True) -> Record:
+    folder.mkdir()
+    rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
+    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"metrics": {metric: 0.0}, "higher_is_better": {metric: better}}
+    return Record(folder, "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
+
+
+def differ(tmp_path: Path, base: list[Any], variant: list[Any], metric: str = "acc", **decision: Any) -> Difference:
+    asked = Decision.model_validate(decision)
+    ours, theirs = record(tmp_path / "v", metric, variant), record(tmp_path / "b", metric, base)
+    (found,) = compare._differences(ours, theirs, asked, seed=1)
+    return found
+
+
+def test_paired_difference_counts_flips_and_tests_them_exactly(tmp_path: Path) -> None:
+    found = differ(tmp_path, [1.0] * 60 + [0.0] * 40, [1.0] * 50 + [0.0] * 48 + [1.0] * 2)
+    assert (found.base, found.variant, found.lost, found.gained) == (0.6, 0.52, 10, 2)
+    assert found.difference == pytest.approx(-0.08)
+    assert found.p_value == pytest.approx(2 * sum([1, 12, 66]) / 2**12)
+    assert found.recovery == pytest.approx(0.52 / 0.6)
+
+
+@pytest.mark.parametrize(
+    ("lost", "documents", "verdict"), [(0, 1000, "pass"), (80, 1000, "fail"), (3, 60, "inconclusive")]
+)
+def test_verdict_follows_the_interval_and_the_margin(tmp_path: Path, lost: int, documents: int, verdict: str) -> None:
+    base = [1.0] * documents
+    found = differ(tmp_path, base, [0.0] * lost + base[lost:], constraints={"max_accuracy_drop": 0.05})
+    assert found.verdict == verdict
+
+
+def test_interval_covers_a_known_difference_at_its_rate(tmp_path: Path) -> None:
+    random, covered = np.random.default_rng(7), 0
+    for _ in range(200):
+        pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.5, 0.3, 0.12, 0.08], size=300).astype(float)
+        found = compare._paired("task", "acc", pairs, True, Decision())
+        covered += found.low <= -0.04 <= found.high
+    assert 182 <= covered <= 198
+
+
+def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:
+    base = [[-20.0, 10.0], [-40.0, 10.0]]
+    found = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], metric="word_perplexity")
+    assert found.base == pytest.approx(np.exp(3.0))
+    assert found.variant == pytest.approx(np.exp(3.2))
+    assert found.low <= found.difference <= found.high
+    assert found.verdict is None
+
+
+def judged(name: str, throughput: float, verdict: Any = "pass", size: int = 100, **settings: Any) -> Judged:
+    fields = {"ttft_p95_ms": 1.0, "itl_p95_ms": 1.0, "differences": (), "broken_constraints": (), "evidence": {}}
+    return Judged(name, size, throughput, verdict=verdict, **{**fields, **settings})
+
+
+BASE = judged("base", 10.0, None, size=200)
+
+
+@pytest.mark.parametrize(
+    ("variants", "answer", "recommended"),
+    [
+        ([judged("a", 20.0)], "deploy", "a"),
+        ([judged("a", 20.0), judged("b", 30.0)], "deploy", "b"),
+        ([judged("a", 5.0)], "keep the base", "base"),
+        ([judged("a", 20.0, "fail")], "keep the base", "base"),
+        ([judged("a", 20.0, "inconclusive")], "not enough evidence", None),
+        ([judged("a", 20.0), judged("b", 30.0, "inconclusive")], "deploy", "a"),
+        ([judged("a", 20.0, broken_constraints=("size is 9 GB",))], "keep the base", "base"),
+    ],
+)
+def test_decision_takes_the_best_that_passes(variants: list[Judged], answer: str, recommended: Any) -> None:
+    found = decide([BASE, *variants], Decision(), {})
+    assert (found.answer, found.recommended) == (answer, recommended)
+    assert set(found.reasons) == {v.name for v in [BASE, *variants]} - {recommended}
+
+
+def test_pareto_front_leaves_out_what_another_beats() -> None:
+    found = decide([BASE, judged("small", 5.0, size=50), judged("worse", 4.0, size=60)], Decision(), {})
+    assert found.pareto == ("base", "small")
