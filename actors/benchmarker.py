@@ -1,8 +1,11 @@
 """The actor that loads a served variant. It runs in the `inference` environment and holds no device."""
 
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
+
+from actors import processes
 
 
 class Benchmarker:
@@ -15,8 +18,11 @@ class Benchmarker:
             cores: CPU cores of the clients; empty to leave them to the kernel.
         """
         os.environ["GUIDELLM__MAX_WORKER_PROCESSES"] = str(max(1, len(cores)))
+        # GuideLLM starts new processes for every point: forked from one that has the imports behind it.
+        os.environ["GUIDELLM__MP_CONTEXT_TYPE"] = "forkserver"
+        multiprocessing.set_forkserver_preload(["guidellm.scheduler"])
         if cores:
-            os.sched_setaffinity(0, cores)
+            processes.keep_on(os.environ[processes.LEASE_MARK], cores)
         from actors.engines import guidellm
 
         return guidellm.benchmark(destination=Path(destination), **settings)

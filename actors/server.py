@@ -21,6 +21,11 @@ class Server:
     def __init__(self) -> None:
         self._building = threading.Lock()
 
+    def warm_up(self) -> None:
+        """Import what building needs: 9 s, which can pass while there is nothing to serve yet."""
+        with self._building:
+            from actors.engines import ray_serve_llm  # noqa: F401
+
     def submit(self, name: str, checkpoint: str, lease: str, settings: dict[str, Any]) -> None:
         """Ask for a variant's application; see `actors.engines.ray_serve_llm.submit`."""
         with self._building:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.ray_logging import global_worker_stdstream_dispatcher
 
 from actors import environments
 from configs.base import REPOSITORY, UserError
@@ -31,6 +30,7 @@ def connected(accelerator: str) -> Iterator[Path]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray starts workers at niceness 15: beside any other work on the machine a benchmark would starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ |= {"PYTHONPATH": str(REPOSITORY), "MSF_ACCELERATOR": accelerator}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
@@ -43,8 +43,8 @@ def connected(accelerator: str) -> Iterator[Path]:
             _node_ip_address=_LOOPBACK,
             **quiet,
         )
-    # Remarks of the raylet on workers that a lease ended stay in Ray's own logs.
-    global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    # The raylet remarks on every worker that a lease ends; it says the same in its own log.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield _logs_folder()
     finally:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from actors.serving import serving_host
 from configs.experiment import Experiment
 from flows import cluster, compare, preflight, report, tracking
 from flows import plan as planning
@@ -21,8 +22,9 @@ def run(experiment: Experiment, progress: Progress) -> tuple[Run, Judgement]:
     if state.store.missing(plan.steps):
         with tracking.open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
             progress.say("logs", f"{state.logs} and {ray_logs}")
-            make_checkpoints(state)
-            measure(state)
+            with serving_host() as server:
+                make_checkpoints(state)
+                measure(state, server)
     judgement = compare.judge(state)
     report.write(state, judgement)
     tracking.mirror(state, judgement)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray import serve
 from ray.llm._internal.common.callbacks.base import CallbackBase
+from ray.llm._internal.serve.core.server import llm_server
 from ray.serve.api import RunTarget
 from ray.serve.config import HTTPOptions
 from ray.serve.llm import LLMConfig, build_openai_app
@@ -18,11 +19,18 @@ _POLL_S = 2.0
 from the engines that were starting on it."""
 
 
-class LocalCheckpoint(CallbackBase):
-    """Skips Ray's download step, which starts a process and imports vLLM only to find nothing to do."""
+class LeanReplica(CallbackBase):
+    """Leaves out two processes of Ray's that cost a small machine seconds and memory: the download step
+    (it imports vLLM only to find nothing to do) and the usage report, whose actor outlives the
+    application (7 s of the start, 0.3 GB)."""
 
     async def on_before_node_init(self) -> None:
         self.ctx.run_init_node = False
+        vars(llm_server)["push_telemetry_report_for_all_models"] = _no_report
+
+
+def _no_report(**_: Any) -> None:
+    """Usage is reported to nobody."""
 
 
 def submit(
@@ -63,7 +71,7 @@ def submit(
             },
             "runtime_env": {"env_vars": {**variables, LEASE_MARK: lease}},
             "experimental_configs": {"stream_batching_interval_ms": 0, "num_ingress_replicas": 1},
-            "callback_config": {"callback_class": LocalCheckpoint},
+            "callback_config": {"callback_class": LeanReplica},
             "log_engine_metrics": False,
         }
     )

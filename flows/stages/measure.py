@@ -17,7 +17,7 @@ from ray.actor import ActorHandle
 from actors.benchmarker import Benchmarker
 from actors.evaluator import Evaluator
 from actors.lease import Needs, lease
-from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed, serving_host
+from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed
 from configs.accuracy import TASKS_FOLDER
 from flows import checkpoints
 from flows.context import Outcome, Run, StepFailed, failing_alone
@@ -28,7 +28,7 @@ WORST_GAP_PER_LIMIT = 8
 times the mean limit: near ties flip, and one token varies more than the mean of all."""
 
 
-def measure(run: Run) -> None:
+def measure(run: Run, server: ActorHandle[Any]) -> None:
     """Fill in evaluation and benchmark records of every live variant."""
     if run.plan.experiment.accuracy.engine != "served":
         for outcome in [o for o in run.live if o.evaluation is None]:
@@ -38,12 +38,10 @@ def measure(run: Run) -> None:
     if not waiting:
         return
     with contextlib.ExitStack() as leases:
-        server = leases.enter_context(serving_host())
         used = range(min(seats, len(waiting)))
-        evaluators = [leases.enter_context(lease(Evaluator, Needs())) for _ in used]
         in_company = len(used) if run.plan.seats.together else 1
         benchmarkers = [leases.enter_context(lease(Benchmarker, Needs())) for _ in range(in_company)]
-        places = [_Place(seat, evaluators[seat], benchmarkers[seat % in_company]) for seat in used]
+        places = [_Place(seat, benchmarkers[seat % in_company]) for seat in used]
         for start in range(0, len(waiting), seats):
             _measure_group(run, waiting[start : start + seats], server, places)
 
@@ -53,7 +51,6 @@ class _Place:
     """One seat for an engine, and the clients that ask it."""
 
     seat: int
-    evaluator: ActorHandle[Any]
     benchmarker: ActorHandle[Any]
 
 
@@ -160,15 +157,16 @@ def _evaluate(run: Run, served: _Served) -> None:
         return
     with failing_alone(run, outcome), run.store.writing(step) as draft:
         run.progress.say(outcome.name, "evaluating ...")
-        asked: Any = served.place.evaluator.evaluate_served.remote(
-            f"{served.deployment.url}/v1",
-            served.deployment.model,
-            str(outcome.checkpoint_folder),
-            run.plan.experiment.accuracy.concurrency,
-            samples=str(draft.folder),
-            **_evaluation_settings(run),
-        )
-        draft.result = {"tasks": ray.get(asked), "reference": served.difference}
+        with lease(Evaluator, Needs()) as evaluator:
+            asked: Any = evaluator.evaluate_served.remote(
+                f"{served.deployment.url}/v1",
+                served.deployment.model,
+                str(outcome.checkpoint_folder),
+                run.plan.experiment.accuracy.concurrency,
+                samples=str(draft.folder),
+                **_evaluation_settings(run),
+            )
+            draft.result = {"tasks": ray.get(asked), "reference": served.difference}
     _finish_evaluation(run, outcome)
 
 

@@ -52,3 +52,18 @@ def test_keep_off_moves_threads_to_the_other_cores() -> None:
     assert os.sched_getaffinity(started.pid) == set(cores[1:] or cores)
     processes.end(mark, patience_s=0)
     started.wait()
+
+
+def test_keep_on_moves_the_caller_and_its_lease() -> None:
+    cores = os.sched_getaffinity(0)
+    mark = uuid.uuid4().hex
+    started = start(mark)
+    wanted = {min(cores)}
+    try:
+        processes.keep_on(mark, list(wanted))
+        assert os.sched_getaffinity(started.pid) == os.sched_getaffinity(0) == wanted
+    finally:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), cores)
+        processes.end(mark, patience_s=0)
+        started.wait()
