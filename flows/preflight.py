@@ -1,6 +1,7 @@
 """What cannot work, found before any device is taken: one clear line for each mistake."""
 
 import difflib
+import json
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ from flows.records import Store
 _ENGINE_OVERHEAD = 3 * memory.GIB
 """Resident memory of one CPU engine beside weights and KV cache: server, scheduler and worker
 together were measured at 2.9 GiB for a 135M model."""
-_TASK_NAME = re.compile(r"^(?:task|group|tag):\s*[\"']?([\w./-]+)[\"']?\s*$", re.MULTILINE)
+_TASK_NAME = re.compile(r"^(task|group|tag):\s*[\"']?([\w./-]+)[\"']?\s*$", re.MULTILINE)
 
 
 def check_inputs(experiment: Experiment, accelerator: str) -> None:
@@ -156,25 +157,30 @@ def _task(task: Task, position: int, accelerator: str) -> None:
         near = difflib.get_close_matches(task.name, [*local, *known], n=3)
         hint = f"nearest names: {', '.join(near)}" if near else f"local tasks: {', '.join(sorted(local))}"
         raise UserError(f"{field}.name: {task.name!r} is no lm-eval task; {hint}")
+    if task.data_files and known[task.name] != "task":
+        raise UserError(
+            f"{field}.data_files: {task.name!r} is a {known[task.name]} of several tasks, whose data differ; name "
+            "its tasks one by one, or give a task file of your own as `path`"
+        )
 
 
 @cache
-def _stock_tasks(accelerator: str) -> frozenset[str]:
-    """Names of the tasks, groups and tags that the installed lm-eval ships, read from its YAML files.
+def _stock_tasks(accelerator: str) -> dict[str, str]:
+    """What the installed lm-eval ships, read from its YAML files: `task`, `group` or `tag` by name.
 
     The names are kept beside the environment: reading 14,000 files takes seconds, and importing the
     library longer still.
     """
     environment = environments.environment("inference", accelerator).folder
-    kept = environment / "lm-eval-tasks.txt"
+    kept = environment / "lm-eval-tasks.json"
     if kept.is_file():
-        return frozenset(kept.read_text().split())
+        known: dict[str, str] = json.loads(kept.read_text())
+        return known
     folder = next(environment.glob("lib/python*/site-packages/lm_eval/tasks"))
-    names: set[str] = set()
-    for file in folder.rglob("*.yaml"):
-        names.update(_TASK_NAME.findall(file.read_text(errors="ignore")))
-    kept.write_text("\n".join(sorted(names)))
-    return frozenset(names)
+    found = {pair for file in folder.rglob("*.yaml") for pair in _TASK_NAME.findall(file.read_text(errors="ignore"))}
+    names = {name: kind for kind, name in sorted(found)}  # of two kinds, "task" comes last and stays
+    kept.write_text(json.dumps(names))
+    return names
 
 
 def _memory(plan: Plan) -> None:

@@ -26,7 +26,7 @@ def make_checkpoints(run: Run) -> None:
         return
     wanted = [outcome for outcome in run.live if outcome.checkpoint is None]
     for position, variant in enumerate(run.plan.variants[1:]):
-        if variant.scheme:
+        if variant.scheme and not variant.left_out:
             checkpoints.check_divides(base.checkpoint_folder, variant.scheme, position)
     with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
         list(pool.map(lambda outcome: _attempt(run, outcome, _quantize, at_work=len(wanted)), wanted))

@@ -20,7 +20,8 @@ CALIBRATED = [{"kind": "int4-w4a16", "group_size": 64}]
 
 @pytest.fixture(autouse=True)
 def _stock_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "_stock_tasks", lambda accelerator: frozenset({"arc_easy", "hellaswag", "mmlu"}))
+    known = {"arc_easy": "task", "hellaswag": "task", "mmlu": "group"}
+    monkeypatch.setattr(preflight, "_stock_tasks", lambda accelerator: known)
 
 
 def refused(path: Path, capfd: Any, *overrides: str) -> str:
@@ -125,6 +126,14 @@ def test_task_that_nobody_knows_gets_the_nearest_names(experiment_file: Any, cap
 def test_task_file_that_is_missing(experiment_file: Any, capfd: Any) -> None:
     task = {"name": "arc_easy", "data_files": {"test": "none.jsonl"}}
     assert "none.jsonl is not a file" in refused(experiment_file(accuracy={"tasks": [task]}), capfd)
+
+
+def test_data_files_of_a_group_of_tasks(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n")
+    task = {"name": "mmlu", "data_files": {"test": str(rows)}}
+    told = refused(experiment_file(accuracy={"tasks": [task]}), capfd)
+    assert "accuracy.tasks.0.data_files: 'mmlu' is a group" in told
 
 
 def test_recipe_file_that_is_missing_or_no_recipe(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
