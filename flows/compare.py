@@ -1,26 +1,30 @@
 """What the records say of every compressed variant against the base. Pure functions.
 
 Accuracy is compared on the same documents in pairs: the interval of the mean difference, exact
-McNemar (McNemar 1947) for right/wrong metrics, flips in both directions. A variant passes a task when
-the whole interval lies above minus the margin (non-inferiority), fails when it lies below, and is
-inconclusive otherwise; then the smallest loss that so many documents could have shown is given.
+McNemar (McNemar 1947) for right/wrong metrics, corrected over variants (Holm 1979), flips in both
+directions, recovery with its interval. A variant passes a task when the whole interval lies above minus
+the margin (non-inferiority), fails when it lies below, and is inconclusive otherwise; then the smallest
+loss that so many documents could have shown is given, and how many documents would settle it.
 Perplexity is shown beside it and judges nobody: a proxy never ranks good variants.
 """
 
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from configs.decision import Decision
 from configs.experiment import BASE
 from flows.context import Outcome, Run
 from flows.decide import decide
+from flows.intervals import PairedProportions, mean_difference, mean_ratio
 from flows.judgement import Difference, Judged, Judgement, Verdict
 from flows.records import Record
 
@@ -37,7 +41,30 @@ def judge(run: Run) -> Judgement:
         sentence = f"Nothing can be compared: the base model was not measured ({base.failure})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
     judged = [_judged(outcome, base, decision, seed) for outcome in run.outcomes.values() if outcome.complete]
-    return decide(judged, decision, reasons)
+    return decide(corrected(judged), decision, reasons)
+
+
+def corrected(judged: Sequence[Judged]) -> list[Judged]:
+    """The same variants with every p-value corrected over the variants that took its task (Holm 1979)."""
+    families: dict[tuple[str, str], dict[str, float]] = {}
+    for variant in judged:
+        for found in variant.differences:
+            if found.p_value is not None:
+                families.setdefault((found.task, found.metric), {})[variant.name] = found.p_value
+    holm = {
+        key: dict(zip(family, multipletests(list(family.values()), method="holm")[1].tolist(), strict=True))
+        for key, family in families.items()
+    }
+    return [
+        replace(
+            variant,
+            differences=tuple(
+                replace(found, p_holm=holm.get((found.task, found.metric), {}).get(variant.name))
+                for found in variant.differences
+            ),
+        )
+        for variant in judged
+    ]
 
 
 def _judged(outcome: Outcome, base: Outcome, decision: Decision, seed: int) -> Judged:
@@ -109,17 +136,22 @@ def _documents(samples: Path, metric: str) -> dict[str, Any]:
 
 
 def _paired(task: str, metric: str, pairs: np.ndarray, better: bool, decision: Decision) -> Difference:
-    """Mean difference of a per-document metric with its normal interval; exact McNemar where it is 0/1."""
+    """Mean difference of a per-document metric with its interval; exact McNemar where it is 0/1."""
     base, variant = pairs[:, 0], pairs[:, 1]
-    change = variant - base
-    error = float(change.std(ddof=1) / math.sqrt(len(change))) if len(change) > 1 else math.inf
-    reach = float(norm.ppf(0.5 + decision.confidence / 2)) * error
+    change, z = variant - base, float(norm.ppf(0.5 + decision.confidence / 2))
     mean, sign = float(change.mean()), 1 if better else -1
     binary = bool(np.isin(pairs, (0.0, 1.0)).all())
+    over, under = (variant, base) if better else (base, variant)
+    if binary:
+        found = PairedProportions.of(base, variant, decision.confidence)
+        (low, high), ratio = found.difference, found.ratio if better else mean_ratio(over, under, z)
+    else:
+        (low, high), ratio = mean_difference(change, z), mean_ratio(over, under, z)
+    error = max(mean - low, high - mean) / z
     gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
-    margin, worst, best = decision.constraints.max_accuracy_drop, sign * mean - reach, sign * mean + reach
+    margin, (worst, best) = decision.constraints.max_accuracy_drop, sorted((sign * low, sign * high))
     verdict: Verdict = "pass" if worst >= -margin else "fail" if best < -margin else "inconclusive"
-    ratio = float(variant.mean() / base.mean()) if base.mean() and variant.mean() else math.nan
+    detectable = (z + float(norm.ppf(_POWER))) * error
     return Difference(
         task=task,
         metric=metric,
@@ -127,13 +159,16 @@ def _paired(task: str, metric: str, pairs: np.ndarray, better: bool, decision: D
         base=float(base.mean()),
         variant=float(variant.mean()),
         difference=mean,
-        low=mean - reach,
-        high=mean + reach,
-        recovery=ratio if better else 1 / ratio,
+        low=low,
+        high=high,
+        recovery=float(over.mean() / under.mean()) if ratio else None,
+        recovery_low=ratio[0] if ratio else None,
+        recovery_high=ratio[1] if ratio else None,
         p_value=float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if binary else None,
         gained=gained,
         lost=lost,
-        smallest_detectable=reach + float(norm.ppf(_POWER)) * error,
+        smallest_detectable=detectable,
+        documents_needed=math.ceil(len(pairs) * (detectable / margin) ** 2) if margin and binary else None,
         verdict=verdict,
     )
 
@@ -150,7 +185,8 @@ def _perplexity(task: str, metric: str, pairs: list[Any], confidence: float, see
         return turn(-documents[..., 0].sum(-1) / documents[..., 1].sum(-1))
 
     chosen = np.random.default_rng(seed).integers(0, len(pairs), (_RESAMPLES, len(pairs)))
-    changes = value(variant[chosen]) - value(base[chosen])
+    values, values_base = value(variant[chosen]), value(base[chosen])
+    changes, ratios = values - values_base, values_base / values
     tail = (1 - confidence) / 2
     better = variant[:, 0] > base[:, 0]
     return Difference(
@@ -163,9 +199,12 @@ def _perplexity(task: str, metric: str, pairs: list[Any], confidence: float, see
         low=float(np.quantile(changes, tail)),
         high=float(np.quantile(changes, 1 - tail)),
         recovery=float(value(base) / value(variant)),
+        recovery_low=float(np.quantile(ratios, tail)),
+        recovery_high=float(np.quantile(ratios, 1 - tail)),
         p_value=None,
         gained=int(better.sum()),
         lost=int((~better).sum()),
         smallest_detectable=None,
+        documents_needed=None,
         verdict=None,
     )

@@ -4,7 +4,7 @@ Keeping the base and not having enough evidence are real answers. Pure functions
 """
 
 from configs.decision import Decision
-from flows.judgement import Answer, Judged, Judgement
+from flows.judgement import Answer, Difference, Judged, Judgement
 
 
 def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) -> Judgement:
@@ -79,12 +79,16 @@ def _why_not(variant: Judged, chosen: Judged | None, decision: Decision) -> str:
         if difference.verdict == "inconclusive":
             return (
                 f"inconclusive: {interval} reaches over the margin of {margin:g}; {difference.documents} documents "
-                f"show losses from {difference.smallest_detectable:.3f}"
+                f"show losses from {difference.smallest_detectable:.3f}{_needed(difference)}"
             )
     if chosen is None:
         return "not better than what was chosen"
     values = f"{describe_objective(chosen, decision)} against {_objective_value(variant, decision):.4g}"
     return f"passes, but {chosen.name} has the better {values}"
+
+
+def _needed(difference: Difference) -> str:
+    return f"; about {difference.documents_needed} would settle it" if difference.documents_needed else ""
 
 
 def _pareto(judged: list[Judged]) -> tuple[str, ...]:

@@ -20,15 +20,23 @@ class Difference:
     difference: float
     low: float
     high: float
-    recovery: float
-    """Variant over base, the direction turned so that above 1 is better."""
+    recovery: float | None
+    """Variant over base, the direction turned so that above 1 is better; None, with
+    its interval, where the base has 0 or so little that no interval can be given."""
+    recovery_low: float | None
+    recovery_high: float | None
     p_value: float | None
     """Exact McNemar; None for metrics that are not right or wrong."""
     gained: int
     lost: int
     smallest_detectable: float | None
     """The loss that a test of this size finds with a power of 0.8; None where no verdict is given."""
+    documents_needed: int | None
+    """Documents with which a variant that is in truth as good as the base passes with a power of 0.8;
+    None where no verdict is given, or the metric is not right or wrong."""
     verdict: Verdict | None
+    p_holm: float | None = None
+    """`p_value`, corrected over the variants of the experiment."""
 
 
 @dataclass(frozen=True)

@@ -76,18 +76,17 @@ def _verdict(variant: Judged, judgement: Judgement) -> str:
 def _accuracy(variant: Judged) -> Table:
     table = Table(title=f"{variant.name} against base, on the same documents", box=box.SIMPLE_HEAD)
     for header in (
-        "task",
-        "metric",
+        "task\nmetric",
         "documents",
-        "base",
-        "variant",
-        "difference [95 % interval]",
-        "recovery",
+        "base\nvariant",
+        "difference\n[interval]",
+        "recovery\n[interval]",
         "flips +/-",
-        "p",
+        "p (Holm)",
         "verdict",
     ):
-        table.add_column(header, justify="left" if header in ("task", "metric", "verdict") else "right")
+        words = header in ("task\nmetric", "verdict")
+        table.add_column(header, justify="left" if words else "right", no_wrap=True)
     for found in variant.differences:
         table.add_row(*_difference_cells(found))
     return table
@@ -95,17 +94,25 @@ def _accuracy(variant: Judged) -> Table:
 
 def _difference_cells(found: Difference) -> tuple[str, ...]:
     return (
-        found.task,
-        found.metric,
+        f"{found.task}\n{found.metric}",
         f"{found.documents}",
-        f"{found.base:.3f}",
-        f"{found.variant:.3f}",
-        f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]",
-        f"{100 * found.recovery:.1f} %",
+        f"{found.base:.3f}\n{found.variant:.3f}",
+        f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]",
+        _recovery(found),
         f"{found.gained}/{found.lost}",
-        "" if found.p_value is None else f"{found.p_value:.3f}",
+        _p_value(found.p_holm),
         found.verdict or "shown only",
     )
+
+
+def _recovery(found: Difference) -> str:
+    if found.recovery is None or found.recovery_low is None or found.recovery_high is None:
+        return ""
+    return f"{100 * found.recovery:.1f} %\n[{100 * found.recovery_low:.1f}, {100 * found.recovery_high:.1f}]"
+
+
+def _p_value(p: float | None) -> str:
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def show_plan(plan: Plan, store: Store, console: Console) -> None:
@@ -191,6 +198,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("loaded", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
         ("prefix caching", "on" if experiment.serving.prefix_caching else "off"),
         ("accuracy engine", experiment.accuracy.engine),
+        ("intervals", f"{100 * experiment.decision.confidence:g} %, of differences on the same documents"),
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {experiment.storage.root / 'records'}, by the fingerprints below"),
     ]

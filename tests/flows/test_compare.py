@@ -15,7 +15,7 @@ from flows.records import Record
 
 
 def record(folder: Path, metric: str, values: list[Any], better: bool = True) -> Record:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
     (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {"metrics": {metric: 0.0}, "higher_is_better": {metric: better}}
@@ -53,6 +53,54 @@ def test_interval_covers_a_known_difference_at_its_rate(tmp_path: Path) -> None:
         found = compare._paired("task", "acc", pairs, True, Decision())
         covered += found.low <= -0.04 <= found.high
     assert 182 <= covered <= 198
+
+
+def test_interval_covers_where_few_documents_differ() -> None:
+    random, covered = np.random.default_rng(7), 0
+    for _ in range(400):
+        pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.6, 0.36, 0.03, 0.01], size=60).astype(float)
+        found = compare._paired("task", "acc", pairs, True, Decision())
+        covered += found.low <= -0.02 <= found.high
+    assert covered >= 374
+
+
+def test_few_documents_that_all_agree_are_no_proof(tmp_path: Path) -> None:
+    same = [1.0] * 12 + [0.0] * 8
+    found = differ(tmp_path, same, same, constraints={"max_accuracy_drop": 0.02})
+    assert found.low < -0.02 < 0.02 < found.high
+    assert found.verdict == "inconclusive"
+
+
+def test_documents_needed_settle_what_is_inconclusive() -> None:
+    pairs = np.array([[1, 1]] * 120 + [[0, 0]] * 74 + [[1, 0]] * 3 + [[0, 1]] * 3, dtype=float)
+    decision = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
+    found = compare._paired("task", "acc", pairs, True, decision)
+    assert found.verdict == "inconclusive"
+    assert found.documents_needed is not None and found.documents_needed > 200
+    times = -(-found.documents_needed // 200)
+    assert compare._paired("task", "acc", np.tile(pairs, (times, 1)), True, decision).verdict == "pass"
+
+
+def test_recovery_interval_covers_at_its_rate() -> None:
+    random, covered = np.random.default_rng(3), 0
+    for _ in range(300):
+        pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.5, 0.35, 0.1, 0.05], size=300).astype(float)
+        found = compare._paired("task", "acc", pairs, True, Decision())
+        assert found.recovery_low is not None and found.recovery_high is not None
+        covered += found.recovery_low <= 0.55 / 0.6 <= found.recovery_high
+    assert 275 <= covered <= 296
+
+
+def test_recovery_of_a_base_without_a_right_answer_is_not_given(tmp_path: Path) -> None:
+    assert differ(tmp_path, [0.0] * 5, [1.0] + [0.0] * 4).recovery is None
+
+
+def test_p_values_are_corrected_over_variants(tmp_path: Path) -> None:
+    base = [1.0] * 100
+    found = [differ(tmp_path / name, base, [0.0] * n + base[n:]) for name, n in (("a", 6), ("b", 9))]
+    first, second = compare.corrected([judged(f"v{i}", 1.0, differences=(d,)) for i, d in enumerate(found)])
+    assert second.differences[0].p_holm == pytest.approx(2 * found[1].p_value)
+    assert first.differences[0].p_holm == pytest.approx(max(found[0].p_value, 2 * found[1].p_value))
 
 
 def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:

@@ -56,4 +56,5 @@ def remove(name: str) -> None:
 
 
 def close() -> None:
-    _server.pop().shutdown()
+    if _server:
+        _server.pop().shutdown()
