@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from tests_support import free_port
 
 from actors import environments, lease
 from configs.base import REPOSITORY
@@ -67,14 +68,9 @@ def experiment_file(tmp_path: Path, free_port: int) -> Any:
     return write
 
 
-@pytest.fixture
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture(name="free_port")
+def _free_port() -> int:
+    return free_port()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""A model folder made of one layer, for tests that only look at it."""
+"""What several tests need: a model folder made of one layer, and a port."""
 
 import json
+import socket
 from pathlib import Path
 
 
@@ -13,3 +14,11 @@ def write_model(folder: Path, inputs: int = 64) -> Path:
     (folder / "config.json").write_text('{"model_type": "fake"}')
     (folder / "tokenizer.json").write_text("{}")
     return folder
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

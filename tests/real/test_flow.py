@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests_support import free_port
 
 from actors import environments
 from configs.base import REPOSITORY
@@ -31,9 +32,10 @@ base.save_pretrained(destination)
 """
 
 
-def flow(*arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
+def run_flow(experiment: str, *arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
+    """`flows run` on a port of its own, so that nothing else on the machine is in the way."""
     environment = {**os.environ, "MSF_STORE": str(store)}
-    command = [sys.executable, "-m", "flows", *arguments]
+    command = [sys.executable, "-m", "flows", "run", experiment, "--set", f"serving.port={free_port()}", *arguments]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 
 
@@ -48,7 +50,7 @@ def records(store: Path) -> dict[str, Any]:
 def smoke_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store after the smoke experiment."""
     store = tmp_path_factory.mktemp("smoke")
-    done = flow("run", "configs/experiments/smoke.yaml", store=store)
+    done = run_flow("configs/experiments/smoke.yaml", store=store)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return store
 
@@ -88,7 +90,7 @@ def test_smoke_loads_with_the_asked_tokens(smoke_store: Path) -> None:
 
 def test_smoke_again_redoes_nothing(smoke_store: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in smoke_store.glob("records/*/*/record.json")}
-    assert flow("run", "configs/experiments/smoke.yaml", store=smoke_store).returncode == 0
+    assert run_flow("configs/experiments/smoke.yaml", store=smoke_store).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in smoke_store.glob("records/*/*/record.json")} == before
 
 
@@ -98,6 +100,6 @@ def test_smoke_runs_on_another_architecture_from_a_folder(smoke_store: Path, tmp
     python = environments.interpreter("quantize", "cpu")
     subprocess.run([python, "-c", TINY_QWEN, str(model), str(tokenizer)], cwd=REPOSITORY, check=True)
     folder = f"model={{kind: path, path: {model}}}"
-    done = flow("run", "configs/experiments/smoke.yaml", "--set", folder, store=store)
+    done = run_flow("configs/experiments/smoke.yaml", "--set", folder, store=store)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert records(store)["quantize/int8-w8a8"]["result"]["weight_bytes"] > 0
