@@ -69,10 +69,9 @@ def memory_bytes(processes: list[int]) -> int:
 
 def keep_on(lease: str, cores: list[int]) -> None:
     """Move every thread of a lease, the calling process included, onto `cores`."""
-    for process in [os.getpid(), *of_lease(lease)]:
-        for task in Path(f"/proc/{process}/task").iterdir():
-            with contextlib.suppress(OSError):
-                os.sched_setaffinity(int(task.name), cores)
+    for thread in _threads([os.getpid(), *of_lease(lease)]):
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(thread, cores)
 
 
 def keep_off(lease: str, cores: list[int]) -> None:
@@ -81,12 +80,18 @@ def keep_off(lease: str, cores: list[int]) -> None:
     vLLM binds its compute threads; the HTTP server and the scheduler around them would otherwise
     take turns with them on the same core. Does nothing where there is no other core.
     """
-    for process in of_lease(lease):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            try:
-                allowed = os.sched_getaffinity(int(task.name))
-                others = allowed - set(cores)
-                if others and others != allowed:
-                    os.sched_setaffinity(int(task.name), others)
-            except OSError:
-                continue
+    for thread in _threads(of_lease(lease)):
+        with contextlib.suppress(OSError):
+            allowed = os.sched_getaffinity(thread)
+            others = allowed - set(cores)
+            if others and others != allowed:
+                os.sched_setaffinity(thread, others)
+
+
+def _threads(processes: list[int]) -> list[int]:
+    """Thread ids of processes, those that ended meanwhile left out."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(OSError):
+            found += [int(name) for name in os.listdir(f"/proc/{process}/task")]
+    return found

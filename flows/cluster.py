@@ -30,6 +30,7 @@ def connected(accelerator: str) -> Iterator[Path]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray starts workers at niceness 15: beside any other work on the machine a benchmark would starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # A cluster that lives for one run reports its use to nobody, unless the user asks for it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ |= {"PYTHONPATH": str(REPOSITORY), "MSF_ACCELERATOR": accelerator}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

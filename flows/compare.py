@@ -142,11 +142,9 @@ def _paired(task: str, metric: str, pairs: np.ndarray, better: bool, decision: D
     mean, sign = float(change.mean()), 1 if better else -1
     binary = bool(np.isin(pairs, (0.0, 1.0)).all())
     over, under = (variant, base) if better else (base, variant)
-    if binary:
-        found = PairedProportions.of(base, variant, decision.confidence)
-        (low, high), ratio = found.difference, found.ratio if better else mean_ratio(over, under, z)
-    else:
-        (low, high), ratio = mean_difference(change, z), mean_ratio(over, under, z)
+    proportions = PairedProportions.of(base, variant, decision.confidence) if binary else None
+    low, high = proportions.difference if proportions else mean_difference(change, z)
+    ratio = proportions.ratio if proportions and better else mean_ratio(over, under, z)
     error = max(mean - low, high - mean) / z
     gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
     margin, (worst, best) = decision.constraints.max_accuracy_drop, sorted((sign * low, sign * high))

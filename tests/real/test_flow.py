@@ -70,8 +70,10 @@ def test_smoke_measures_and_decides(smoke_store: Path) -> None:
 
 
 def test_smoke_base_serves_what_transformers_says(smoke_store: Path) -> None:
-    reference = records(smoke_store)["benchmark/base"]["result"]["reference"]
-    assert reference["mean_logprob_difference"] < 0.10  # 0.000 in float32, 0.06 in bfloat16
+    found = records(smoke_store)
+    reference = found["benchmark/base"]["result"]["reference"]
+    limits = {"float32": 0.05, "bfloat16": 0.07}  # measured: 0.000 and 0.063
+    assert reference["mean_logprob_difference"] < limits[found["prepare/base"]["identity"]["settings"]["dtype"]]
     assert "Paris" in reference["answers"][0]["served"]
 
 
