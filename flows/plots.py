@@ -29,8 +29,8 @@ def accuracy(judgement: Judgement, margin: float) -> str:
     axes.axvline(0, color="#888888", linewidth=0.8)
     axes.axvline(-margin, color="#D55E00", linestyle="--", linewidth=1.2, label=f"margin {-margin:g}")
     axes.set_yticks(range(len(rows)), [f"{v.name}\n{d.task} {d.metric}" for v, d in rows])
-    axes.invert_yaxis()
-    axes.set_xlabel("difference from the base, 95 % interval")
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("difference from the base, with its interval")
     axes.legend(frameon=False)
     return _svg(figure)
 
@@ -45,8 +45,10 @@ def load(points: dict[str, list[dict[str, Any]]]) -> str:
         rate.plot(asked, [p["output_tokens_per_second"] for p in measured], label=name, **_style(index))
         latency.plot(asked, [p["ttft_p95_ms"] for p in measured], label=name, **_style(index))
     unit = "concurrent clients" if next(iter(points.values()), [{}])[0].get("unit") == "streams" else "requests/s"
+    loads = sorted({point["asked"] for measured in points.values() for point in measured})
     for axes, label in ((rate, "output tokens/s"), (latency, "TTFT p95, ms")):
         axes.set_xlabel(unit)
+        axes.set_xticks(loads, [f"{asked:g}" for asked in loads])
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
