@@ -11,8 +11,8 @@ from actors import processes
 class Benchmarker:
     """Runs GuideLLM, one client process on the cores that are given."""
 
-    def benchmark(self, *, cores: list[int], destination: str, **settings: Any) -> list[dict[str, Any]]:
-        """Measure every point of a load; see `actors.engines.guidellm.benchmark`.
+    def benchmark(self, *, cores: list[int], destination: str, **settings: Any) -> list[float]:
+        """Put every point of a load on a variant; see `actors.engines.guidellm.benchmark`.
 
         Args:
             cores: CPU cores of the clients; empty to leave them to the kernel.

@@ -13,7 +13,10 @@ class _Load(Settings):
     duration_s: float = Field(default=60, gt=0)
     """Measured seconds of one point, warm-up not counted."""
     warmup_s: float = Field(default=5, ge=0)
+    repeats: int = Field(default=3, ge=1)
+    """How often the whole grid is gone through; intervals are over repeats, so a single one has none."""
     seed: int = 42
+    """Of the prompts and arrivals of the first repeat; each further one takes the next."""
     company: Literal["auto", "never"] = "auto"
     """Whether base and compressed are loaded at the same time: where each has cores or GPUs of its
     own beside the clients' (`auto`), or never. The record of a point says which it was."""

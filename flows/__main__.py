@@ -14,7 +14,7 @@ from rich.console import Console
 from configs.base import UserError
 from configs.experiment import Experiment
 from configs.loading import load_experiment
-from flows import cluster, compare, experiment, preflight, report, tracking
+from flows import cluster, compare, experiment, overview, preflight, report, tracking
 from flows import plan as planning
 from flows.context import Run
 from flows.progress import Progress
@@ -80,12 +80,12 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
 
 
 def _plan(asked: Experiment, options: argparse.Namespace) -> int:
-    report.show_plan(experiment.checked_plan(asked), Store(asked.storage.root), _console())
+    overview.show_plan(experiment.checked_plan(asked), Store(asked.storage.root), _console())
     return DONE
 
 
 def _status(asked: Experiment, options: argparse.Namespace) -> int:
-    report.show_status(_state(asked), _console())
+    overview.show_status(_state(asked), _console())
     return DONE
 
 

@@ -1,35 +1,17 @@
-"""What the records say of every compressed variant against the base. Pure functions.
+"""What the records say of every variant, put together: accuracy, performance, decision. Pure functions."""
 
-Accuracy is compared on the same documents in pairs: the interval of the mean difference, exact
-McNemar (McNemar 1947) for right/wrong metrics, corrected over variants (Holm 1979), flips in both
-directions, recovery with its interval. A variant passes a task when the whole interval lies above minus
-the margin (non-inferiority), fails when it lies below, and is inconclusive otherwise; then the smallest
-loss that so many documents could have shown is given, and how many documents would settle it.
-Perplexity is shown beside it and judges nobody: a proxy never ranks good variants.
-"""
-
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
-import numpy as np
-from scipy.stats import norm
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from configs.decision import Decision
 from configs.experiment import BASE
+from flows import accuracy, performance
 from flows.context import Outcome, Run
-from flows.decide import decide
-from flows.intervals import PairedProportions, mean_difference, mean_ratio
-from flows.judgement import Difference, Judged, Judgement, Verdict
+from flows.decide import better, decide
+from flows.judgement import Judged, Judgement, Point, Verdict
 from flows.records import Record
-
-_POWER = 0.8
-_RESAMPLES = 2000
 
 
 def judge(run: Run) -> Judgement:
@@ -40,8 +22,81 @@ def judge(run: Run) -> Judgement:
     if not base.complete:
         sentence = f"Nothing can be compared: the base model was not measured ({base.failure})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
-    judged = [_judged(outcome, base, decision, seed) for outcome in run.outcomes.values() if outcome.complete]
+    theirs = _Measured.of(base, decision)
+    judged = [_described(theirs, decision)]
+    for outcome in run.outcomes.values():
+        if outcome.complete and outcome is not base:
+            judged.append(_compared(_Measured.of(outcome, decision), theirs, decision, seed))
     return decide(corrected(judged), decision, reasons)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a variant's records hold, read once."""
+
+    name: str
+    size_bytes: int
+    answers: accuracy.Answers
+    sweeps: list[performance.Sweep]
+    points: tuple[Point, ...]
+    objective: list[float] | None
+    """Its value in every repeat."""
+    evidence: dict[str, str]
+
+    @classmethod
+    def of(cls, outcome: Outcome, decision: Decision) -> "_Measured":
+        checkpoint, evaluation, benchmarks = _records(outcome)
+        sweeps = performance.sweeps(benchmarks, decision.constraints)
+        points = performance.points(sweeps, decision)
+        size = checkpoint.result["weight_bytes"]
+        return cls(
+            name=outcome.name,
+            size_bytes=size,
+            answers=accuracy.read(evaluation),
+            sweeps=sweeps,
+            points=points,
+            objective=performance.objective(sweeps, points, size, decision),
+            evidence=_evidence([checkpoint, evaluation, *benchmarks]),
+        )
+
+
+def _described(measured: _Measured, decision: Decision) -> Judged:
+    """A variant by itself."""
+    values = measured.objective
+    return Judged(
+        name=measured.name,
+        size_bytes=measured.size_bytes,
+        points=measured.points,
+        capacity=performance.capacity(measured.points) if decision.constraints.latency_limits_ms else None,
+        gains=(),
+        objective=performance.estimate(values, decision.confidence) if values else None,
+        against_base=None,
+        differences=(),
+        verdict=None,
+        broken_constraints=_broken(measured, decision),
+        evidence=measured.evidence,
+    )
+
+
+def _compared(ours: _Measured, theirs: _Measured, decision: Decision, seed: int) -> Judged:
+    """A variant against the base."""
+    against = None
+    if ours.objective and theirs.objective:
+        against = performance.ratio(ours.objective, theirs.objective, better(decision), decision.confidence)
+    differences = accuracy.differences(ours.answers, theirs.answers, decision, seed)
+    return replace(
+        _described(ours, decision),
+        gains=performance.gains(ours.sweeps, theirs.sweeps, decision.confidence),
+        against_base=against,
+        differences=differences,
+        verdict=_worst([d.verdict for d in differences if d.verdict]),
+    )
+
+
+def _records(outcome: Outcome) -> tuple[Record, Record, list[Record]]:
+    if outcome.checkpoint is None or outcome.evaluation is None or not outcome.complete:
+        raise ValueError(f"{outcome.name} was not measured completely")
+    return outcome.checkpoint, outcome.evaluation, [record for record in outcome.benchmarks if record]
 
 
 def corrected(judged: Sequence[Judged]) -> list[Judged]:
@@ -67,32 +122,13 @@ def corrected(judged: Sequence[Judged]) -> list[Judged]:
     ]
 
 
-def _judged(outcome: Outcome, base: Outcome, decision: Decision, seed: int) -> Judged:
-    checkpoint, evaluation, benchmark = _records(outcome)
-    differences = () if outcome is base else _differences(evaluation, _records(base)[1], decision, seed)
-    points = benchmark.result["points"]
-    figures = {
-        "size_bytes": checkpoint.result["weight_bytes"],
-        "throughput": max(p["output_tokens_per_second"] for p in points),
-        "ttft_p95_ms": points[0]["ttft_p95_ms"],
-        "itl_p95_ms": points[0]["itl_p95_ms"],
-    }
-    verdicts = [d.verdict for d in differences if d.verdict]
-    return Judged(
-        name=outcome.name,
-        **figures,
-        differences=differences,
-        verdict=None if outcome is base else _worst(verdicts),
-        broken_constraints=_broken(figures, decision),
-        evidence={record.kind: record.fingerprint for record in (checkpoint, evaluation, benchmark)},
-    )
-
-
-def _records(outcome: Outcome) -> tuple[Record, Record, Record]:
-    records = (outcome.checkpoint, outcome.evaluation, outcome.benchmark)
-    if any(record is None for record in records):
-        raise ValueError(f"{outcome.name} was not measured completely")
-    return records  # type: ignore[return-value]
+def _evidence(records: Sequence[Record]) -> dict[str, str]:
+    """Fingerprints by step; the repeats of a benchmark are numbered."""
+    found: dict[str, str] = {}
+    for record in records:
+        repeat = record.identity["settings"].get("repeat")
+        found[f"{record.kind} {repeat + 1}" if repeat is not None else record.kind] = record.fingerprint
+    return found
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -100,109 +136,12 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
     return next((v for v in order if v in verdicts), "inconclusive")
 
 
-def _broken(figures: dict[str, Any], decision: Decision) -> tuple[str, ...]:
-    limits = decision.constraints
-    checks = (
-        ("TTFT p95", figures["ttft_p95_ms"], limits.max_ttft_p95_ms, "ms"),
-        ("ITL p95", figures["itl_p95_ms"], limits.max_itl_p95_ms, "ms"),
-        ("size", figures["size_bytes"] / 1e9, limits.max_size_gb, "GB"),
-    )
-    return tuple(
-        f"{name} is {value:.4g} {unit}, over the limit of {limit:g} {unit}"
-        for name, value, limit, unit in checks
-        if limit is not None and value > limit
-    )
-
-
-def _differences(variant: Record, base: Record, decision: Decision, seed: int) -> tuple[Difference, ...]:
-    found = []
-    for task, figures in base.result["tasks"].items():
-        metric = next(iter(figures["metrics"]))
-        better = figures["higher_is_better"][metric]
-        ours, theirs = (_documents(record.folder / f"{task}.jsonl", metric) for record in (variant, base))
-        shared = sorted(ours.keys() & theirs.keys())
-        pairs = [(theirs[key], ours[key]) for key in shared]
-        if pairs and isinstance(pairs[0][0], list):
-            found.append(_perplexity(task, metric, pairs, decision.confidence, seed))
-        else:
-            found.append(_paired(task, metric, np.array(pairs, dtype=float), better, decision))
-    return tuple(found)
-
-
-def _documents(samples: Path, metric: str) -> dict[str, Any]:
-    """Each document's value of a metric, by the hash of its prompt and the document's place."""
-    rows = (json.loads(line) for line in samples.read_text().splitlines())
-    return {f"{row['doc_id']}/{row['doc_hash']}": row[metric] for row in rows}
-
-
-def _paired(task: str, metric: str, pairs: np.ndarray, better: bool, decision: Decision) -> Difference:
-    """Mean difference of a per-document metric with its interval; exact McNemar where it is 0/1."""
-    base, variant = pairs[:, 0], pairs[:, 1]
-    change, z = variant - base, float(norm.ppf(0.5 + decision.confidence / 2))
-    mean, sign = float(change.mean()), 1 if better else -1
-    binary = bool(np.isin(pairs, (0.0, 1.0)).all())
-    over, under = (variant, base) if better else (base, variant)
-    proportions = PairedProportions.of(base, variant, decision.confidence) if binary else None
-    low, high = proportions.difference if proportions else mean_difference(change, z)
-    ratio = proportions.ratio if proportions and better else mean_ratio(over, under, z)
-    error = max(mean - low, high - mean) / z
-    gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
-    margin, (worst, best) = decision.constraints.max_accuracy_drop, sorted((sign * low, sign * high))
-    verdict: Verdict = "pass" if worst >= -margin else "fail" if best < -margin else "inconclusive"
-    detectable = (z + float(norm.ppf(_POWER))) * error
-    return Difference(
-        task=task,
-        metric=metric,
-        documents=len(pairs),
-        base=float(base.mean()),
-        variant=float(variant.mean()),
-        difference=mean,
-        low=low,
-        high=high,
-        recovery=float(over.mean() / under.mean()) if ratio else None,
-        recovery_low=ratio[0] if ratio else None,
-        recovery_high=ratio[1] if ratio else None,
-        p_value=float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if binary else None,
-        gained=gained,
-        lost=lost,
-        smallest_detectable=detectable,
-        documents_needed=math.ceil(len(pairs) * (detectable / margin) ** 2) if margin and binary else None,
-        verdict=verdict,
-    )
-
-
-def _perplexity(task: str, metric: str, pairs: list[Any], confidence: float, seed: int) -> Difference:
-    """Perplexity over all documents, with a paired bootstrap interval (Efron 1979) of the difference.
-
-    A document's value is its log-likelihood and its weight (words or bytes).
-    """
-    base, variant = (np.array([pair[i] for pair in pairs], dtype=float) for i in (0, 1))
-    turn = (lambda nats: nats / math.log(2)) if metric == "bits_per_byte" else np.exp
-
-    def value(documents: np.ndarray) -> Any:
-        return turn(-documents[..., 0].sum(-1) / documents[..., 1].sum(-1))
-
-    chosen = np.random.default_rng(seed).integers(0, len(pairs), (_RESAMPLES, len(pairs)))
-    values, values_base = value(variant[chosen]), value(base[chosen])
-    changes, ratios = values - values_base, values_base / values
-    tail = (1 - confidence) / 2
-    better = variant[:, 0] > base[:, 0]
-    return Difference(
-        task=task,
-        metric=metric,
-        documents=len(pairs),
-        base=float(value(base)),
-        variant=float(value(variant)),
-        difference=float(value(variant) - value(base)),
-        low=float(np.quantile(changes, tail)),
-        high=float(np.quantile(changes, 1 - tail)),
-        recovery=float(value(base) / value(variant)),
-        recovery_low=float(np.quantile(ratios, tail)),
-        recovery_high=float(np.quantile(ratios, 1 - tail)),
-        p_value=None,
-        gained=int(better.sum()),
-        lost=int((~better).sum()),
-        smallest_detectable=None,
-        documents_needed=None,
-        verdict=None,
-    )
+def _broken(measured: _Measured, decision: Decision) -> tuple[str, ...]:
+    limits, size = decision.constraints, measured.size_bytes / 1e9
+    broken = []
+    if limits.latency_limits_ms and not any(point.usable for point in measured.points):
+        lightest = measured.points[0]
+        broken += [f"{found} at the lightest load" for found in lightest.violations] or list(lightest.labels)
+    if limits.max_size_gb is not None and size > limits.max_size_gb:
+        broken.append(f"size is {size:.4g} GB, over the limit of {limits.max_size_gb:g} GB")
+    return tuple(broken)

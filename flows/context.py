@@ -24,7 +24,8 @@ class Outcome:
     plan: VariantPlan
     checkpoint: Record | None = None
     evaluation: Record | None = None
-    benchmark: Record | None = None
+    benchmarks: list[Record | None] = field(default_factory=list)
+    """One for each repeat of the load."""
     failure: str | None = None
 
     @property
@@ -33,7 +34,7 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        return None not in (self.checkpoint, self.evaluation, self.benchmark)
+        return None not in (self.checkpoint, self.evaluation, *self.benchmarks)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -62,7 +63,7 @@ class Run:
                 plan=variant,
                 checkpoint=store.find(variant.checkpoint),
                 evaluation=store.find(variant.evaluation),
-                benchmark=store.find(variant.benchmark),
+                benchmarks=[store.find(step) for step in variant.benchmarks],
                 failure=f"left out: {variant.left_out}" if variant.left_out else None,
             )
         return run

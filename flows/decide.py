@@ -4,19 +4,48 @@ Keeping the base and not having enough evidence are real answers. Pure functions
 """
 
 from configs.decision import Decision
-from flows.judgement import Answer, Difference, Judged, Judgement
+from flows.judgement import Answer, Difference, Judged, Judgement, Ratio
+
+_OBJECTIVES: dict[str, tuple[int, str]] = {
+    "throughput": (1, "output tokens/s"),
+    "goodput": (1, "good requests/s"),
+    "capacity": (1, "of load within the limits"),
+    "cost": (-1, "a million output tokens"),
+    "ttft": (-1, "ms TTFT p95"),
+    "itl": (-1, "ms ITL p95"),
+    "size": (-1, "GB"),
+}
+"""Whether more (1) or less (-1) is better, and the unit in words, by objective."""
+
+
+def better(decision: Decision) -> int:
+    """1 where more of the objective is better, -1 where less is."""
+    return _OBJECTIVES[decision.objective][0]
+
+
+def unit_of(decision: Decision) -> str:
+    """The unit of the objective, in words."""
+    return _OBJECTIVES[decision.objective][1]
 
 
 def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) -> Judgement:
-    """The best variant by the objective among those that pass everything; the base is a candidate."""
-    ranked = sorted(judged, key=lambda v: _rank(v, decision))
-    eligible = [v for v in ranked if not v.broken_constraints and v.verdict in (None, "pass")]
-    chosen = eligible[0] if eligible else None
-    ahead = ranked[: ranked.index(chosen)] if chosen else ranked
-    undecided = [v.name for v in ahead if v.verdict == "inconclusive" and not v.broken_constraints]
-    answer, sentence = _answer(chosen, undecided, judged[0], decision)
-    recommended = chosen if answer in ("deploy", "keep the base") else None
-    lost = {v.name: _why_not(v, recommended, decision) for v in judged if v is not recommended}
+    """The best variant among those that pass everything; the base comes first in `judged`.
+
+    A variant replaces a base that meets the constraints only where the repeats show it to be better.
+    """
+    base, ranked = judged[0], sorted(judged, key=lambda v: _rank(v, decision))
+    fit = [v for v in ranked if v.objective and not v.broken_constraints]
+    passing = [v for v in fit if v.verdict == "pass"]
+    rival = base if base in fit else None
+    proven = [v for v in passing if rival is None or (v.against_base and v.against_base.shown)]
+    ahead = fit[: fit.index(rival)] if rival else fit
+    unproven = [v for v in ahead if v in passing and v not in proven]
+    unsure = [v for v in ahead if v.verdict == "inconclusive"]
+    answer, sentence = _answer(next(iter(proven), None), rival, unproven, unsure, decision)
+    recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
+    undecided = recommended is None and not base.broken_constraints
+    losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
+    lost = {v.name: _why_not(v, recommended, decision) for v in losers}
     return Judgement(
         answer=answer,
         recommended=recommended.name if recommended else None,
@@ -27,44 +56,61 @@ def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) ->
     )
 
 
-def _answer(chosen: Judged | None, undecided: list[str], base: Judged, decision: Decision) -> tuple[Answer, str]:
-    """The answer in a word and in a sentence."""
-    if undecided and chosen in (None, base):
+def _answer(
+    best: Judged | None, base: Judged | None, unproven: list[Judged], unsure: list[Judged], decision: Decision
+) -> tuple[Answer, str]:
+    """The answer in a word and in a sentence.
+
+    Args:
+        best: the best variant that passes, and is shown to be better than a base that is fit.
+        base: the base, where it meets the constraints.
+        unproven: variants that pass and are ahead of the base by less than the repeats can show.
+        unsure: variants ahead of the base whose accuracy is inconclusive.
+    """
+    if best is not None:
+        lead = f", {times(best.against_base)} the base's" if base is not None and best.against_base else ""
+        return "deploy", f"Deploy {best.name}: best {describe_objective(best, decision)} of all that pass{lead}."
+    if unproven:
+        first = unproven[0]
         return "not enough evidence", (
-            f"Not enough evidence: {', '.join(undecided)} would be better by {decision.objective}, but so few "
-            f"documents cannot show that accuracy stays within {decision.constraints.max_accuracy_drop:g}."
+            f"Not enough evidence: {first.name} passes and is ahead by {decision.objective}, but "
+            f"{_unproven(first)}; raise load.repeats or load.duration_s."
         )
-    if chosen is None:
+    if unsure:
+        return "not enough evidence", (
+            f"Not enough evidence: {', '.join(v.name for v in unsure)} would be better by {decision.objective}, but so "
+            f"few documents cannot show that accuracy stays within {decision.constraints.max_accuracy_drop:g}."
+        )
+    if base is None:
         return "not enough evidence", "No variant, the base included, meets the constraints."
-    objective = describe_objective(chosen, decision)
-    if chosen is base:
-        return "keep the base", f"Keep the base: no compressed variant that passes has a better {objective}."
-    against = f"the base has {_objective_value(base, decision):.4g}"
-    return "deploy", f"Deploy {chosen.name}: best {objective} of all that pass; {against}."
+    objective = describe_objective(base, decision)
+    return "keep the base", f"Keep the base: no compressed variant that passes has a better {objective}."
 
 
-_OBJECTIVES: dict[str, tuple[str, float, str, float]] = {
-    "throughput": ("throughput", -1, "output tokens/s", 1),
-    "ttft": ("ttft_p95_ms", 1, "TTFT p95 in ms", 1),
-    "itl": ("itl_p95_ms", 1, "ITL p95 in ms", 1),
-    "size": ("size_bytes", 1, "size in GB", 1e-9),
-}
-"""Attribute, sign that makes small good, words, and scale, by objective."""
-
-
-def _rank(variant: Judged, decision: Decision) -> tuple[float, str]:
-    attribute, sign, _, _ = _OBJECTIVES[decision.objective]
-    return sign * getattr(variant, attribute), variant.name
-
-
-def _objective_value(variant: Judged, decision: Decision) -> float:
-    attribute, _, _, scale = _OBJECTIVES[decision.objective]
-    return float(getattr(variant, attribute)) * scale
+def times(ratio: Ratio) -> str:
+    """A ratio with its interval, in words."""
+    bounds = f" [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.low is not None else ""
+    return f"{ratio.value:.2f}{bounds} times"
 
 
 def describe_objective(variant: Judged, decision: Decision) -> str:
     """The objective and a variant's value, in words."""
-    return f"{decision.objective} ({_objective_value(variant, decision):.4g} {_OBJECTIVES[decision.objective][2]})"
+    value = f"{variant.objective.mean:.4g}" if variant.objective else "nothing measured"
+    return f"{decision.objective} ({value} {unit_of(decision)})"
+
+
+def _rank(variant: Judged, decision: Decision) -> tuple[float, str]:
+    value = variant.objective.mean if variant.objective else float("-inf") * better(decision)
+    return -better(decision) * value, variant.name
+
+
+def _unproven(variant: Judged) -> str:
+    repeats = variant.points[0].repeats
+    if variant.against_base is None:
+        return "its lead cannot be given as a ratio"
+    if variant.against_base.low is None:
+        return f"a single repeat gives its lead of {times(variant.against_base)} the base's no interval"
+    return f"its {times(variant.against_base)} the base's is no lead that {repeats} repeats show"
 
 
 def _why_not(variant: Judged, chosen: Judged | None, decision: Decision) -> str:
@@ -81,10 +127,18 @@ def _why_not(variant: Judged, chosen: Judged | None, decision: Decision) -> str:
                 f"inconclusive: {interval} reaches over the margin of {margin:g}; {difference.documents} documents "
                 f"show losses from {difference.smallest_detectable:.3f}{_needed(difference)}"
             )
+    passes = "passes, but " if variant.verdict else ""
+    if variant.objective is None:
+        return f"{passes}{decision.objective} could be measured at no load: {_why_unusable(variant)}"
+    value = f"{variant.objective.mean:.4g}"
     if chosen is None:
-        return "not better than what was chosen"
-    values = f"{describe_objective(chosen, decision)} against {_objective_value(variant, decision):.4g}"
-    return f"passes, but {chosen.name} has the better {values}"
+        return f"{passes}{_unproven(variant)} ({value})"
+    against = f", {times(variant.against_base)} the base's" if variant.against_base else ""
+    return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)} against {value}{against}"
+
+
+def _why_unusable(variant: Judged) -> str:
+    return "; ".join(dict.fromkeys(why for point in variant.points for why in (*point.violations, *point.labels)))
 
 
 def _needed(difference: Difference) -> str:

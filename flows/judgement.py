@@ -40,22 +40,99 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """The mean of a figure over the repeats, with its interval; None, None from a single repeat."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Variant over base, turned so that above 1 is better; bounds are None from a single repeat."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the whole interval says better."""
+        return self.low is not None and self.low > 1.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One load, over its repeats."""
+
+    asked: float
+    unit: str
+    """`streams` or `requests_per_second`."""
+    repeats: int
+    figures: dict[str, Estimate]
+    labels: tuple[str, ...]
+    """What makes the figures mean less than they say: `saturated`, `late client`, `errors`, `few requests`."""
+    violations: tuple[str, ...]
+    """Latency limits that it breaks."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a variant could be run at this load: the limits are kept, the client was on time, and
+        the server kept up."""
+        return not self.violations and not {"saturated", "late client", "errors"} & set(self.labels)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much load keeps to the latency limits."""
+
+    unit: str
+    asked: float | None
+    """The heaviest point that keeps to them with all lighter ones; None where the lightest does not."""
+    violating: tuple[float, ...]
+    kept_again: tuple[float, ...]
+    """Points behind a violating one that keep to the limits all the same."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One figure of a variant against the base's, at the same load."""
+
+    asked: float
+    unit: str
+    figure: str
+    base: float
+    variant: float
+    ratio: Ratio
+
+
+@dataclass(frozen=True)
 class Judged:
     """All that is said of one variant."""
 
     name: str
     size_bytes: int
-    throughput: float
-    """Highest output tokens per second over the points of the load."""
-    ttft_p95_ms: float
-    itl_p95_ms: float
-    """Both at the lightest point."""
+    points: tuple[Point, ...]
+    capacity: Capacity | None
+    """None where no latency limit is asked for."""
+    gains: tuple[Gain, ...]
+    """Against the base; empty for the base itself."""
+    objective: Estimate | None
+    """None where no point of the load lets it be measured."""
+    against_base: Ratio | None
+    """The objective against the base's; None for the base, and where either has none."""
     differences: tuple[Difference, ...]
     verdict: Verdict | None
     """None for the base."""
     broken_constraints: tuple[str, ...]
     evidence: dict[str, str]
     """Fingerprints of the records that this rests on."""
+
+    @property
+    def throughput(self) -> float:
+        """Highest output tokens per second over the points of the load."""
+        return max(p.figures["output_tokens_per_second"].mean for p in self.points)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _LIBRARIES = {
 """For each kind of step: the environment it runs in, and the libraries that shape its result."""
 
 
-_METHOD = 2
+_METHOD = {"prepare": 2, "quantize": 2, "evaluate": 2, "benchmark": 3}
 """Raised when this project changes how it makes or measures something, so that old records are not
 taken for new ones."""
 
@@ -38,12 +38,13 @@ class VariantPlan:
     scheme: Scheme | None
     checkpoint: Step
     evaluation: Step
-    benchmark: Step
+    benchmarks: tuple[Step, ...]
+    """One for each repeat of the load."""
     left_out: str | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return (self.checkpoint, self.evaluation, self.benchmark)
+        return (self.checkpoint, self.evaluation, *self.benchmarks)
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,13 @@ class _Maker:
             scheme=scheme,
             checkpoint=checkpoint,
             evaluation=self._evaluate(name, checkpoint),
-            benchmark=self._benchmark(name, checkpoint),
+            benchmarks=tuple(self._benchmark(name, checkpoint, r) for r in range(self.experiment.load.repeats)),
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
 
     def _step(self, kind: str, variant: str, settings: dict[str, Any], inputs: dict[str, str]) -> Step:
         role, names = _LIBRARIES[kind]
-        settings = {**settings, "method": _METHOD}
+        settings = {**settings, "method": _METHOD[kind]}
         return Step(kind, variant, settings, inputs, libraries(role, self.hardware.accelerator, names))
 
     def _prepare(self) -> Step:
@@ -139,9 +140,10 @@ class _Maker:
             inputs |= {f"{task.name}/{path.name}": _file_digest(path) for path in task_files(task)}
         return self._step("evaluate", name, settings, inputs)
 
-    def _benchmark(self, name: str, checkpoint: Step) -> Step:
+    def _benchmark(self, name: str, checkpoint: Step, repeat: int) -> Step:
         settings = {
-            "load": self.experiment.load.model_dump(mode="json"),
+            "load": self.experiment.load.model_dump(mode="json", exclude={"repeats"}),
+            "repeat": repeat,
             "engine_args": engine_args(self.experiment, self.hardware),
             "hardware": self.hardware.name,
             "engine_cores": len(self.seats.engines[0]),

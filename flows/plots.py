@@ -7,9 +7,11 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flows.judgement import Judgement
+from configs.decision import Constraints
+from flows.judgement import Judged, Judgement
 
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
@@ -35,25 +37,42 @@ def accuracy(judgement: Judgement, margin: float) -> str:
     return _svg(figure)
 
 
-def load(points: dict[str, list[dict[str, Any]]]) -> str:
-    """Throughput and TTFT p95 against load, every variant on the same axes; empty without points."""
-    if not points:
+def load(judgement: Judgement, limits: Constraints) -> str:
+    """Throughput and TTFT p95 against load with their intervals, every variant on the same axes; points
+    that do not count are hollow. Empty where nothing was judged."""
+    if not judgement.judged:
         return ""
-    figure, (rate, latency) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for index, (name, measured) in enumerate(points.items()):
-        asked = [point["asked"] for point in measured]
-        rate.plot(asked, [p["output_tokens_per_second"] for p in measured], label=name, **_style(index))
-        latency.plot(asked, [p["ttft_p95_ms"] for p in measured], label=name, **_style(index))
-    unit = "concurrent clients" if next(iter(points.values()), [{}])[0].get("unit") == "streams" else "requests/s"
-    loads = sorted({point["asked"] for measured in points.values() for point in measured})
+    figure, (rate, latency) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for index, variant in enumerate(judgement.judged):
+        _curve(rate, variant, "output_tokens_per_second", index)
+        _curve(latency, variant, "ttft_p95_ms", index)
+    points = [point for variant in judgement.judged for point in variant.points]
+    loads = sorted({point.asked for point in points})
+    unit = "concurrent clients" if points[0].unit == "streams" else "requests/s"
+    if limits.max_ttft_p95_ms is not None:
+        limit = limits.max_ttft_p95_ms
+        latency.axhline(limit, color="#D55E00", linestyle="--", linewidth=1.2, label=f"limit {limit:g} ms")
+        latency.legend(frameon=False)
     for axes, label in ((rate, "output tokens/s"), (latency, "TTFT p95, ms")):
-        axes.set_xlabel(unit)
+        axes.set_xlabel(f"{unit} (hollow: saturated, late, or over a limit)")
         axes.set_xticks(loads, [f"{asked:g}" for asked in loads])
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     rate.legend(frameon=False)
     return _svg(figure)
+
+
+def _curve(axes: Axes, variant: Judged, name: str, index: int) -> None:
+    """One figure of a variant over the load."""
+    found = [(point, point.figures[name]) for point in variant.points if name in point.figures]
+    asked, means = [point.asked for point, _ in found], [figure.mean for _, figure in found]
+    reach = [[m.mean - m.low if m.low is not None else 0.0 for _, m in found]]
+    style = _style(index)
+    axes.errorbar(asked, means, yerr=[reach[0], reach[0]], capsize=3, label=variant.name, **style)
+    hollow = [(point.asked, figure.mean) for point, figure in found if not point.usable]
+    for place in hollow:
+        axes.plot(*place, **{**style, "markerfacecolor": "white"})
 
 
 def pareto(judgement: Judgement) -> str:

@@ -111,9 +111,11 @@ def _mirror_variant(
         client.log_metric(child, name, figure)
     if run.plan.experiment.tracking.log_checkpoints:
         mlflow.log_metrics(metrics(outcome), run_id=child, model_id=models[fingerprint])
-    for record in (outcome.evaluation, outcome.benchmark):
+    if outcome.evaluation is not None:
+        client.log_artifacts(child, str(outcome.evaluation.folder), outcome.evaluation.kind)
+    for repeat, record in enumerate(outcome.benchmarks):
         if record is not None:
-            client.log_artifacts(child, str(record.folder), record.kind)
+            client.log_artifacts(child, str(record.folder), f"{record.kind}/{repeat + 1}")
     client.set_terminated(child, "FAILED" if outcome.failure else "FINISHED")
     return models
 
@@ -146,12 +148,20 @@ def metrics(outcome: Outcome) -> dict[str, float]:
     if outcome.evaluation is not None:
         for task, figures in outcome.evaluation.result["tasks"].items():
             found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
-    if outcome.benchmark is not None:
-        for point in outcome.benchmark.result["points"]:
+    for name, values in _over_repeats(outcome).items():
+        found[name] = sum(values) / len(values)
+    return found
+
+
+def _over_repeats(outcome: Outcome) -> dict[str, list[float]]:
+    """Every figure of the load by its name and point, repeat by repeat."""
+    found: dict[str, list[float]] = {}
+    for record in outcome.benchmarks:
+        for point in record.result["points"] if record else []:
             suffix = f"{point['unit']}_{point['asked']:g}"
             for key, value in point.items():
                 if key not in ("unit", "asked"):
-                    found[f"{key}.{suffix}"] = value
+                    found.setdefault(f"{key}.{suffix}", []).append(value)
     return found
 
 
@@ -162,7 +172,8 @@ def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:
         found |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
     for step in outcome.plan.steps:
         found |= {f"library.{name}": version for name, version in step.libraries.items()}
-        found[f"fingerprint.{step.kind}"] = step.fingerprint
+        repeat = step.settings.get("repeat")
+        found[f"fingerprint.{step.kind}{'' if repeat is None else f'.{repeat + 1}'}"] = step.fingerprint
     return found | {"hardware": run.plan.hardware.name}
 
 

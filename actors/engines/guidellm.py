@@ -1,24 +1,26 @@
-"""GuideLLM: one grid of load points against one served variant, its report read through its own classes.
+"""GuideLLM: one grid of load points against one served variant, every request of it written down.
 
 Prompts are synthetic text of an exact token count from a fixed seed, sent as plain completions, so
-that every variant gets the same prompts with no chat template around them.
+that every variant gets the same prompts with no chat template around them. What the requests say is
+worked out elsewhere (`flows.requests`), from the times that GuideLLM took.
 """
 
 import asyncio
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from guidellm.benchmark.entrypoints import benchmark_generative_text
-from guidellm.benchmark.schemas import GenerativeBenchmark
+from guidellm.benchmark.outputs.html import GenerativeBenchmarkerHTML
+from guidellm.benchmark.schemas import GenerativeBenchmark, GenerativeBenchmarksReport
+from guidellm.schemas import GenerativeRequestStats
 from guidellm.schemas.benchmark import BenchmarkScenario
 
-_DISTRIBUTIONS = {
-    "ttft": "time_to_first_token_ms",
-    "itl": "inter_token_latency_ms",
-    "tpot": "time_per_output_token_ms",
-    "request_latency": "request_latency",
-}
-_IN_MS = {"request_latency": 1000.0}
+REQUESTS = "requests.jsonl"
+"""One line for each request of every point."""
+_TEXTS_KEPT = 20
+"""Requests of a point whose texts stay in GuideLLM's own report: all of them would fill a disk."""
 
 
 def benchmark(
@@ -33,16 +35,15 @@ def benchmark(
     warmup_s: float,
     seed: int,
     destination: Path,
-) -> list[dict[str, Any]]:
-    """Run every point of the profile; write GuideLLM's own JSON and HTML into `destination`.
+) -> list[float]:
+    """Run every point of the profile; write its requests and GuideLLM's own JSON and HTML into `destination`.
 
     Args:
         url: address of the application, without /v1.
         profile: GuideLLM's profile, such as {"kind": "concurrent", "streams": [1, 4]}.
 
     Returns:
-        one figure set per point, latencies in ms, over requests that ended within the measured time
-        (warm-up excluded).
+        the length of every point's measured window in seconds, warm-up excluded.
     """
     scenario = BenchmarkScenario.model_validate(
         {
@@ -67,36 +68,52 @@ def benchmark(
                         }
                     ],
                     "seed": {"kind": "static", "value": seed},
-                    "outputs": [
-                        {"kind": "json", "path": str(destination / "guidellm.json")},
-                        {"kind": "html", "path": str(destination / "guidellm.html")},
-                    ],
-                    "metrics": {"kind": "generative", "sample_size": 20},
+                    "outputs": [],
+                    "metrics": {"kind": "generative", "sample_size": None},
                 }
             ]
         }
     )
     report, _ = asyncio.run(benchmark_generative_text(scenario, progress=False))
-    return [_figures(measured) for measured in report.benchmarks]
+    with (destination / REQUESTS).open("w") as file:
+        for place, measured in enumerate(report.benchmarks):
+            for row in _rows(measured):
+                file.write(json.dumps({"point": place, **row}) + "\n")
+    _keep_own_report(report, destination)
+    return [measured.duration for measured in report.benchmarks]
 
 
-def _figures(measured: GenerativeBenchmark) -> dict[str, Any]:
-    metrics = measured.metrics
-    totals = metrics.request_totals
-    figures: dict[str, Any] = {
-        "requests": totals.successful,
-        "errors": totals.errored,
-        "unfinished": totals.incomplete,
-        "seconds": measured.duration,
-        "output_tokens_per_second": metrics.output_tokens_per_second.successful.mean,
-        "requests_per_second": metrics.requests_per_second.successful.mean,
-        "concurrency_mean": metrics.request_concurrency.successful.mean,
-        "prompt_tokens_mean": metrics.prompt_token_count.successful.mean,
-        "output_tokens_mean": metrics.output_token_count.successful.mean,
+def _rows(measured: GenerativeBenchmark) -> Iterator[dict[str, Any]]:
+    """A point's requests; times in seconds from the start of its measured window."""
+    groups = {
+        "completed": measured.requests.successful,
+        "unfinished": measured.requests.incomplete,
+        "errored": measured.requests.errored,
     }
-    for name, attribute in _DISTRIBUTIONS.items():
-        summary = getattr(metrics, attribute).successful
-        scale = _IN_MS.get(name, 1.0)
-        for percentile in ("p50", "p95", "p99"):
-            figures[f"{name}_{percentile}_ms"] = scale * getattr(summary.percentiles, percentile)
-    return figures
+    for status, requests in groups.items():
+        for request in requests:
+            yield {"status": status, **_times(request, measured.start_time)}
+
+
+def _times(request: GenerativeRequestStats, start: float) -> dict[str, Any]:
+    timings = request.info.timings
+    moments = {
+        "due_s": timings.targeted_start,
+        "sent_s": timings.request_start if timings.request_start is not None else timings.resolve_start,
+        "first_token_s": timings.first_token_iteration,
+        "last_token_s": timings.last_token_iteration,
+        "ended_s": request.request_end_time,
+    }
+    return {
+        **{name: None if moment is None else round(moment - start, 6) for name, moment in moments.items()},
+        "prompt_tokens": request.prompt_tokens,
+        "output_tokens": request.output_tokens,
+    }
+
+
+def _keep_own_report(report: GenerativeBenchmarksReport, destination: Path) -> None:
+    for measured in report.benchmarks:
+        for status in ("successful", "incomplete", "errored"):
+            setattr(measured.requests, status, getattr(measured.requests, status)[:_TEXTS_KEPT])
+    report.save_file(destination / "guidellm.json")
+    asyncio.run(GenerativeBenchmarkerHTML(output_path=destination / "guidellm.html").finalize(report))

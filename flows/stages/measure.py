@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -19,7 +20,7 @@ from actors.evaluator import Evaluator
 from actors.lease import Needs, lease
 from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed
 from configs.accuracy import TASKS_FOLDER
-from flows import checkpoints
+from flows import checkpoints, requests
 from flows.context import Outcome, Run, StepFailed, failing_alone
 from flows.plan import engine_args
 
@@ -62,11 +63,7 @@ def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], pla
                 starting.append((outcome, place, stack.enter_context(_serve(run, outcome, server, place.seat))))
         up = [served for served in pool.map(lambda job: _bring_up(run, server, *job), starting) if served]
         list(pool.map(lambda served: _evaluate(run, served), up))
-        loading = [s for s in up if s.outcome.failure is None and s.outcome.benchmark is None]
-        together = run.plan.seats.together and len(loading) > 1
-        company = [s.outcome.name for s in loading] if together else []
-        in_order = pool.map if company else map
-        list(in_order(lambda served: _benchmark(run, served, company), loading))
+        _load(run, [served for served in up if served.outcome.failure is None], pool)
 
 
 @dataclass(frozen=True)
@@ -208,14 +205,29 @@ def _finish_evaluation(run: Run, outcome: Outcome) -> None:
         run.progress.say(outcome.name, f"evaluated in {outcome.evaluation.seconds:.0f} s: {figures}")
 
 
-def _benchmark(run: Run, served: _Served, company: list[str]) -> None:
-    outcome, step, load = served.outcome, served.outcome.plan.benchmark, run.plan.experiment.load
-    values = list(load.points)
-    profile = {"kind": load.kind, "streams" if load.kind == "concurrent" else "rate": values}
+def _load(run: Run, up: list[_Served], pool: ThreadPoolExecutor) -> None:
+    """Every repeat of the load on every variant of a group; who goes first changes from repeat to repeat,
+    so that what drifts on the machine favours nobody."""
+    together = run.plan.seats.together and len(up) > 1
+    company = [served.outcome.name for served in up] if together else []
+    in_order = pool.map if company else map
+    for repeat in range(run.plan.experiment.load.repeats):
+        waiting = [served for served in up if served.outcome.benchmarks[repeat] is None]
+        turns = waiting if repeat % 2 == 0 else waiting[::-1]
+        list(in_order(partial(_benchmark, run, repeat=repeat, company=company), turns))
+
+
+def _benchmark(run: Run, served: _Served, *, repeat: int, company: list[str]) -> None:
+    outcome, load = served.outcome, run.plan.experiment.load
+    if outcome.failure is not None:
+        return
+    step, values, open_loop = outcome.plan.benchmarks[repeat], list(load.points), load.kind != "concurrent"
+    profile = {"kind": load.kind, "rate" if open_loop else "streams": values}
+    unit = "requests_per_second" if open_loop else "streams"
     cores = list(run.plan.seats.clients[served.place.seat])
     with failing_alone(run, outcome), run.store.writing(step) as draft:
         how = f"together with {', '.join(n for n in company if n != outcome.name)}" if company else "alone"
-        run.progress.say(outcome.name, f"under load, {how} ...")
+        run.progress.say(outcome.name, f"under load, {how}, {repeat + 1} of {load.repeats} ...")
         asked: Any = served.place.benchmarker.benchmark.remote(
             url=served.deployment.url,
             model=served.deployment.model,
@@ -225,14 +237,16 @@ def _benchmark(run: Run, served: _Served, company: list[str]) -> None:
             output_tokens=load.output_tokens,
             duration_s=load.duration_s,
             warmup_s=load.warmup_s,
-            seed=load.seed,
+            seed=load.seed + repeat,
             cores=cores,
             destination=str(draft.folder),
         )
-        points: list[dict[str, Any]] = ray.get(asked)
-        unit = "streams" if load.kind == "concurrent" else "requests_per_second"
+        points = requests.read(draft.folder, ray.get(asked), open_loop=open_loop)
         draft.result = {
-            "points": [{"asked": value, "unit": unit, **point} for value, point in zip(values, points, strict=True)],
+            "points": [
+                {"asked": value, "unit": unit, **requests.figures(point)}
+                for value, point in zip(values, points, strict=True)
+            ],
             "company": company,
             "engine_cores": list(run.plan.seats.engines[served.place.seat]),
             "client_cores": cores,
@@ -241,7 +255,7 @@ def _benchmark(run: Run, served: _Served, company: list[str]) -> None:
         }
         if idle := [p["asked"] for p in draft.result["points"] if not p["requests"]]:
             raise StepFailed(f"no request ended within {load.duration_s:g} s at {idle} {unit}; give it longer")
-    outcome.benchmark = run.store.find(step)
-    if outcome.benchmark is not None:
-        rates = ", ".join(f"{p['output_tokens_per_second']:.1f}" for p in outcome.benchmark.result["points"])
-        run.progress.say(outcome.name, f"loaded in {outcome.benchmark.seconds:.0f} s: {rates} output tokens/s")
+    record = outcome.benchmarks[repeat] = run.store.find(step)
+    if record is not None:
+        rates = ", ".join(f"{p['output_tokens_per_second']:.1f}" for p in record.result["points"])
+        run.progress.say(outcome.name, f"loaded in {record.seconds:.0f} s: {rates} output tokens/s")

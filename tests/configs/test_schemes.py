@@ -69,7 +69,7 @@ def test_int8_asked_for_in_full_range_stays_so() -> None:
         ({"kind": "int8-w8a8"}, ["SmoothQuantModifier", "GPTQModifier"], True),
         ({"kind": "int8-w8a8", "smoothquant": None, "algorithm": "rtn"}, ["QuantizationModifier"], False),
         ({"kind": "int4-w4a16"}, ["GPTQModifier"], True),
-        ({"kind": "int4-w4a16", "algorithm": "awq"}, ["AWQModifier"], True),
+        ({"kind": "int4-w4a16", "algorithm": "awq"}, ["AWQModifier", "QuantizationModifier"], True),
         ({"kind": "int4-w4a16", "algorithm": "rtn"}, ["QuantizationModifier"], False),
         ({"kind": "w8a16"}, ["GPTQModifier"], True),
         ({"kind": "fp8-dynamic"}, ["QuantizationModifier"], False),

@@ -1,12 +1,33 @@
 """Measures nothing: the base is slow, whatever is compressed is fast."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+WINDOW_S = 10.0
 
-def benchmark(url: str, model: str, *_: Any, profile: dict[str, Any], destination: Path, **__: Any) -> list[Any]:
+
+def benchmark(
+    url: str, model: str, *_: Any, profile: dict[str, Any], seed: int, destination: Path, **__: Any
+) -> list[float]:
+    """Ten clients' worth of requests of eight tokens, one after the other, a little different with each seed."""
     (destination / "guidellm.json").write_text("{}")
-    speed = 10.0 if model == "base" else 20.0
-    latencies = {f"{n}_{p}_ms": 100 / speed for n in ("ttft", "itl", "tpot") for p in ("p50", "p95", "p99")}
     points = profile.get("streams") or profile["rate"]
-    return [{"requests": 5, "errors": 0, "output_tokens_per_second": speed * point, **latencies} for point in points]
+    token_s = (0.01 if model == "base" else 0.005) * (1 + seed % 10 / 1000)
+    with (destination / "requests.jsonl").open("w") as file:
+        for place, point in enumerate(points):
+            for request in range(int(WINDOW_S * point)):
+                sent = request / point
+                row = {
+                    "point": place,
+                    "status": "completed",
+                    "due_s": sent,
+                    "sent_s": sent,
+                    "first_token_s": sent + token_s,
+                    "last_token_s": sent + 8 * token_s,
+                    "ended_s": sent + 8 * token_s,
+                    "prompt_tokens": 8,
+                    "output_tokens": 8 if model == "base" else 16,
+                }
+                file.write(json.dumps(row) + "\n")
+    return [WINDOW_S] * len(points)

@@ -1,4 +1,4 @@
-"""The comparison's arithmetic, against figures that are known."""
+"""The arithmetic of accuracy, against figures that are known."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from configs.decision import Decision
-from flows import compare
-from flows.decide import decide
-from flows.judgement import Difference, Judged
+from flows import accuracy
+from flows.judgement import Difference
 from flows.records import Record
 
 
@@ -25,7 +24,7 @@ def record(folder: Path, metric: str, values: list[Any], better: bool = True) ->
 def differ(tmp_path: Path, base: list[Any], variant: list[Any], metric: str = "acc", **decision: Any) -> Difference:
     asked = Decision.model_validate(decision)
     ours, theirs = record(tmp_path / "v", metric, variant), record(tmp_path / "b", metric, base)
-    (found,) = compare._differences(ours, theirs, asked, seed=1)
+    (found,) = accuracy.differences(accuracy.read(ours), accuracy.read(theirs), asked, seed=1)
     return found
 
 
@@ -50,7 +49,7 @@ def test_interval_covers_a_known_difference_at_its_rate(tmp_path: Path) -> None:
     random, covered = np.random.default_rng(7), 0
     for _ in range(200):
         pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.5, 0.3, 0.12, 0.08], size=300).astype(float)
-        found = compare._paired("task", "acc", pairs, True, Decision())
+        found = accuracy.paired("task", "acc", pairs, True, Decision())
         covered += found.low <= -0.04 <= found.high
     assert 182 <= covered <= 198
 
@@ -59,7 +58,7 @@ def test_interval_covers_where_few_documents_differ() -> None:
     random, covered = np.random.default_rng(7), 0
     for _ in range(400):
         pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.6, 0.36, 0.03, 0.01], size=60).astype(float)
-        found = compare._paired("task", "acc", pairs, True, Decision())
+        found = accuracy.paired("task", "acc", pairs, True, Decision())
         covered += found.low <= -0.02 <= found.high
     assert covered >= 374
 
@@ -74,18 +73,18 @@ def test_few_documents_that_all_agree_are_no_proof(tmp_path: Path) -> None:
 def test_documents_needed_settle_what_is_inconclusive() -> None:
     pairs = np.array([[1, 1]] * 120 + [[0, 0]] * 74 + [[1, 0]] * 3 + [[0, 1]] * 3, dtype=float)
     decision = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
-    found = compare._paired("task", "acc", pairs, True, decision)
+    found = accuracy.paired("task", "acc", pairs, True, decision)
     assert found.verdict == "inconclusive"
     assert found.documents_needed is not None and found.documents_needed > 200
     times = -(-found.documents_needed // 200)
-    assert compare._paired("task", "acc", np.tile(pairs, (times, 1)), True, decision).verdict == "pass"
+    assert accuracy.paired("task", "acc", np.tile(pairs, (times, 1)), True, decision).verdict == "pass"
 
 
 def test_recovery_interval_covers_at_its_rate() -> None:
     random, covered = np.random.default_rng(3), 0
     for _ in range(300):
         pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.5, 0.35, 0.1, 0.05], size=300).astype(float)
-        found = compare._paired("task", "acc", pairs, True, Decision())
+        found = accuracy.paired("task", "acc", pairs, True, Decision())
         assert found.recovery_low is not None and found.recovery_high is not None
         covered += found.recovery_low <= 0.55 / 0.6 <= found.recovery_high
     assert 275 <= covered <= 296
@@ -95,14 +94,6 @@ def test_recovery_of_a_base_without_a_right_answer_is_not_given(tmp_path: Path) 
     assert differ(tmp_path, [0.0] * 5, [1.0] + [0.0] * 4).recovery is None
 
 
-def test_p_values_are_corrected_over_variants(tmp_path: Path) -> None:
-    base = [1.0] * 100
-    found = [differ(tmp_path / name, base, [0.0] * n + base[n:]) for name, n in (("a", 6), ("b", 9))]
-    first, second = compare.corrected([judged(f"v{i}", 1.0, differences=(d,)) for i, d in enumerate(found)])
-    assert second.differences[0].p_holm == pytest.approx(2 * found[1].p_value)
-    assert first.differences[0].p_holm == pytest.approx(max(found[0].p_value, 2 * found[1].p_value))
-
-
 def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:
     base = [[-20.0, 10.0], [-40.0, 10.0]]
     found = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], metric="word_perplexity")
@@ -110,34 +101,3 @@ def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:
     assert found.variant == pytest.approx(np.exp(3.2))
     assert found.low <= found.difference <= found.high
     assert found.verdict is None
-
-
-def judged(name: str, throughput: float, verdict: Any = "pass", size: int = 100, **settings: Any) -> Judged:
-    fields = {"ttft_p95_ms": 1.0, "itl_p95_ms": 1.0, "differences": (), "broken_constraints": (), "evidence": {}}
-    return Judged(name, size, throughput, verdict=verdict, **{**fields, **settings})
-
-
-BASE = judged("base", 10.0, None, size=200)
-
-
-@pytest.mark.parametrize(
-    ("variants", "answer", "recommended"),
-    [
-        ([judged("a", 20.0)], "deploy", "a"),
-        ([judged("a", 20.0), judged("b", 30.0)], "deploy", "b"),
-        ([judged("a", 5.0)], "keep the base", "base"),
-        ([judged("a", 20.0, "fail")], "keep the base", "base"),
-        ([judged("a", 20.0, "inconclusive")], "not enough evidence", None),
-        ([judged("a", 20.0), judged("b", 30.0, "inconclusive")], "deploy", "a"),
-        ([judged("a", 20.0, broken_constraints=("size is 9 GB",))], "keep the base", "base"),
-    ],
-)
-def test_decision_takes_the_best_that_passes(variants: list[Judged], answer: str, recommended: Any) -> None:
-    found = decide([BASE, *variants], Decision(), {})
-    assert (found.answer, found.recommended) == (answer, recommended)
-    assert set(found.reasons) == {v.name for v in [BASE, *variants]} - {recommended}
-
-
-def test_pareto_front_leaves_out_what_another_beats() -> None:
-    found = decide([BASE, judged("small", 5.0, size=50), judged("worse", 4.0, size=60)], Decision(), {})
-    assert found.pareto == ("base", "small")

@@ -1,0 +1,60 @@
+"""What a plan would do and how far a run is, on the terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from configs.model import PathModel
+from flows import checkpoints, memory
+from flows.context import Run
+from flows.plan import Plan
+from flows.records import Record, Store, difference
+
+
+def show_plan(plan: Plan, store: Store, console: Console) -> None:
+    """What would run, what is already done, and which field makes a step run again."""
+    table = Table(title=f"{plan.experiment.name} on {plan.hardware.name}", box=box.SIMPLE_HEAD)
+    for header in ("variant", "step", "fingerprint", "state"):
+        table.add_column(header)
+    for variant in plan.variants:
+        if variant.left_out:
+            table.add_row(variant.name, "", "", f"left out: {variant.left_out}")
+            continue
+        for step in variant.steps:
+            if store.find(step):
+                state = "done"
+            elif earlier := store.nearest(step):
+                state = f"to do; changed since: {', '.join(difference(step, earlier)[:4])}"
+            else:
+                state = "to do"
+            table.add_row(variant.name, step.kind, step.fingerprint, state)
+    console.print(table)
+    if isinstance(plan.experiment.model, PathModel) and not plan.hardware.on_cpu:
+        tensors = checkpoints.tensors(plan.experiment.model.path)
+        for variant in plan.variants:
+            if variant.scheme:
+                wanted = memory.quantizing_gpu_bytes(tensors, variant.scheme) / memory.GIB
+                console.print(f"quantizing {variant.name} needs about {wanted:.1f} GiB of GPU memory")
+    seats = plan.seats
+    console.print(
+        f"{len(seats.engines)} engines side by side, {len(seats.engines[0]) or 'GPU'} cores each, computing in "
+        f"{plan.compute_dtype}; loaded {'together' if seats.together else 'one after the other'}; store "
+        f"{store.root}",
+        soft_wrap=True,
+    )
+
+
+def show_status(run: Run, console: Console) -> None:
+    """One line a variant: which steps have a record."""
+    table = Table(title=run.plan.experiment.name, box=box.SIMPLE_HEAD)
+    for header in ("variant", "checkpoint", "accuracy", "load", "note"):
+        table.add_column(header)
+    for outcome in run.outcomes.values():
+        states = [_state(records) for records in ([outcome.checkpoint], [outcome.evaluation], outcome.benchmarks)]
+        table.add_row(outcome.name, *states, outcome.failure or "")
+    console.print(table)
+
+
+def _state(records: list[Record | None]) -> str:
+    done = sum(record is not None for record in records)
+    return "done" if done == len(records) else f"{done} of {len(records)}" if done else "missing"

@@ -1,0 +1,179 @@
+"""What one point of a load test says, from its requests one by one. Pure functions.
+
+In an open loop (constant or Poisson rates) a latency counts from the moment at which the request was
+due, so that neither a stalled server nor a late client can hide (coordinated omission: Tene, "How NOT
+to measure latency", 2015). In a closed loop (concurrent clients) nothing is due before the answer to
+the request before it, and a latency counts from when the request was sent.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.decision import Constraints
+
+FILE = "requests.jsonl"
+"""Beside a benchmark's record: one line for each request of every point."""
+FEW = 20
+"""Requests below which the 95th percentile is little more than the largest value."""
+_PERCENTILES = (50, 95, 99)
+_ERRORS = 0.01
+"""Share of requests that may fail before a point is marked."""
+_GROWTH = 0.05
+"""Share of a window's arrivals by which the requests under way may grow before a rate counts as more
+than the server can take."""
+_LATE_SHARE, _LATE_FLOOR_MS = 0.1, 5.0
+"""A client is late where the 99th percentile of its delay exceeds this share of the median TTFT, and
+this many milliseconds."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The requests of one point, as columns of the same length; times in seconds from the start of the
+    measured window, NaN for what was never seen."""
+
+    status: np.ndarray
+    """`completed`, `errored`, or `unfinished` when the point ended."""
+    started: np.ndarray
+    """When the latency begins: when the request was due (open loop) or sent (closed loop)."""
+    delay: np.ndarray
+    """Seconds between due and sent; 0 in a closed loop."""
+    first_token: np.ndarray
+    last_token: np.ndarray
+    ended: np.ndarray
+    prompt_tokens: np.ndarray
+    output_tokens: np.ndarray
+    window_s: float
+
+    @classmethod
+    def of(cls, rows: list[dict[str, Any]], window_s: float, *, open_loop: bool) -> "Requests":
+        """From rows as the load generator wrote them."""
+
+        def column(name: str) -> np.ndarray:
+            return np.array([row[name] for row in rows], dtype=float)
+
+        due, sent = column("due_s"), column("sent_s")
+        return cls(
+            status=np.array([row["status"] for row in rows], dtype="U10"),
+            started=due if open_loop else sent,
+            delay=sent - due if open_loop else np.zeros(len(rows)),
+            first_token=column("first_token_s"),
+            last_token=column("last_token_s"),
+            ended=column("ended_s"),
+            prompt_tokens=column("prompt_tokens"),
+            output_tokens=column("output_tokens"),
+            window_s=window_s,
+        )
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Which requests a latency is taken of: begun inside the window, and completed."""
+        return np.asarray((self.status == "completed") & (self.started >= 0))
+
+    def latencies_ms(self) -> dict[str, np.ndarray]:
+        """Of every measured request: TTFT, ITL (the mean gap between its tokens after the first), TPOT
+        (latency per output token, the first included) and the latency of the whole request."""
+        kept = self.measured
+        started, first, last = self.started[kept], self.first_token[kept], self.last_token[kept]
+        ended, tokens = self.ended[kept], self.output_tokens[kept]
+        gaps = np.where(tokens > 1, tokens - 1, np.nan)
+        return {
+            "ttft": 1000 * (first - started),
+            "itl": 1000 * (last - first) / gaps,
+            "tpot": 1000 * (last - started) / tokens,
+            "request_latency": 1000 * (ended - started),
+        }
+
+
+def read(folder: Path, windows_s: list[float], *, open_loop: bool) -> list[Requests]:
+    """Every point of a benchmark's folder."""
+    rows: list[list[dict[str, Any]]] = [[] for _ in windows_s]
+    with (folder / FILE).open() as file:
+        for line in file:
+            row = json.loads(line)
+            rows[row["point"]].append(row)
+    return [Requests.of(point, window, open_loop=open_loop) for point, window in zip(rows, windows_s, strict=True)]
+
+
+def figures(point: Requests) -> dict[str, float]:
+    """The figures of a point: counts, rates and percentiles, with their units in the names.
+
+    Output tokens count when they came, not when their request ended, so that requests cut by the edges
+    of a short window do not shake the throughput.
+    """
+    window, arrived = point.window_s, point.started >= 0
+    completed = point.status == "completed"
+    found: dict[str, float] = {
+        "requests": int(point.measured.sum()),
+        "errors": int((point.status == "errored").sum()),
+        "unfinished": int((point.status == "unfinished").sum()),
+        "seconds": window,
+        "requests_per_second": float((completed & (point.ended >= 0)).sum() / window),
+        "arrivals_per_second": float(arrived.sum() / window),
+        "output_tokens_per_second": float(_tokens_inside(point) / window),
+        "concurrency_mean": float(
+            _overlap(point.started, np.nan_to_num(point.ended, nan=window), window).sum() / window
+        ),
+        "under_way_growth": float(_under_way(point, window) - _under_way(point, 0.0)),
+    }
+    if not point.measured.any():
+        return found
+    found["prompt_tokens_mean"] = float(point.prompt_tokens[point.measured].mean())
+    found["output_tokens_mean"] = float(point.output_tokens[point.measured].mean())
+    found["client_delay_p99_ms"] = float(1000 * np.percentile(point.delay[arrived], 99))
+    for name, values in point.latencies_ms().items():
+        known = values[~np.isnan(values)]
+        for percentile in _PERCENTILES if known.size else ():
+            found[f"{name}_p{percentile}_ms"] = float(np.percentile(known, percentile))
+    return found
+
+
+def goodput(point: Requests, limits: Constraints) -> float:
+    """Completed requests per second that each kept to every latency limit (Zhong et al. 2024, DistServe,
+    section 2)."""
+    latencies = point.latencies_ms()
+    good = np.ones(int(point.measured.sum()), dtype=bool)
+    for figure, limit in limits.latency_limits_ms.items():
+        values = latencies[figure]
+        good &= np.isnan(values) | (values <= limit)
+    return float(good.sum() / point.window_s)
+
+
+def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
+    """What makes a point's figures mean something else than they say."""
+    notes = []
+    if found["errors"] > _ERRORS * (found["requests"] + found["errors"]):
+        notes.append("errors")
+    if found["requests"] < FEW:
+        notes.append("few requests")
+    if open_loop and "under_way_growth" in found:  # published figures seldom say
+        noise = 3 * max(1.0, found["concurrency_mean"]) ** 0.5
+        if found["under_way_growth"] > noise + _GROWTH * found["arrivals_per_second"] * found["seconds"]:
+            notes.append("saturated")
+        if found.get("client_delay_p99_ms", 0.0) > max(_LATE_FLOOR_MS, _LATE_SHARE * found.get("ttft_p50_ms", 0.0)):
+            notes.append("late client")
+    return notes
+
+
+def _tokens_inside(point: Requests) -> float:
+    """Output tokens that came within the window, those of a request spread evenly behind its first."""
+    seen = point.output_tokens > 0
+    first, tokens = point.first_token[seen], point.output_tokens[seen]
+    last = np.maximum(point.last_token[seen], first + 1e-9)
+    inside = ((first >= 0) & (first <= point.window_s)).sum()
+    return float(inside + ((tokens - 1) * _overlap(first, last, point.window_s) / (last - first)).sum())
+
+
+def _overlap(begin: np.ndarray, end: np.ndarray, window_s: float) -> np.ndarray:
+    """Seconds that each span has inside the window."""
+    return np.asarray(np.clip(np.minimum(end, window_s) - np.maximum(begin, 0.0), 0.0, None))
+
+
+def _under_way(point: Requests, moment: float) -> int:
+    """Requests that were due and not answered at a moment. One that was cut off at the end was still
+    under way then."""
+    open_still = (point.status == "unfinished") | ~(point.ended <= moment)
+    return int(((point.started <= moment) & open_still).sum())

@@ -1,0 +1,180 @@
+"""The tables of a comparison, once: the terminal, report.html and report.md show the same words."""
+
+from dataclasses import dataclass
+
+from configs.decision import Decision
+from configs.experiment import BASE
+from flows.decide import unit_of
+from flows.judgement import Capacity, Difference, Estimate, Gain, Judged, Judgement, Point, Ratio
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headers and rows as text; a cell may have two lines."""
+
+    name: str
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: tuple[str, ...] = ("variant", "load", "task\nmetric", "verdict", "notes")
+    """Headers of columns that hold words, not numbers."""
+
+
+def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
+    """Every table of a judgement, in reading order."""
+    if not judgement.judged:
+        return []
+    found = [variants(judgement, decision), loads(judgement)]
+    if gains := same_load(judgement):
+        found.append(gains)
+    return found + [accuracy(variant) for variant in judgement.judged if variant.differences]
+
+
+def variants(judgement: Judgement, decision: Decision) -> Table:
+    """One line a variant: what is decided on."""
+    rows = [
+        (
+            variant.name,
+            f"{variant.size_bytes / 1e6:.0f}",
+            _estimate(variant.objective) if variant.objective else "not measured",
+            _ratio(variant.against_base) if variant.against_base else "",
+            *([_capacity(variant.capacity)] if variant.capacity else []),
+            _verdict(variant, judgement),
+        )
+        for variant in judgement.judged
+    ]
+    limited = bool(decision.constraints.latency_limits_ms)
+    headers = (
+        "variant",
+        "size MB",
+        f"{decision.objective}\n{unit_of(decision)}",
+        "times as good as base\n[interval]",
+        *(["within the limits\nup to"] if limited else []),
+        "verdict",
+    )
+    return Table("variants", "variants", headers, tuple(rows))
+
+
+def _capacity(capacity: Capacity) -> str:
+    reach = "no load" if capacity.asked is None else f"{capacity.asked:g} {_unit(capacity.unit)}"
+    again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
+    return f"{reach}\nand again at {again}" if again else reach
+
+
+def loads(judgement: Judgement) -> Table:
+    """Every point of the load."""
+    rows = []
+    for variant in judgement.judged:
+        for place, point in enumerate(variant.points):
+            rows.append((variant.name if place == 0 else "", *_point(point)))
+    headers = (
+        "variant",
+        "load",
+        "tokens/s\n[interval]",
+        "TTFT ms\np50 / p95",
+        "ITL ms\np50 / p95",
+        "requests\na repeat",
+        "notes",
+    )
+    return Table("loads", "under load, means over the repeats", headers, tuple(rows))
+
+
+def same_load(judgement: Judgement) -> Table | None:
+    """Every variant against the base at the same load; None where nothing can be compared."""
+    shown = ("output_tokens_per_second", "ttft_p95_ms", "itl_p95_ms", "request_latency_p95_ms")
+    rows = []
+    for variant in judgement.judged:
+        places = dict.fromkeys((gain.asked, gain.unit) for gain in variant.gains)
+        for row, (asked, unit) in enumerate(places):
+            at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (asked, unit)}
+            cells = (_gain(at.get(figure)) for figure in shown)
+            rows.append((variant.name if row == 0 else "", f"{asked:g} {_unit(unit)}", *cells))
+    headers = (
+        "variant",
+        "load",
+        "tokens/s\n[interval]",
+        "TTFT p95\n[interval]",
+        "ITL p95\n[interval]",
+        "latency p95\n[interval]",
+    )
+    title = "times as good as the base at the same load (above 1 is better)"
+    return Table("same-load", title, headers, tuple(rows)) if rows else None
+
+
+def accuracy(variant: Judged) -> Table:
+    """One variant's tasks against the base's."""
+    headers = (
+        "task\nmetric",
+        "documents",
+        "base\nvariant",
+        "difference\n[interval]",
+        "recovery\n[interval]",
+        "flips +/-",
+        "p (Holm)",
+        "verdict",
+    )
+    title = f"{variant.name} against base, on the same documents"
+    return Table(f"accuracy-{variant.name}", title, headers, tuple(map(_difference, variant.differences)))
+
+
+def _point(point: Point) -> tuple[str, ...]:
+    figures = point.figures
+    return (
+        f"{point.asked:g} {_unit(point.unit)}",
+        _estimate(figures["output_tokens_per_second"]),
+        _pair(point, "ttft", 0),
+        _pair(point, "itl", 1),
+        f"{figures['requests'].mean:.0f}",
+        ", ".join((*point.labels, *point.violations)),
+    )
+
+
+def _pair(point: Point, name: str, digits: int) -> str:
+    values = [point.figures.get(f"{name}_{percentile}_ms") for percentile in ("p50", "p95")]
+    return " / ".join(f"{value.mean:.{digits}f}" if value else "-" for value in values)
+
+
+def _unit(unit: str) -> str:
+    return "clients" if unit == "streams" else "requests/s"
+
+
+def _estimate(found: Estimate) -> str:
+    bounds = f"\n[{found.low:.4g}, {found.high:.4g}]" if found.low is not None and found.high is not None else ""
+    return f"{found.mean:.4g}{bounds}"
+
+
+def _gain(gain: Gain | None) -> str:
+    return "" if gain is None else _ratio(gain.ratio)
+
+
+def _ratio(ratio: Ratio) -> str:
+    bounds = f"\n[{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.low is not None and ratio.high is not None else ""
+    return f"{ratio.value:.2f}{bounds}"
+
+
+def _verdict(variant: Judged, judgement: Judgement) -> str:
+    words = "reference" if variant.name == BASE else (variant.verdict or "")
+    return f"{words}, recommended" if variant.name == judgement.recommended else words
+
+
+def _difference(found: Difference) -> tuple[str, ...]:
+    return (
+        f"{found.task}\n{found.metric}",
+        f"{found.documents}",
+        f"{found.base:.3f}\n{found.variant:.3f}",
+        f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]",
+        _recovery(found),
+        f"{found.gained}/{found.lost}",
+        _p_value(found.p_holm),
+        found.verdict or "shown only",
+    )
+
+
+def _recovery(found: Difference) -> str:
+    if found.recovery is None or found.recovery_low is None or found.recovery_high is None:
+        return ""
+    return f"{100 * found.recovery:.1f} %\n[{100 * found.recovery_low:.1f}, {100 * found.recovery_high:.1f}]"
+
+
+def _p_value(p: float | None) -> str:
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
