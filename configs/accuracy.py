@@ -16,10 +16,13 @@ class Task(Settings):
 
     name: str
     fewshot: int = Field(default=0, ge=0)
-    limit: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=2)
     """Only the first so many documents; None for all of them."""
     path: Path | None = None
     """A YAML file that defines the task, for one that is neither stock nor in configs/tasks."""
+    cluster: str | None = None
+    """Field of the documents that names their source, such as a passage or a subject: documents of one
+    source are not independent, and their intervals are wider. Subtasks of a group are sources too."""
     data_files: dict[str, Path] | None = None
     """Split name to local JSON lines file: runs a stock task without the hub."""
 
@@ -36,6 +39,8 @@ class Accuracy(Settings):
     chat_template: bool = False
     concurrency: int = Field(default=16, ge=1)
     """Requests under way at once (`served`), or the batch size (`vllm`, `hf`)."""
+    control: bool = True
+    """Whether the base is evaluated once more, in batches of another size: what differs then is noise."""
     seed: int = 42
 
     @field_validator("tasks", mode="before")

@@ -14,7 +14,7 @@ class _Load(Settings):
     """Measured seconds of one point, warm-up not counted."""
     warmup_s: float = Field(default=5, ge=0)
     repeats: int = Field(default=3, ge=1)
-    """How often the whole grid is gone through; intervals are over repeats, so a single one has none."""
+    """How often the whole grid is gone through; intervals are over repeats, and need three."""
     seed: int = 42
     """Of the prompts and arrivals of the first repeat; each further one takes the next."""
     company: Literal["auto", "never"] = "auto"

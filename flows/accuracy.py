@@ -9,6 +9,7 @@ Perplexity is shown beside it and judges nobody: a proxy never ranks good varian
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
 
+from configs.accuracy import Task
 from configs.decision import Decision
-from flows.intervals import PairedProportions, mean_difference, mean_ratio
-from flows.judgement import Difference, Verdict
+from flows.intervals import Bounds, PairedProportions, clustered_p_value, mean_difference, mean_ratio, pooled
+from flows.judgement import Difference, Pooled, Verdict
 from flows.records import Record
 
 _POWER = 0.8
@@ -33,21 +35,29 @@ class TaskAnswers:
     higher_is_better: bool
     values: dict[str, Any]
     """By the hash of a document's prompt and its place: a number, or log-likelihood and weight."""
+    sources: dict[str, str]
+    """The source that a document shares with others, by the same keys; empty where each has its own."""
 
 
 Answers = dict[str, TaskAnswers]
-"""By task."""
+"""By task as it was asked for: the subtasks of a group are one task, each a source of its documents."""
 
 
-def read(evaluation: Record) -> Answers:
+def read(evaluation: Record, tasks: Sequence[Task]) -> Answers:
     """Every document's value, from the samples beside an evaluation's record."""
-    found = {}
-    for task, figures in evaluation.result["tasks"].items():
+    shared = {task.name: task.cluster for task in tasks}
+    found: Answers = {}
+    for name, figures in evaluation.result["tasks"].items():
+        asked = figures.get("asked", name)
         metric = next(iter(figures["metrics"]))
-        with (evaluation.folder / f"{task}.jsonl").open() as samples:
-            rows = (json.loads(line) for line in samples)
-            values = {f"{row['doc_id']}/{row['doc_hash']}": row[metric] for row in rows}
-        found[task] = TaskAnswers(metric, figures["higher_is_better"][metric], values)
+        task = found.setdefault(asked, TaskAnswers(metric, figures["higher_is_better"][metric], {}, {}))
+        field = shared.get(asked)
+        with (evaluation.folder / f"{name}.jsonl").open() as samples:
+            for row in map(json.loads, samples):
+                key = f"{name}/{row['doc_id']}/{row['doc_hash']}"
+                task.values[key] = row[task.metric]
+                if field or asked != name:
+                    task.sources[key] = str(row["doc"][field]) if field else name
     return found
 
 
@@ -56,33 +66,53 @@ def differences(variant: Answers, base: Answers, decision: Decision, seed: int) 
     found = []
     for task, theirs in base.items():
         ours = variant[task].values
-        pairs = [(value, ours[key]) for key, value in theirs.values.items() if key in ours]
+        shared = [key for key in theirs.values if key in ours]
+        pairs = [(theirs.values[key], ours[key]) for key in shared]
+        sources = _numbered([theirs.sources[key] for key in shared]) if theirs.sources else None
         if pairs and isinstance(pairs[0][0], list):
-            found.append(_perplexity(task, theirs.metric, pairs, decision.confidence, seed))
+            found.append(_perplexity(task, theirs.metric, pairs, sources, decision.confidence, seed))
         else:
-            found.append(paired(task, theirs.metric, np.array(pairs, dtype=float), theirs.higher_is_better, decision))
+            values = np.array(pairs, dtype=float)
+            found.append(paired(task, theirs.metric, values, theirs.higher_is_better, decision, sources))
     return tuple(found)
 
 
-def paired(task: str, metric: str, pairs: np.ndarray, better: bool, decision: Decision) -> Difference:
-    """Mean difference of a per-document metric with its interval; exact McNemar where it is 0/1."""
+def _numbered(sources: list[str]) -> np.ndarray | None:
+    """The sources as numbers from 0 up; None where there is but one, which says nothing of any other."""
+    names, numbers = np.unique(sources, return_inverse=True)
+    return numbers if len(names) > 1 else None
+
+
+def paired(
+    task: str, metric: str, pairs: np.ndarray, better: bool, decision: Decision, sources: np.ndarray | None = None
+) -> Difference:
+    """Mean difference of a per-document metric with its interval; exact McNemar where it is 0/1.
+
+    Where documents share sources, p is that of the clustered mean, and an interval is never narrower
+    than it would be without them: a few sources that happen to agree prove little.
+    """
     base, variant = pairs[:, 0], pairs[:, 1]
-    change, z = variant - base, float(norm.ppf(0.5 + decision.confidence / 2))
+    change, confidence = variant - base, decision.confidence
     mean, sign = float(change.mean()), 1 if better else -1
     binary = bool(np.isin(pairs, (0.0, 1.0)).all())
     over, under = (variant, base) if better else (base, variant)
-    proportions = PairedProportions.of(base, variant, decision.confidence) if binary else None
-    low, high = proportions.difference if proportions else mean_difference(change, z)
-    ratio = proportions.ratio if proportions and better else mean_ratio(over, under, z)
-    error = max(mean - low, high - mean) / z
+    proportions = PairedProportions.of(base, variant, confidence) if binary else None
+    bounds = [proportions.difference] if proportions else []
+    ratios = [proportions.ratio] if proportions and better else []
+    if sources is not None or not bounds:
+        bounds.append(mean_difference(change, sources, confidence))
+    if sources is not None or not ratios:
+        ratios.append(mean_ratio(over, under, sources, confidence))
+    (low, high), ratio = _widest(bounds), None if None in ratios else _widest([r for r in ratios if r])
+    error = max(mean - low, high - mean) / float(norm.ppf(0.5 + confidence / 2))
     gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
-    margin, (worst, best) = decision.constraints.max_accuracy_drop, sorted((sign * low, sign * high))
-    verdict: Verdict = "pass" if worst >= -margin else "fail" if best < -margin else "inconclusive"
-    detectable = (z + float(norm.ppf(_POWER))) * error
+    margin = decision.constraints.max_accuracy_drop
+    detectable = float(norm.ppf(0.5 + confidence / 2) + norm.ppf(_POWER)) * error
     return Difference(
         task=task,
         metric=metric,
         documents=len(pairs),
+        sources=int(sources.max()) + 1 if sources is not None else None,
         base=float(base.mean()),
         variant=float(variant.mean()),
         difference=mean,
@@ -91,17 +121,44 @@ def paired(task: str, metric: str, pairs: np.ndarray, better: bool, decision: De
         recovery=float(over.mean() / under.mean()) if ratio else None,
         recovery_low=ratio[0] if ratio else None,
         recovery_high=ratio[1] if ratio else None,
-        p_value=float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if binary else None,
+        p_value=_p_value(change, gained, lost, sources) if binary or sources is not None else None,
         gained=gained,
         lost=lost,
         smallest_detectable=detectable,
         documents_needed=math.ceil(len(pairs) * (detectable / margin) ** 2) if margin and binary else None,
-        verdict=verdict,
+        verdict=verdict(min(sign * low, sign * high), max(sign * low, sign * high), margin),
     )
 
 
-def _perplexity(task: str, metric: str, pairs: list[Any], confidence: float, seed: int) -> Difference:
-    """Perplexity over all documents, with a paired bootstrap interval (Efron 1979) of the difference.
+def _widest(bounds: list[Bounds]) -> Bounds:
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
+def over_tasks(found: Sequence[Difference], margin: float) -> Pooled | None:
+    """The mean difference over all judged tasks, each with the same weight; None for fewer than two."""
+    judged = [difference for difference in found if difference.verdict]
+    if len(judged) < 2:
+        return None
+    low, middle, high = pooled([(d.low, d.difference, d.high) for d in judged])
+    return Pooled(tuple(d.task for d in judged), middle, low, high, verdict(low, high, margin))
+
+
+def verdict(low: float, high: float, margin: float) -> Verdict:
+    """Non-inferiority: of an interval of a difference of which more is better."""
+    return "pass" if low >= -margin else "fail" if high < -margin else "inconclusive"
+
+
+def _p_value(change: np.ndarray, gained: int, lost: int, sources: np.ndarray | None) -> float:
+    if sources is not None:
+        return clustered_p_value(change, sources)
+    return float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue)
+
+
+def _perplexity(
+    task: str, metric: str, pairs: list[Any], sources: np.ndarray | None, confidence: float, seed: int
+) -> Difference:
+    """Perplexity over all documents, with a paired bootstrap interval (Efron 1979) of the difference, over
+    documents or their sources.
 
     A document's value is its log-likelihood and its weight (words or bytes).
     """
@@ -111,8 +168,10 @@ def _perplexity(task: str, metric: str, pairs: list[Any], confidence: float, see
     def value(documents: np.ndarray) -> Any:
         return turn(-documents[..., 0].sum(-1) / documents[..., 1].sum(-1))
 
-    chosen = np.random.default_rng(seed).integers(0, len(pairs), (_RESAMPLES, len(pairs)))
-    values, values_base = value(variant[chosen]), value(base[chosen])
+    drawn = np.arange(len(pairs)) if sources is None else sources
+    sums = [np.stack([np.bincount(drawn, column) for column in side.T], axis=1) for side in (variant, base)]
+    chosen = np.random.default_rng(seed).integers(0, len(sums[0]), (_RESAMPLES, len(sums[0])))
+    values, values_base = (value(side[chosen]) for side in sums)
     changes, ratios = values - values_base, values_base / values
     tail = (1 - confidence) / 2
     better = variant[:, 0] > base[:, 0]
@@ -120,6 +179,7 @@ def _perplexity(task: str, metric: str, pairs: list[Any], confidence: float, see
         task=task,
         metric=metric,
         documents=len(pairs),
+        sources=int(sources.max()) + 1 if sources is not None else None,
         base=float(value(base)),
         variant=float(value(variant)),
         difference=float(value(variant) - value(base)),

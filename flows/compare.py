@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from statsmodels.stats.multitest import multipletests
 
+from configs.accuracy import Accuracy
 from configs.decision import Decision
 from configs.experiment import BASE
 from flows import accuracy, performance
@@ -16,18 +17,17 @@ from flows.records import Record
 
 def judge(run: Run) -> Judgement:
     """The judgement over every variant that was measured completely."""
-    decision, seed = run.plan.experiment.decision, run.plan.experiment.accuracy.seed
+    decision, asked = run.plan.experiment.decision, run.plan.experiment.accuracy
     reasons = {o.name: o.failure for o in run.outcomes.values() if o.failure}
     base = run.outcomes[BASE]
     if not base.complete:
         sentence = f"Nothing can be compared: the base model was not measured ({base.failure})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
-    theirs = _Measured.of(base, decision)
-    judged = [_described(theirs, decision)]
-    for outcome in run.outcomes.values():
-        if outcome.complete and outcome is not base:
-            judged.append(_compared(_Measured.of(outcome, decision), theirs, decision, seed))
-    return decide(corrected(judged), decision, reasons)
+    theirs = _Measured.of(base, decision, asked)
+    controlled = _controlled(_described(theirs, decision), theirs, base.control, decision, asked)
+    variants = [outcome for outcome in run.outcomes.values() if outcome.complete and outcome is not base]
+    judged = [_compared(_Measured.of(outcome, decision, asked), theirs, decision, asked.seed) for outcome in variants]
+    return decide([controlled, *corrected(judged)], decision, reasons)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Measured:
     evidence: dict[str, str]
 
     @classmethod
-    def of(cls, outcome: Outcome, decision: Decision) -> "_Measured":
+    def of(cls, outcome: Outcome, decision: Decision, asked: Accuracy) -> "_Measured":
         checkpoint, evaluation, benchmarks = _records(outcome)
         sweeps = performance.sweeps(benchmarks, decision.constraints)
         points = performance.points(sweeps, decision)
@@ -52,11 +52,11 @@ class _Measured:
         return cls(
             name=outcome.name,
             size_bytes=size,
-            answers=accuracy.read(evaluation),
+            answers=accuracy.read(evaluation, asked.tasks),
             sweeps=sweeps,
             points=points,
             objective=performance.objective(sweeps, points, size, decision),
-            evidence=_evidence([checkpoint, evaluation, *benchmarks]),
+            evidence=_evidence([checkpoint, *(r for r in outcome.evaluations if r), *benchmarks]),
         )
 
 
@@ -72,6 +72,7 @@ def _described(measured: _Measured, decision: Decision) -> Judged:
         objective=performance.estimate(values, decision.confidence) if values else None,
         against_base=None,
         differences=(),
+        pooled=None,
         verdict=None,
         broken_constraints=_broken(measured, decision),
         evidence=measured.evidence,
@@ -82,15 +83,25 @@ def _compared(ours: _Measured, theirs: _Measured, decision: Decision, seed: int)
     """A variant against the base."""
     against = None
     if ours.objective and theirs.objective:
-        against = performance.ratio(ours.objective, theirs.objective, better(decision), decision.confidence)
+        against = performance.lead(ours.objective, theirs.objective, better(decision), decision)
     differences = accuracy.differences(ours.answers, theirs.answers, decision, seed)
     return replace(
         _described(ours, decision),
         gains=performance.gains(ours.sweeps, theirs.sweeps, decision.confidence),
         against_base=against,
         differences=differences,
+        pooled=accuracy.over_tasks(differences, decision.constraints.max_accuracy_drop),
         verdict=_worst([d.verdict for d in differences if d.verdict]),
     )
+
+
+def _controlled(base: Judged, theirs: _Measured, control: Record | None, decision: Decision, asked: Accuracy) -> Judged:
+    """The base with what differs when nothing differs but the size of the batches; it gets no verdict."""
+    if control is None:
+        return base
+    again = accuracy.differences(accuracy.read(control, asked.tasks), theirs.answers, decision, asked.seed)
+    unjudged = (replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
+    return replace(base, differences=tuple(unjudged))
 
 
 def _records(outcome: Outcome) -> tuple[Record, Record, list[Record]]:
@@ -123,11 +134,11 @@ def corrected(judged: Sequence[Judged]) -> list[Judged]:
 
 
 def _evidence(records: Sequence[Record]) -> dict[str, str]:
-    """Fingerprints by step; the repeats of a benchmark are numbered."""
+    """Fingerprints by step; repeats and controls are numbered."""
     found: dict[str, str] = {}
     for record in records:
-        repeat = record.identity["settings"].get("repeat")
-        found[f"{record.kind} {repeat + 1}" if repeat is not None else record.kind] = record.fingerprint
+        again = sum(name.split()[0] == record.kind for name in found)
+        found[f"{record.kind} {again + 1}" if again else record.kind] = record.fingerprint
     return found
 
 

@@ -23,7 +23,8 @@ class Outcome:
 
     plan: VariantPlan
     checkpoint: Record | None = None
-    evaluation: Record | None = None
+    evaluations: list[Record | None] = field(default_factory=list)
+    """As in the plan: the evaluation, and the base's control."""
     benchmarks: list[Record | None] = field(default_factory=list)
     """One for each repeat of the load."""
     failure: str | None = None
@@ -34,7 +35,16 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        return None not in (self.checkpoint, self.evaluation, *self.benchmarks)
+        return None not in (self.checkpoint, *self.evaluations, *self.benchmarks)
+
+    @property
+    def evaluation(self) -> Record | None:
+        return self.evaluations[0]
+
+    @property
+    def control(self) -> Record | None:
+        """The same evaluation in batches of another size; of the base alone."""
+        return self.evaluations[1] if len(self.evaluations) > 1 else None
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -62,7 +72,7 @@ class Run:
             run.outcomes[variant.name] = Outcome(
                 plan=variant,
                 checkpoint=store.find(variant.checkpoint),
-                evaluation=store.find(variant.evaluation),
+                evaluations=[store.find(step) for step in variant.evaluations],
                 benchmarks=[store.find(step) for step in variant.benchmarks],
                 failure=f"left out: {variant.left_out}" if variant.left_out else None,
             )

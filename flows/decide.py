@@ -109,7 +109,7 @@ def _unproven(variant: Judged) -> str:
     if variant.against_base is None:
         return "its lead cannot be given as a ratio"
     if variant.against_base.low is None:
-        return f"a single repeat gives its lead of {times(variant.against_base)} the base's no interval"
+        return f"its {times(variant.against_base)} the base's has no interval (3 repeats are needed, {repeats} made)"
     return f"its {times(variant.against_base)} the base's is no lead that {repeats} repeats show"
 
 

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 Verdict = Literal["pass", "fail", "inconclusive"]
 Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured"]
 
@@ -15,6 +17,8 @@ class Difference:
     task: str
     metric: str
     documents: int
+    sources: int | None
+    """How many sources (passages, subjects) the documents come from; None where each stands for itself."""
     base: float
     variant: float
     difference: float
@@ -26,7 +30,8 @@ class Difference:
     recovery_low: float | None
     recovery_high: float | None
     p_value: float | None
-    """Exact McNemar; None for metrics that are not right or wrong."""
+    """Exact McNemar, or of the clustered mean where documents share sources; None for metrics that are
+    neither."""
     gained: int
     lost: int
     smallest_detectable: float | None
@@ -40,8 +45,19 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Pooled:
+    """The mean difference over tasks, each with the same weight."""
+
+    tasks: tuple[str, ...]
+    difference: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """The mean of a figure over the repeats, with its interval; None, None from a single repeat."""
+    """The mean of a figure over the repeats, with its interval; None, None from fewer than three repeats."""
 
     mean: float
     low: float | None
@@ -50,7 +66,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Variant over base, turned so that above 1 is better; bounds are None from a single repeat."""
+    """Variant over base, turned so that above 1 is better; no bounds from fewer than three repeats."""
 
     value: float
     low: float | None
@@ -123,6 +139,9 @@ class Judged:
     against_base: Ratio | None
     """The objective against the base's; None for the base, and where either has none."""
     differences: tuple[Difference, ...]
+    """Against the base; for the base itself those of its control (A/A), where one was made."""
+    pooled: Pooled | None
+    """Over all judged tasks; None for fewer than two."""
     verdict: Verdict | None
     """None for the base."""
     broken_constraints: tuple[str, ...]
@@ -149,4 +168,13 @@ class Judgement:
 
     def to_json(self) -> str:
         """The same bytes for the same records."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def schema() -> str:
+    """The JSON schema of decision.json, published as flows/decision.schema.json."""
+    return json.dumps(TypeAdapter(Judgement).json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")

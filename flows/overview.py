@@ -50,7 +50,7 @@ def show_status(run: Run, console: Console) -> None:
     for header in ("variant", "checkpoint", "accuracy", "load", "note"):
         table.add_column(header)
     for outcome in run.outcomes.values():
-        states = [_state(records) for records in ([outcome.checkpoint], [outcome.evaluation], outcome.benchmarks)]
+        states = [_state(records) for records in ([outcome.checkpoint], outcome.evaluations, outcome.benchmarks)]
         table.add_row(outcome.name, *states, outcome.failure or "")
     console.print(table)
 

@@ -29,6 +29,8 @@ _COMPARED = {
 }
 """Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
 _STREAMS = "streams"
+_FEWEST = 3
+"""Repeats that an interval needs."""
 
 Sweep = list[dict[str, Any]]
 """One repeat: every point of the grid, in the grid's order, with its figures."""
@@ -52,7 +54,7 @@ def _with_goodput(record: Record, limits: Constraints) -> Sweep:
 
 
 def estimate(values: Sequence[float], confidence: float) -> Estimate:
-    """The mean of some repeats and its interval; none from a single one."""
+    """The mean of some repeats and its interval; none from fewer than three."""
     mean, reach = float(np.mean(values)), _reach(values, confidence)
     if reach is None:
         return Estimate(mean, None, None)
@@ -75,9 +77,17 @@ def ratio(variant: Sequence[float], base: Sequence[float], better: int, confiden
     return Ratio(float(np.exp(middle)), float(np.exp(middle - reach)), float(np.exp(middle + reach)))
 
 
+def lead(variant: Sequence[float], base: Sequence[float], better: int, decision: Decision) -> Ratio | None:
+    """The objective of a variant over that of the base; exact for sizes, which no repeat changes."""
+    found = ratio(variant, base, better, decision.confidence)
+    if decision.objective == "size" and found is not None:
+        return Ratio(found.value, found.value, found.value)
+    return found
+
+
 def _reach(values: Sequence[float], confidence: float) -> float | None:
-    """Half the width of Student's t interval of a mean."""
-    if len(values) < 2:
+    """Half the width of Student's t interval of a mean; two values would make it 13 times their error."""
+    if len(values) < _FEWEST:
         return None
     error = float(np.std(values, ddof=1)) / len(values) ** 0.5
     return float(student.ppf(0.5 + confidence / 2, len(values) - 1) * error)

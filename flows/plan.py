@@ -37,14 +37,15 @@ class VariantPlan:
     name: str
     scheme: Scheme | None
     checkpoint: Step
-    evaluation: Step
+    evaluations: tuple[Step, ...]
+    """The evaluation; behind the base's its control, in batches of another size."""
     benchmarks: tuple[Step, ...]
     """One for each repeat of the load."""
     left_out: str | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return (self.checkpoint, self.evaluation, *self.benchmarks)
+        return (self.checkpoint, *self.evaluations, *self.benchmarks)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class _Maker:
             name=name,
             scheme=scheme,
             checkpoint=checkpoint,
-            evaluation=self._evaluate(name, checkpoint),
+            evaluations=tuple(self._evaluate(name, checkpoint, size) for size in self._batches(scheme)),
             benchmarks=tuple(self._benchmark(name, checkpoint, r) for r in range(self.experiment.load.repeats)),
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
@@ -131,9 +132,17 @@ class _Maker:
         asked = self.experiment.quantizing.dtype
         return self.hardware.compute_dtype if asked == "auto" else asked
 
-    def _evaluate(self, name: str, checkpoint: Step) -> Step:
+    def _batches(self, scheme: Scheme | None) -> list[int]:
+        """The concurrency of every evaluation; half of it, or two instead of one, for the base's control."""
+        asked = self.experiment.accuracy.concurrency
+        controlled = scheme is None and self.experiment.accuracy.control
+        return [asked, max(1, asked // 2) if asked > 1 else 2] if controlled else [asked]
+
+    def _evaluate(self, name: str, checkpoint: Step, concurrency: int) -> Step:
         accuracy = self.experiment.accuracy
-        settings = accuracy.model_dump(mode="json", exclude={"tasks": {"__all__": {"path", "data_files"}}})
+        settings = accuracy.model_dump(
+            mode="json", exclude={"control": True, "tasks": {"__all__": {"path", "data_files", "cluster"}}}
+        ) | {"concurrency": concurrency}
         settings["engine_args"] = engine_args(self.experiment, self.hardware)
         inputs = {"checkpoint": checkpoint.fingerprint}
         for task in accuracy.tasks:

@@ -26,7 +26,7 @@ _GROWTH = 0.05
 """Share of a window's arrivals by which the requests under way may grow before a rate counts as more
 than the server can take."""
 _LATE_SHARE, _LATE_FLOOR_MS = 0.1, 5.0
-"""A client is late where the 99th percentile of its delay exceeds this share of the median TTFT, and
+"""A client is late where the 95th percentile of its delay exceeds this share of the median TTFT, and
 this many milliseconds."""
 
 
@@ -123,7 +123,7 @@ def figures(point: Requests) -> dict[str, float]:
         return found
     found["prompt_tokens_mean"] = float(point.prompt_tokens[point.measured].mean())
     found["output_tokens_mean"] = float(point.output_tokens[point.measured].mean())
-    found["client_delay_p99_ms"] = float(1000 * np.percentile(point.delay[arrived], 99))
+    found["client_delay_p95_ms"] = float(1000 * np.percentile(point.delay[arrived], 95))
     for name, values in point.latencies_ms().items():
         known = values[~np.isnan(values)]
         for percentile in _PERCENTILES if known.size else ():
@@ -153,7 +153,7 @@ def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
         noise = 3 * max(1.0, found["concurrency_mean"]) ** 0.5
         if found["under_way_growth"] > noise + _GROWTH * found["arrivals_per_second"] * found["seconds"]:
             notes.append("saturated")
-        if found.get("client_delay_p99_ms", 0.0) > max(_LATE_FLOOR_MS, _LATE_SHARE * found.get("ttft_p50_ms", 0.0)):
+        if found.get("client_delay_p95_ms", 0.0) > max(_LATE_FLOOR_MS, _LATE_SHARE * found.get("ttft_p50_ms", 0.0)):
             notes.append("late client")
     return notes
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from configs.decision import Decision
 from configs.experiment import BASE
 from flows.decide import unit_of
-from flows.judgement import Capacity, Difference, Estimate, Gain, Judged, Judgement, Point, Ratio
+from flows.judgement import Capacity, Difference, Estimate, Gain, Judged, Judgement, Point, Pooled, Ratio
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
     found = [variants(judgement, decision), loads(judgement)]
     if gains := same_load(judgement):
         found.append(gains)
-    return found + [accuracy(variant) for variant in judgement.judged if variant.differences]
+    return found + [accuracy(variant, judgement.judged[0]) for variant in judgement.judged if variant.differences]
 
 
 def variants(judgement: Judgement, decision: Decision) -> Table:
@@ -101,20 +101,33 @@ def same_load(judgement: Judgement) -> Table | None:
     return Table("same-load", title, headers, tuple(rows)) if rows else None
 
 
-def accuracy(variant: Judged) -> Table:
-    """One variant's tasks against the base's."""
+def accuracy(variant: Judged, base: Judged) -> Table:
+    """One variant's tasks against the base's, beside the flips of the base against itself; or those of the
+    base alone."""
+    control = {found.task: found for found in base.differences}
+    title = f"{variant.name} against base, on the same documents"
+    if variant is base:
+        title = "control: base against itself, in batches of another size"
     headers = (
         "task\nmetric",
         "documents",
         "base\nvariant",
         "difference\n[interval]",
         "recovery\n[interval]",
-        "flips +/-",
+        "flips\n+/-",
+        "control\n+/-",
         "p (Holm)",
         "verdict",
     )
-    title = f"{variant.name} against base, on the same documents"
-    return Table(f"accuracy-{variant.name}", title, headers, tuple(map(_difference, variant.differences)))
+    rows = [_difference(found, control.get(found.task)) for found in variant.differences]
+    if variant.pooled:
+        rows.append(_pooled(variant.pooled))
+    return Table(f"accuracy-{variant.name}", title, headers, tuple(rows))
+
+
+def _pooled(found: Pooled) -> tuple[str, ...]:
+    interval = f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]"
+    return (f"mean of {len(found.tasks)} tasks", "", "", interval, "", "", "", "", found.verdict)
 
 
 def _point(point: Point) -> tuple[str, ...]:
@@ -157,14 +170,16 @@ def _verdict(variant: Judged, judgement: Judgement) -> str:
     return f"{words}, recommended" if variant.name == judgement.recommended else words
 
 
-def _difference(found: Difference) -> tuple[str, ...]:
+def _difference(found: Difference, control: Difference | None) -> tuple[str, ...]:
+    sources = f"\nfrom {found.sources}" if found.sources is not None else ""
     return (
         f"{found.task}\n{found.metric}",
-        f"{found.documents}",
+        f"{found.documents}{sources}",
         f"{found.base:.3f}\n{found.variant:.3f}",
         f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]",
         _recovery(found),
         f"{found.gained}/{found.lost}",
+        f"{control.gained}/{control.lost}" if control else "",
         _p_value(found.p_holm),
         found.verdict or "shown only",
     )

@@ -111,8 +111,9 @@ def _mirror_variant(
         client.log_metric(child, name, figure)
     if run.plan.experiment.tracking.log_checkpoints:
         mlflow.log_metrics(metrics(outcome), run_id=child, model_id=models[fingerprint])
-    if outcome.evaluation is not None:
-        client.log_artifacts(child, str(outcome.evaluation.folder), outcome.evaluation.kind)
+    for place, record in enumerate(outcome.evaluations):
+        if record is not None:
+            client.log_artifacts(child, str(record.folder), "control" if place else record.kind)
     for repeat, record in enumerate(outcome.benchmarks):
         if record is not None:
             client.log_artifacts(child, str(record.folder), f"{record.kind}/{repeat + 1}")

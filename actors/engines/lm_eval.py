@@ -36,7 +36,7 @@ def evaluate(
 
     Returns:
         for each task (and each subtask of a group): metrics, whether higher is better, the number of
-        documents and the task's own version.
+        documents, the task's own version, and the name that was asked for.
     """
     definitions = [_local_definition(task, tasks_folder) for task in tasks]
     manager = TaskManager(include_defaults=not all(definitions))
@@ -58,7 +58,7 @@ def evaluate(
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
-        results |= _collect(outcome, samples)
+        results |= _collect(outcome, samples, asked=task["name"])
     return results
 
 
@@ -91,8 +91,8 @@ def _stock_definition(task: dict[str, Any], manager: TaskManager) -> str | dict[
     return definition | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": local}
 
 
-def _collect(outcome: dict[str, Any], samples: Path) -> dict[str, Any]:
-    """One task's (or its subtasks') figures; the per-document results go to files."""
+def _collect(outcome: dict[str, Any], samples: Path, *, asked: str) -> dict[str, Any]:
+    """The figures of one task that was asked for, or of its subtasks; the per-document results go to files."""
     results = {}
     for name, documents in outcome["samples"].items():
         better = outcome["higher_is_better"][name]
@@ -102,6 +102,7 @@ def _collect(outcome: dict[str, Any], samples: Path) -> dict[str, Any]:
             "higher_is_better": better,
             "documents": len(documents),
             "version": outcome["versions"].get(name),
+            "asked": asked,
         }
         with (samples / f"{name}.jsonl").open("w") as lines:
             for document in documents:

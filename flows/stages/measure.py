@@ -23,6 +23,7 @@ from configs.accuracy import TASKS_FOLDER
 from flows import checkpoints, requests
 from flows.context import Outcome, Run, StepFailed, failing_alone
 from flows.plan import engine_args
+from flows.records import Record
 
 WORST_GAP_PER_LIMIT = 8
 """At a single token, the served model's best may beat the reference's greedy choice by this many
@@ -32,8 +33,9 @@ times the mean limit: near ties flip, and one token varies more than the mean of
 def measure(run: Run, server: ActorHandle[Any]) -> None:
     """Fill in evaluation and benchmark records of every live variant."""
     if run.plan.experiment.accuracy.engine != "served":
-        for outcome in [o for o in run.live if o.evaluation is None]:
-            _evaluate_checkpoint(run, outcome)
+        for outcome in run.live:
+            for place in _missing(outcome.evaluations):
+                _evaluate_checkpoint(run, outcome, place)
     waiting = [outcome for outcome in run.live if not outcome.complete]
     seats = len(run.plan.seats.engines)
     if not waiting:
@@ -56,13 +58,14 @@ class _Place:
 
 
 def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], places: list[_Place]) -> None:
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=len(group)) as pool:
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=len(group) + 1) as pool:
         starting = []
         for outcome, place in zip(group, places, strict=False):
             with failing_alone(run, outcome):
                 starting.append((outcome, place, stack.enter_context(_serve(run, outcome, server, place.seat))))
         up = [served for served in pool.map(lambda job: _bring_up(run, server, *job), starting) if served]
-        list(pool.map(lambda served: _evaluate(run, served), up))
+        evaluations = [(served, place) for served in up for place in _missing(served.outcome.evaluations)]
+        list(pool.map(lambda asked: _evaluate(run, *asked), evaluations))
         _load(run, [served for served in up if served.outcome.failure is None], pool)
 
 
@@ -138,6 +141,10 @@ def _compare_with_reference(
     return {**difference, "limit": limit}
 
 
+def _missing(records: list[Record | None]) -> list[int]:
+    return [place for place, record in enumerate(records) if record is None]
+
+
 def _evaluation_settings(run: Run) -> dict[str, Any]:
     accuracy = run.plan.experiment.accuracy
     return {
@@ -148,30 +155,34 @@ def _evaluation_settings(run: Run) -> dict[str, Any]:
     }
 
 
-def _evaluate(run: Run, served: _Served) -> None:
-    outcome, step = served.outcome, served.outcome.plan.evaluation
-    if outcome.evaluation is not None:
+def _evaluate(run: Run, served: _Served, place: int) -> None:
+    """Accuracy by asking the deployment; place 1 is the control."""
+    outcome, step = served.outcome, served.outcome.plan.evaluations[place]
+    if outcome.failure is not None:
         return
     with failing_alone(run, outcome), run.store.writing(step) as draft:
-        run.progress.say(outcome.name, "evaluating ...")
+        run.progress.say(outcome.name, "evaluating again, as control ..." if place else "evaluating ...")
         with lease(Evaluator, Needs()) as evaluator:
             asked: Any = evaluator.evaluate_served.remote(
                 f"{served.deployment.url}/v1",
                 served.deployment.model,
                 str(outcome.checkpoint_folder),
-                run.plan.experiment.accuracy.concurrency,
+                step.settings["concurrency"],
                 samples=str(draft.folder),
                 **_evaluation_settings(run),
             )
-            draft.result = {"tasks": ray.get(asked), "reference": served.difference}
-    _finish_evaluation(run, outcome)
+            draft.result = {"tasks": _checked(ray.get(asked)), "reference": served.difference}
+    _finish_evaluation(run, outcome, place)
 
 
-def _evaluate_checkpoint(run: Run, outcome: Outcome) -> None:
-    """Accuracy with an engine in the evaluating actor, which owns the device for it."""
-    experiment, hardware = run.plan.experiment, run.plan.hardware
+def _evaluate_checkpoint(run: Run, outcome: Outcome, place: int) -> None:
+    """Accuracy with an engine in the evaluating actor, which owns the device for it; place 1 is the control."""
+    if outcome.failure is not None:
+        return
+    experiment, hardware, step = run.plan.experiment, run.plan.hardware, outcome.plan.evaluations[place]
     engine = experiment.accuracy.engine
-    model = engine_args(experiment, hardware) if engine == "vllm" else {"dtype": run.plan.compute_dtype}
+    in_transformers = {"dtype": run.plan.compute_dtype, "device": hardware.accelerator}
+    model = engine_args(experiment, hardware) if engine == "vllm" else in_transformers
     cores = run.plan.seats.engines[0]
     variables = cpu_engine_variables(cores, experiment.serving.kv_cache_gib) if hardware.on_cpu else {}
     needs = Needs(
@@ -179,30 +190,37 @@ def _evaluate_checkpoint(run: Run, outcome: Outcome) -> None:
         gpus=0 if hardware.on_cpu else experiment.serving.tensor_parallel_size,
         variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
     )
-    with failing_alone(run, outcome), run.store.writing(outcome.plan.evaluation) as draft:
-        run.progress.say(outcome.name, f"evaluating with {engine} ...")
+    with failing_alone(run, outcome), run.store.writing(step) as draft:
+        run.progress.say(outcome.name, f"evaluating with {engine}{', as control' if place else ''} ...")
         with lease(Evaluator, needs) as evaluator:
             asked: Any = evaluator.evaluate_checkpoint.remote(
                 engine,
                 str(outcome.checkpoint_folder),
                 model,
-                batch_size=experiment.accuracy.concurrency,
+                batch_size=step.settings["concurrency"],
                 samples=str(draft.folder),
                 **_evaluation_settings(run),
             )
-            draft.result = {"tasks": ray.get(asked)}
-    _finish_evaluation(run, outcome)
+            draft.result = {"tasks": _checked(ray.get(asked))}
+    _finish_evaluation(run, outcome, place)
 
 
-def _finish_evaluation(run: Run, outcome: Outcome) -> None:
-    outcome.evaluation = run.store.find(outcome.plan.evaluation)
-    if outcome.evaluation is not None:
+def _checked(tasks: dict[str, Any]) -> dict[str, Any]:
+    """The same results, where every task has enough documents for an interval."""
+    if few := [name for name, found in tasks.items() if found["documents"] < 2]:
+        raise StepFailed(f"task {few[0]} has {tasks[few[0]]['documents']} documents; a comparison needs two or more")
+    return tasks
+
+
+def _finish_evaluation(run: Run, outcome: Outcome, place: int) -> None:
+    record = outcome.evaluations[place] = run.store.find(outcome.plan.evaluations[place])
+    if record is not None:
         figures = ", ".join(
             f"{task} {metric} {value:.3f}"
-            for task, found in outcome.evaluation.result["tasks"].items()
+            for task, found in record.result["tasks"].items()
             for metric, value in list(found["metrics"].items())[:1]
         )
-        run.progress.say(outcome.name, f"evaluated in {outcome.evaluation.seconds:.0f} s: {figures}")
+        run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
 
 
 def _load(run: Run, up: list[_Served], pool: ThreadPoolExecutor) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from configs.accuracy import Task
 from configs.decision import Decision
 from flows import accuracy
 from flows.judgement import Difference
@@ -24,7 +25,7 @@ def record(folder: Path, metric: str, values: list[Any], better: bool = True) ->
 def differ(tmp_path: Path, base: list[Any], variant: list[Any], metric: str = "acc", **decision: Any) -> Difference:
     asked = Decision.model_validate(decision)
     ours, theirs = record(tmp_path / "v", metric, variant), record(tmp_path / "b", metric, base)
-    (found,) = accuracy.differences(accuracy.read(ours), accuracy.read(theirs), asked, seed=1)
+    (found,) = accuracy.differences(accuracy.read(ours, ()), accuracy.read(theirs, ()), asked, seed=1)
     return found
 
 
@@ -101,3 +102,88 @@ def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:
     assert found.variant == pytest.approx(np.exp(3.2))
     assert found.low <= found.difference <= found.high
     assert found.verdict is None
+
+
+def sources_of(documents: int, each: int) -> np.ndarray:
+    return np.arange(documents) // each
+
+
+def test_documents_that_share_a_source_widen_the_interval() -> None:
+    pairs = np.array(([[1, 0]] * 5 + [[1, 1]] * 45) * 4 + [[1, 1]] * 200, dtype=float)
+    alone = accuracy.paired("task", "acc", pairs, True, Decision())
+    shared = accuracy.paired("task", "acc", pairs, True, Decision(), sources_of(400, 5))
+    assert shared.sources == 80
+    assert shared.high - shared.low > alone.high - alone.low
+    assert shared.p_value is not None and alone.p_value is not None and shared.p_value > alone.p_value
+
+
+def test_clustered_interval_covers_at_its_rate() -> None:
+    random, covered, naive = np.random.default_rng(11), 0, 0
+    for _ in range(300):
+        shift = np.repeat(random.normal(-0.05, 0.2, 40), 10)
+        change = (random.random(400) < np.abs(shift)) * np.sign(shift)
+        base = np.where(change < 0, 1.0, np.where(change > 0, 0.0, random.integers(0, 2, 400)))
+        pairs = np.stack([base, base + change], axis=1)
+        found = accuracy.paired("task", "acc", pairs, True, Decision(), sources_of(400, 10))
+        alone = accuracy.paired("task", "acc", pairs, True, Decision())
+        covered += found.low <= -0.05 <= found.high
+        naive += alone.low <= -0.05 <= alone.high
+    assert covered >= 276, "95 % of 300, less three standard errors"
+    assert naive < covered
+
+
+def test_sources_that_all_agree_are_no_proof() -> None:
+    same = np.array([[1, 1]] * 12 + [[0, 0]] * 8, dtype=float)
+    found = accuracy.paired("task", "acc", same, True, Decision(), sources_of(20, 4))
+    assert (found.verdict, found.p_value) == ("inconclusive", 1.0)
+
+
+def test_subtasks_of_a_group_are_one_task_with_sources(tmp_path: Path) -> None:
+    made = {name: record(tmp_path / name, "acc", values) for name, values in (("a", [1.0, 0.0]), ("b", [1.0, 1.0]))}
+    for name, one in made.items():
+        (one.folder / "task.jsonl").rename(tmp_path / f"{name}.jsonl")
+    figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "asked": "group"}
+    whole = Record(tmp_path, "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {})
+    answers = accuracy.read(whole, ())
+    (found,) = accuracy.differences(answers, answers, Decision(), seed=1)
+    assert (found.task, found.documents, found.sources) == ("group", 4, 2)
+
+
+def test_named_field_of_the_documents_is_their_source(tmp_path: Path) -> None:
+    one = record(tmp_path / "one", "acc", [1.0, 0.0, 1.0, 1.0])
+    samples = one.folder / "task.jsonl"
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    lines = (json.dumps({**row, "doc": {"passage": row["doc_id"] // 2}}) + "\n" for row in rows)
+    samples.write_text("".join(lines))
+    answers = accuracy.read(one, [Task(name="task", cluster="passage")])
+    assert sorted(set(answers["task"].sources.values())) == ["0", "1"]
+
+
+def test_mean_over_tasks_covers_at_its_rate() -> None:
+    random, covered = np.random.default_rng(2), 0
+    for _ in range(300):
+        found = []
+        for lost in (0.12, 0.06):
+            weights = [0.5, 0.5 - lost - 0.05, lost, 0.05]
+            pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=weights, size=300).astype(float)
+            found.append(accuracy.paired("task", "acc", pairs, True, Decision()))
+        whole = accuracy.over_tasks(found, 0.02)
+        assert whole is not None
+        covered += whole.low <= (-0.07 - 0.01) / 2 <= whole.high
+    assert 276 <= covered <= 297
+
+
+@pytest.mark.parametrize(
+    ("base", "variant", "documents"),
+    [(0.6322, 0.6311, 14042), (0.8136, 0.8106, 2376), (0.5741, 0.5734, 10042), (0.7874, 0.7893, 541)],
+    ids=["mmlu", "arc_easy", "hellaswag", "ifeval"],
+)
+def test_published_accuracies_show_no_difference_even_unpaired(base: float, variant: float, documents: int) -> None:
+    """Red Hat's notebook workflow, Llama-3.1-8B-Instruct against its INT8 form. Only totals are published:
+    answers are put on documents at random, which pairs nothing."""
+    random = np.random.default_rng(0)
+    columns = [random.permutation(documents) < round(rate * documents) for rate in (base, variant)]
+    found = accuracy.paired("task", "acc", np.stack(columns, axis=1).astype(float), True, Decision())
+    assert found.difference == pytest.approx(variant - base, abs=1 / documents)
+    assert found.low < 0 < found.high
+    assert found.p_value is not None and found.p_value > 0.05

@@ -31,6 +31,7 @@ def judged(name: str, throughput: float, verdict: Any = "pass", lead: Any = "sho
         objective=figure,
         against_base=ratios[lead],
         differences=(),
+        pooled=None,
         verdict=verdict,
         broken_constraints=(),
         evidence={},

@@ -7,8 +7,10 @@ from typing import Any
 
 import mlflow
 import pytest
+from pydantic import TypeAdapter
 
 from flows.__main__ import BAD_INPUT, DONE, FAILED, GATE_SHUT, main
+from flows.judgement import Judgement
 
 pytestmark = pytest.mark.usefixtures("fake_engines")
 
@@ -26,9 +28,10 @@ def test_run_recommends_the_faster_variant_and_redoes_nothing(experiment_file: A
     assert main(["run", str(path)]) == DONE
     found = decision(path)
     assert (found["answer"], found["recommended"]) == ("deploy", "fp8-dynamic")
+    TypeAdapter(Judgement).validate_python(found)
     assert "fp8-dynamic" in capfd.readouterr().out
     before, file = records(path), path.parent / "store/experiments/tiny/decision.json"
-    assert len(before) == 10, "two checkpoints, two evaluations, three repeats of the load on both"
+    assert len(before) == 11, "two checkpoints, two evaluations and a control, three repeats of the load on both"
     assert not list((path.parent / "store/records").rglob("*.partial"))
     bytes_before = file.read_bytes()
     assert main(["run", str(path)]) == DONE

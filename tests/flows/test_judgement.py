@@ -1,0 +1,22 @@
+"""decision.json and its published schema."""
+
+import json
+from pathlib import Path
+
+from flows import judgement
+from flows.judgement import Judgement
+
+PUBLISHED = Path(judgement.__file__).with_name("decision.schema.json")
+
+
+def test_published_schema_is_that_of_the_types() -> None:
+    assert PUBLISHED.read_text() == judgement.schema(), (
+        "write it again: python -m flows.judgement > flows/decision.schema.json"
+    )
+
+
+def test_same_judgement_is_the_same_bytes() -> None:
+    found = Judgement("nothing was measured", None, "Nothing.", (), (), {"b": "2", "a": "1"})
+    again = Judgement("nothing was measured", None, "Nothing.", (), (), {"a": "1", "b": "2"})
+    assert found.to_json() == again.to_json()
+    assert json.loads(found.to_json())["reasons"] == {"a": "1", "b": "2"}
