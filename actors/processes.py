@@ -54,6 +54,16 @@ def end(lease: str, patience_s: float = 10.0) -> list[int]:
     return left
 
 
+def outputs(processes: list[int]) -> list[Path]:
+    """The files that processes write their standard output and error to, each once."""
+    found = set()
+    for process in processes:
+        for stream in ("1", "2"):
+            with contextlib.suppress(OSError):
+                found.add(Path(f"/proc/{process}/fd/{stream}").readlink())
+    return sorted(file for file in found if file.is_file())
+
+
 def memory_bytes(processes: list[int]) -> int:
     """Proportional set size of processes together: shared pages are counted once over all sharers."""
     total = 0

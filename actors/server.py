@@ -46,6 +46,7 @@ class Server:
             "seconds": time.monotonic() - started,
             "processes": len(members),
             "memory_bytes": processes.memory_bytes(members),
+            **ray_serve_llm.told(processes.outputs(members)),
         }
 
     def remove(self, name: str, lease: str) -> list[int]:

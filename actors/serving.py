@@ -76,8 +76,8 @@ def deployed(
 
 
 def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: float) -> dict[str, Any]:
-    """Wait until a deployment answers; return seconds waited, number of processes and their memory
-    (proportional set size, bytes).
+    """Wait until a deployment answers; return seconds waited, number of processes, their memory
+    (proportional set size, bytes), and the kernels and KV cache that the engine says it uses.
 
     Raises:
         ray.exceptions.RayError: it did not come up, or not within `timeout_s`.

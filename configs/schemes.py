@@ -16,6 +16,11 @@ from configs.hardware import Hardware
 
 Recipe = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
+_UNPACKED = (
+    "its weights are unpacked to 16 bits for every product: that saves memory traffic, which counts where few "
+    "requests run, and costs arithmetic, which counts where many do or the processor is slow at it"
+)
+
 
 class _Scheme(Settings):
     name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$")
@@ -71,6 +76,10 @@ class _Scheme(Settings):
         """Why no vLLM kernel on this hardware serves the scheme, or None where one does."""
         return None
 
+    def why_slower_on(self, hardware: Hardware) -> str | None:
+        """What costs speed where this scheme turns out slower than the base there; None where nothing is known."""
+        return None
+
     def _preset(self, name: str) -> Recipe:
         """Plain rounding to a scheme that llm-compressor knows by name."""
         return self._stage(QuantizationModifier={"targets": ["Linear"], "scheme": name, "ignore": list(self.ignore)})
@@ -100,6 +109,13 @@ class Fp8Dynamic(_Scheme):
             return "vLLM's FP8 kernel for CPUs needs AVX-512, which this one lacks"
         if not hardware.on_cpu and hardware.compute_capability < 7.5:
             return f"FP8 weights need compute capability 7.5 or later, this is {hardware.compute_capability}"
+        return None
+
+    def why_slower_on(self, hardware: Hardware) -> str | None:
+        if hardware.on_cpu:
+            return "no CPU multiplies FP8: every weight is converted first"
+        if hardware.compute_capability < 8.9:
+            return f"FP8 arithmetic begins at compute capability 8.9, this is {hardware.compute_capability}: only memory is saved"
         return None
 
 
@@ -161,6 +177,11 @@ class Int8W8A8(_Scheme):
             return f"INT8 arithmetic needs compute capability 7.5 or later, this is {hardware.compute_capability}"
         return None
 
+    def why_slower_on(self, hardware: Hardware) -> str | None:
+        if hardware.on_cpu and not hardware.has_vnni:
+            return "this CPU has no VNNI, so that 8-bit products take more steps than float32 ones"
+        return None
+
 
 class Int4W4A16(_Scheme):
     """INT4 weights in groups, 16-bit activations, by GPTQ, AWQ (Lin et al. 2024) or plain rounding."""
@@ -194,6 +215,9 @@ class Int4W4A16(_Scheme):
             return f"4-bit kernels need compute capability 7.5 or later, this is {hardware.compute_capability}"
         return None
 
+    def why_slower_on(self, hardware: Hardware) -> str | None:
+        return _UNPACKED
+
 
 class W8A16(_Scheme):
     """INT8 weights, 16-bit activations; a scale per channel, or per group where one is given."""
@@ -222,6 +246,9 @@ class W8A16(_Scheme):
             return "vLLM has no kernel for 8-bit weights with 16-bit activations on a CPU"
         return None
 
+    def why_slower_on(self, hardware: Hardware) -> str | None:
+        return _UNPACKED
+
 
 class Nvfp4A16(_Scheme):
     """NVFP4 weights (4-bit floats in groups of 16, FP8 scales), 16-bit activations; no calibration."""
@@ -245,6 +272,9 @@ class Nvfp4A16(_Scheme):
         if hardware.compute_capability < 8.0:
             return f"NVFP4 weights need compute capability 8.0 or later, this is {hardware.compute_capability}"
         return None
+
+    def why_slower_on(self, hardware: Hardware) -> str | None:
+        return _UNPACKED
 
 
 class RecipeFile(_Scheme):

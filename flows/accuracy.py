@@ -174,7 +174,7 @@ def _perplexity(
     values, values_base = (value(side[chosen]) for side in sums)
     changes, ratios = values - values_base, values_base / values
     tail = (1 - confidence) / 2
-    better = variant[:, 0] > base[:, 0]
+    change = variant[:, 0] - base[:, 0]
     return Difference(
         task=task,
         metric=metric,
@@ -189,8 +189,8 @@ def _perplexity(
         recovery_low=float(np.quantile(ratios, tail)),
         recovery_high=float(np.quantile(ratios, 1 - tail)),
         p_value=None,
-        gained=int(better.sum()),
-        lost=int((~better).sum()),
+        gained=int((change > 0).sum()),
+        lost=int((change < 0).sum()),
         smallest_detectable=None,
         documents_needed=None,
         verdict=None,

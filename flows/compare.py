@@ -8,6 +8,7 @@ from statsmodels.stats.multitest import multipletests
 from configs.accuracy import Accuracy
 from configs.decision import Decision
 from configs.experiment import BASE
+from configs.hardware import Hardware
 from flows import accuracy, performance
 from flows.context import Outcome, Run
 from flows.decide import better, decide
@@ -27,6 +28,7 @@ def judge(run: Run) -> Judgement:
     controlled = _controlled(_described(theirs, decision), theirs, base.control, decision, asked)
     variants = [outcome for outcome in run.outcomes.values() if outcome.complete and outcome is not base]
     judged = [_compared(_Measured.of(outcome, decision, asked), theirs, decision, asked.seed) for outcome in variants]
+    judged = [replace(v, slower=_slower(v, run.outcomes[v.name], run.plan.hardware)) for v in judged]
     return decide([controlled, *corrected(judged)], decision, reasons)
 
 
@@ -71,6 +73,7 @@ def _described(measured: _Measured, decision: Decision) -> Judged:
         gains=(),
         objective=performance.estimate(values, decision.confidence) if values else None,
         against_base=None,
+        slower=None,
         differences=(),
         pooled=None,
         verdict=None,
@@ -93,6 +96,18 @@ def _compared(ours: _Measured, theirs: _Measured, decision: Decision, seed: int)
         pooled=accuracy.over_tasks(differences, decision.constraints.max_accuracy_drop),
         verdict=_worst([d.verdict for d in differences if d.verdict]),
     )
+
+
+def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None:
+    """Where a variant is shown to be slower than the base, and why."""
+    speeds = [gain for gain in variant.gains if gain.figure == "output_tokens_per_second"]
+    lower = [gain for gain in speeds if gain.ratio.high is not None and gain.ratio.high < 1]
+    if not lower:
+        return None
+    worst = min(lower, key=lambda gain: gain.ratio.value)
+    cause = outcome.plan.scheme.why_slower_on(hardware) if outcome.plan.scheme else None
+    load = f"{worst.asked:g} {'clients' if worst.unit == 'streams' else 'requests/s'}"
+    return f"{worst.ratio.value:.2f} times the base's tokens/s at {load}; {cause or 'the cause is not known'}"
 
 
 def _controlled(base: Judged, theirs: _Measured, control: Record | None, decision: Decision, asked: Accuracy) -> Judged:

@@ -45,7 +45,7 @@ def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) ->
     recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
     undecided = recommended is None and not base.broken_constraints
     losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
-    lost = {v.name: _why_not(v, recommended, decision) for v in losers}
+    lost = {v.name: "; slower: ".join(filter(None, (_why_not(v, recommended, decision), v.slower))) for v in losers}
     return Judgement(
         answer=answer,
         recommended=recommended.name if recommended else None,

@@ -138,6 +138,8 @@ class Judged:
     """None where no point of the load lets it be measured."""
     against_base: Ratio | None
     """The objective against the base's; None for the base, and where either has none."""
+    slower: str | None
+    """Where its throughput is shown to be lower than the base's, and what is known to cause it."""
     differences: tuple[Difference, ...]
     """Against the base; for the base itself those of its control (A/A), where one was made."""
     pooled: Pooled | None

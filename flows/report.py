@@ -2,6 +2,7 @@
 records."""
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from rich import box
@@ -76,6 +77,8 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("compute dtype", plan.compute_dtype),
         ("load", shape),
         ("loaded", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
+        ("kernels", _kernels(run)),
+        ("KV cache", _kv_caches(run)),
         ("prefix caching", "on" if experiment.serving.prefix_caching else "off"),
         ("accuracy engine", experiment.accuracy.engine),
         (
@@ -87,6 +90,29 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {experiment.storage.root / 'records'}, by the fingerprints below"),
     ]
+
+
+def _deployments(run: Run) -> dict[str, dict[str, Any]]:
+    """What every variant's engine said of itself, at its first repeat."""
+    first = {name: outcome.benchmarks[0] for name, outcome in run.outcomes.items()}
+    return {name: record.result["deployment"] for name, record in first.items() if record}
+
+
+def _kernels(run: Run) -> str:
+    named = {name: found["kernels"] for name, found in _deployments(run).items() if found.get("kernels")}
+    words = (f"{name}: {', '.join(f'{kernel} for {what}' for what, kernel in k.items())}" for name, k in named.items())
+    return "; ".join(words) or "vLLM's log names none"
+
+
+def _kv_caches(run: Run) -> str:
+    """Equal for every variant, or what is left of the memory: two comparisons that answer differently."""
+    tokens = {name: found.get("kv_cache_tokens") for name, found in _deployments(run).items()}
+    known = {name: count for name, count in tokens.items() if count}
+    if not known:
+        return "vLLM's log does not say"
+    if len(set(known.values())) == 1:
+        return f"{next(iter(known.values())):,} tokens, equal for every variant"
+    return "what the weights leave: " + ", ".join(f"{name} {count:,} tokens" for name, count in known.items())
 
 
 def _libraries(run: Run) -> dict[str, str]:

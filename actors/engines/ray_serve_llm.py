@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -104,6 +105,18 @@ def wait(name: str, timeout_s: float) -> None:
             raise RuntimeError(f"the server of {name} did not start: {_last_error([application.message, *told])}")
         time.sleep(_POLL_S)
     raise RuntimeError(f"the server of {name} did not answer within {timeout_s:g} s (serving.start_timeout_s)")
+
+
+def told(outputs: list[Path]) -> dict[str, Any]:
+    """What vLLM's own log says it uses: kernels by what they serve, and tokens that its KV cache holds.
+
+    Returns:
+        `kernels` (empty where it names none) and `kv_cache_tokens` (None where it does not say).
+    """
+    text = "\n".join(file.read_text(errors="replace") for file in outputs)
+    kernels = {served: kernel for kernel, served in re.findall(r"Using (\w*[Kk]ernel\w*) for (\w+)", text)}
+    sizes = re.findall(r"KV cache size: ([\d,]+) tokens", text)
+    return {"kernels": kernels, "kv_cache_tokens": int(sizes[-1].replace(",", "")) if sizes else None}
 
 
 def _last_error(messages: list[str]) -> str:

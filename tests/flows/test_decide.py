@@ -30,6 +30,7 @@ def judged(name: str, throughput: float, verdict: Any = "pass", lead: Any = "sho
         gains=(),
         objective=figure,
         against_base=ratios[lead],
+        slower=None,
         differences=(),
         pooled=None,
         verdict=verdict,

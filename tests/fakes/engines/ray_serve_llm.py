@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from actors.processes import LEASE_MARK
@@ -46,6 +47,10 @@ def submit(name: str, checkpoint: str, *, lease: str, host: str, port: int, **_:
 def wait(name: str, timeout_s: float) -> None:
     if "unstartable" in name:
         raise RuntimeError(f"the server of {name} did not start: ValueError: no kernel")
+
+
+def told(outputs: list[Path]) -> dict[str, Any]:
+    return {"kernels": {"Linear": "FakeKernel"}, "kv_cache_tokens": 1000}
 
 
 def remove(name: str) -> None:
