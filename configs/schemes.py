@@ -115,7 +115,7 @@ class Fp8Dynamic(_Scheme):
         if hardware.on_cpu:
             return "no CPU multiplies FP8: every weight is converted first"
         if hardware.compute_capability < 8.9:
-            return f"FP8 arithmetic begins at compute capability 8.9, this is {hardware.compute_capability}: only memory is saved"
+            return f"FP8 arithmetic begins at compute capability 8.9, and this is {hardware.compute_capability}"
         return None
 
 

@@ -52,11 +52,11 @@ def variants(judgement: Judgement, decision: Decision) -> Table:
         *(["within the limits\nup to"] if limited else []),
         "verdict",
     )
-    return Table("variants", "variants", headers, tuple(rows))
+    return Table("variants", "Variants", headers, tuple(rows))
 
 
 def _capacity(capacity: Capacity) -> str:
-    reach = "no load" if capacity.asked is None else f"{capacity.asked:g} {_unit(capacity.unit)}"
+    reach = "no load" if capacity.asked is None else _load(capacity.asked, capacity.unit)
     again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
     return f"{reach}\nand again at {again}" if again else reach
 
@@ -76,7 +76,7 @@ def loads(judgement: Judgement) -> Table:
         "requests\na repeat",
         "notes",
     )
-    return Table("loads", "under load, means over the repeats", headers, tuple(rows))
+    return Table("loads", "Under load, means over the repeats", headers, tuple(rows))
 
 
 def same_load(judgement: Judgement) -> Table | None:
@@ -88,7 +88,7 @@ def same_load(judgement: Judgement) -> Table | None:
         for row, (asked, unit) in enumerate(places):
             at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (asked, unit)}
             cells = (_gain(at.get(figure)) for figure in shown)
-            rows.append((variant.name if row == 0 else "", f"{asked:g} {_unit(unit)}", *cells))
+            rows.append((variant.name if row == 0 else "", _load(asked, unit), *cells))
     headers = (
         "variant",
         "load",
@@ -97,7 +97,7 @@ def same_load(judgement: Judgement) -> Table | None:
         "ITL p95\n[interval]",
         "latency p95\n[interval]",
     )
-    title = "times as good as the base at the same load (above 1 is better)"
+    title = "Times as good as the base at the same load (above 1 is better)"
     return Table("same-load", title, headers, tuple(rows)) if rows else None
 
 
@@ -105,9 +105,9 @@ def accuracy(variant: Judged, base: Judged) -> Table:
     """One variant's tasks against the base's, beside the flips of the base against itself; or those of the
     base alone."""
     control = {found.task: found for found in base.differences}
-    title = f"{variant.name} against base, on the same documents"
+    title = f"Accuracy of {variant.name} against base, on the same documents"
     if variant is base:
-        title = "control: base against itself, in batches of another size"
+        title = "Control: base against itself, in batches of another size"
     headers = (
         "task\nmetric",
         "documents",
@@ -133,7 +133,7 @@ def _pooled(found: Pooled) -> tuple[str, ...]:
 def _point(point: Point) -> tuple[str, ...]:
     figures = point.figures
     return (
-        f"{point.asked:g} {_unit(point.unit)}",
+        _load(point.asked, point.unit),
         _estimate(figures["output_tokens_per_second"]),
         _pair(point, "ttft", 0),
         _pair(point, "itl", 1),
@@ -147,8 +147,9 @@ def _pair(point: Point, name: str, digits: int) -> str:
     return " / ".join(f"{value.mean:.{digits}f}" if value else "-" for value in values)
 
 
-def _unit(unit: str) -> str:
-    return "clients" if unit == "streams" else "requests/s"
+def _load(asked: float, unit: str) -> str:
+    words = "requests/s" if unit != "streams" else "client" if asked == 1 else "clients"
+    return f"{asked:g} {words}"
 
 
 def _estimate(found: Estimate) -> str:
