@@ -88,7 +88,8 @@ class Point:
     repeats: int
     figures: dict[str, Estimate]
     labels: tuple[str, ...]
-    """What makes the figures mean less than they say: `saturated`, `late client`, `errors`, `few requests`."""
+    """What makes the figures mean less than they say: `saturated`, `late client`, `errors`, `few requests`,
+    each in more than half of the repeats."""
     violations: tuple[str, ...]
     """Latency limits that it breaks."""
 

@@ -6,6 +6,7 @@ the paired differences of logarithms. Repeats of one round follow each other, so
 machine meets both and leaves the ratio alone.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,13 +103,13 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     first, open_loop = seen[0], seen[0]["unit"] != _STREAMS
     shared = set.intersection(*(set(found) for found in seen)) - {"asked", "unit"}
     figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
-    notes = [note for found in seen for note in requests.labels(found, open_loop=open_loop)]
+    notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
     return Point(
         asked=first["asked"],
         unit=first["unit"],
         repeats=len(seen),
         figures=figures,
-        labels=tuple(dict.fromkeys(notes)),
+        labels=tuple(note for note, times in notes.items() if 2 * times > len(seen)),
         violations=tuple(_violations(figures, decision.constraints)),
     )
 

@@ -175,3 +175,9 @@ def test_objective_that_no_point_allows_is_not_measured() -> None:
     decision = Decision.model_validate({"constraints": {"max_ttft_p95_ms": 1}})
     sweep = [row(1, "streams", output_tokens_per_second=5.0, ttft_p95_ms=100.0)]
     assert performance.objective([sweep], performance.points([sweep], decision), 1, decision) is None
+
+
+def test_label_of_a_single_repeat_does_not_mark_the_point() -> None:
+    sweeps = [[row(1, errors=errors)] for errors in (0, 50, 0)]
+    assert performance.points(sweeps, Decision())[0].labels == ()
+    assert performance.points([*sweeps[:2], sweeps[1]], Decision())[0].labels == ("errors",)

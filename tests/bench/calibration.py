@@ -1,0 +1,70 @@
+"""How often the accuracy judgement is right, by simulation on real per-document logs.
+
+Takes two evaluations of the same documents (`TASK.jsonl` beside their records). Documents are drawn with
+replacement; swapping the two sides of each at random makes an A/A comparison with the real rate of flips
+and no difference. A drop is planted by turning right answers of one side wrong at random.
+
+    PYTHON tests/bench/calibration.py BASE/TASK.jsonl VARIANT/TASK.jsonl
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from configs.decision import Decision
+from flows.accuracy import paired
+
+DECISION = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("base", type=Path)
+    parser.add_argument("variant", type=Path)
+    parser.add_argument("--metric", default="acc")
+    parser.add_argument("--comparisons", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    base, variant = (_values(path, options.metric) for path in (options.base, options.variant))
+    pairs = np.array([[base[key], variant[key]] for key in base if key in variant])
+    random = np.random.default_rng(options.seed)
+    flips = float((pairs[:, 0] != pairs[:, 1]).mean())
+    print(f"{len(pairs)} documents, {100 * flips:.1f} % differ, {options.comparisons} comparisons each")
+    for drop in (0.0, 0.01, 0.02):
+        found = [
+            paired("task", options.metric, _drawn(pairs, drop, random), True, DECISION)
+            for _ in range(options.comparisons)
+        ]
+        worse = np.mean([f.high < 0 for f in found])
+        covered = np.mean([f.low <= -drop <= f.high for f in found])
+        significant = np.mean([f.p_value is not None and f.p_value < 0.05 for f in found])
+        verdicts = {
+            word: float(np.mean([f.verdict == word for f in found])) for word in ("pass", "inconclusive", "fail")
+        }
+        print(
+            f"drop {100 * drop:.0f} points: interval below 0 {100 * worse:.1f} %, covers the truth {100 * covered:.1f} %, "
+            f"McNemar p < 0.05 {100 * significant:.1f} %, verdicts {verdicts}"
+        )
+
+
+def _values(path: Path, metric: str) -> dict[str, float]:
+    with path.open() as file:
+        return {f"{row['doc_id']}/{row['doc_hash']}": float(row[metric]) for row in map(json.loads, file)}
+
+
+def _drawn(pairs: np.ndarray, drop: float, random: np.random.Generator) -> np.ndarray:
+    drawn = pairs[random.integers(0, len(pairs), len(pairs))].copy()
+    swapped = random.random(len(drawn)) < 0.5
+    drawn[swapped] = drawn[swapped][:, ::-1]
+    right = drawn[:, 1] == 1.0
+    drawn[right & (random.random(len(drawn)) < drop / pairs.mean()), 1] = 0.0
+    return drawn
+
+
+if __name__ == "__main__":
+    main()
