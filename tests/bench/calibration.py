@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.decision import Decision
 from flows.accuracy import paired
+from flows.judgement import Difference
 
 DECISION = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
 
@@ -36,20 +37,25 @@ def main() -> None:
     flips = float((pairs[:, 0] != pairs[:, 1]).mean())
     print(f"{len(pairs)} documents, {100 * flips:.1f} % differ, {options.comparisons} comparisons each")
     for drop in (0.0, 0.01, 0.02):
-        found = [
-            paired("task", options.metric, _drawn(pairs, drop, random), True, DECISION)
-            for _ in range(options.comparisons)
-        ]
-        worse = np.mean([f.high < 0 for f in found])
-        covered = np.mean([f.low <= -drop <= f.high for f in found])
-        significant = np.mean([f.p_value is not None and f.p_value < 0.05 for f in found])
-        verdicts = {
-            word: float(np.mean([f.verdict == word for f in found])) for word in ("pass", "inconclusive", "fail")
-        }
+        drawn = (_drawn(pairs, drop, random) for _ in range(options.comparisons))
+        found = [paired("task", options.metric, one, True, DECISION) for one in drawn]
         print(
-            f"drop {100 * drop:.0f} points: interval below 0 {100 * worse:.1f} %, covers the truth {100 * covered:.1f} %, "
-            f"McNemar p < 0.05 {100 * significant:.1f} %, verdicts {verdicts}"
+            f"drop {100 * drop:.0f} points: "
+            + ", ".join(f"{words} {100 * s:.1f} %" for words, s in _shares(found, drop))
         )
+
+
+def _shares(found: list[Difference], drop: float) -> list[tuple[str, float]]:
+    """How often, in words and as a share."""
+    return [
+        ("interval below 0", np.mean([f.high < 0 for f in found])),
+        ("interval covers the truth", np.mean([f.low <= -drop <= f.high for f in found])),
+        ("McNemar p < 0.05", np.mean([f.p_value is not None and f.p_value < 0.05 for f in found])),
+        *(
+            (f"verdict {word}", np.mean([f.verdict == word for f in found]))
+            for word in ("pass", "inconclusive", "fail")
+        ),
+    ]
 
 
 def _values(path: Path, metric: str) -> dict[str, float]:
