@@ -29,15 +29,17 @@ def main() -> None:
     parser.add_argument("variant", type=Path)
     parser.add_argument("--metric", default="acc")
     parser.add_argument("--comparisons", type=int, default=1000)
+    parser.add_argument("--documents", type=int, help="how many to draw; as many as there are unless given")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     base, variant = (_values(path, options.metric) for path in (options.base, options.variant))
     pairs = np.array([[base[key], variant[key]] for key in base if key in variant])
     random = np.random.default_rng(options.seed)
     flips = float((pairs[:, 0] != pairs[:, 1]).mean())
-    print(f"{len(pairs)} documents, {100 * flips:.1f} % differ, {options.comparisons} comparisons each")
+    count = options.documents or len(pairs)
+    print(f"{count} documents of {len(pairs)}, {100 * flips:.1f} % differ, {options.comparisons} comparisons each")
     for drop in (0.0, 0.01, 0.02):
-        drawn = (_drawn(pairs, drop, random) for _ in range(options.comparisons))
+        drawn = (_drawn(pairs, count, drop, random) for _ in range(options.comparisons))
         found = [paired("task", options.metric, one, True, DECISION) for one in drawn]
         print(
             f"drop {100 * drop:.0f} points: "
@@ -63,8 +65,8 @@ def _values(path: Path, metric: str) -> dict[str, float]:
         return {f"{row['doc_id']}/{row['doc_hash']}": float(row[metric]) for row in map(json.loads, file)}
 
 
-def _drawn(pairs: np.ndarray, drop: float, random: np.random.Generator) -> np.ndarray:
-    drawn = pairs[random.integers(0, len(pairs), len(pairs))].copy()
+def _drawn(pairs: np.ndarray, count: int, drop: float, random: np.random.Generator) -> np.ndarray:
+    drawn = pairs[random.integers(0, len(pairs), count)].copy()
     swapped = random.random(len(drawn)) < 0.5
     drawn[swapped] = drawn[swapped][:, ::-1]
     right = drawn[:, 1] == 1.0
