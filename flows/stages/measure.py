@@ -58,14 +58,15 @@ class _Place:
 
 
 def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], places: list[_Place]) -> None:
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=len(group) + 1) as pool:
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=len(group)) as pool:
         starting = []
         for outcome, place in zip(group, places, strict=False):
             with failing_alone(run, outcome):
                 starting.append((outcome, place, stack.enter_context(_serve(run, outcome, server, place.seat))))
         up = [served for served in pool.map(lambda job: _bring_up(run, server, *job), starting) if served]
         evaluations = [(served, place) for served in up for place in _missing(served.outcome.evaluations)]
-        list(pool.map(lambda asked: _evaluate(run, *asked), evaluations))
+        controls_last = sorted(evaluations, key=lambda asked: asked[1])
+        list(pool.map(lambda asked: _evaluate(run, *asked), controls_last))
         _load(run, [served for served in up if served.outcome.failure is None], pool)
 
 
