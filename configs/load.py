@@ -20,6 +20,9 @@ class _Load(Settings):
     company: Literal["auto", "never"] = "auto"
     """Whether base and compressed are loaded at the same time: where each has cores or GPUs of its
     own beside the clients' (`auto`), or never. The record of a point says which it was."""
+    max_interference: float = Field(default=0.1, ge=0, le=1)
+    """Share of its throughput that company may cost the first variant of a group, measured before the
+    repeats; beyond it the group is loaded one by one."""
     client_cores: int = Field(default=1, ge=1)
     """CPU cores kept for the load generator where engines run on CPUs too."""
 

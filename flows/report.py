@@ -77,6 +77,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("compute dtype", plan.compute_dtype),
         ("load", shape),
         ("loaded", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
+        ("interference", _interference(run)),
         ("kernels", _kernels(run)),
         ("KV cache", _kv_caches(run)),
         ("prefix caching", "on" if experiment.serving.prefix_caching else "off"),
@@ -96,6 +97,14 @@ def _deployments(run: Run) -> dict[str, dict[str, Any]]:
     """What every variant's engine said of itself, at its first repeat."""
     first = {name: outcome.benchmarks[0] for name, outcome in run.outcomes.items()}
     return {name: record.result["deployment"] for name, record in first.items() if record}
+
+
+def _interference(run: Run) -> str:
+    """What company cost, where it was measured."""
+    found = [r.result.get("interference") for o in run.outcomes.values() for r in o.benchmarks if r]
+    seen = {(i["variant"], i["alone"], i["in_company"], 100 * i["loss"]) for i in found if i}
+    words = [f"{name} alone {a:.4g}, in company {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(seen)]
+    return "; ".join(words) or "not measured: nothing was a candidate for company"
 
 
 def _kernels(run: Run) -> str:

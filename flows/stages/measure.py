@@ -1,15 +1,12 @@
 """Accuracy and load of every checkpoint: groups of variants are served side by side.
 
 Inside a group every variant is first compared with its reference, then all are evaluated at the
-same time, then loaded: at the same time where each engine and the clients have cores or GPUs of
-their own, else one after the other while the rest of the group idles. The record says which.
+same time, then loaded (`flows.stages.load`).
 """
 
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import ray
@@ -20,10 +17,11 @@ from actors.evaluator import Evaluator
 from actors.lease import Needs, lease
 from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed
 from configs.accuracy import TASKS_FOLDER
-from flows import checkpoints, requests
+from flows import checkpoints
 from flows.context import Outcome, Run, StepFailed, failing_alone
 from flows.plan import engine_args
 from flows.records import Record
+from flows.stages.load import Place, Served, put_under_load
 
 WORST_GAP_PER_LIMIT = 8
 """At a single token, the served model's best may beat the reference's greedy choice by this many
@@ -44,20 +42,12 @@ def measure(run: Run, server: ActorHandle[Any]) -> None:
         used = range(min(seats, len(waiting)))
         in_company = len(used) if run.plan.seats.together else 1
         benchmarkers = [leases.enter_context(lease(Benchmarker, Needs())) for _ in range(in_company)]
-        places = [_Place(seat, benchmarkers[seat % in_company]) for seat in used]
+        places = [Place(seat, benchmarkers[seat % in_company]) for seat in used]
         for start in range(0, len(waiting), seats):
             _measure_group(run, waiting[start : start + seats], server, places)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """One seat for an engine, and the clients that ask it."""
-
-    seat: int
-    benchmarker: ActorHandle[Any]
-
-
-def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], places: list[_Place]) -> None:
+def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], places: list[Place]) -> None:
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=len(group)) as pool:
         starting = []
         for outcome, place in zip(group, places, strict=False):
@@ -67,18 +57,7 @@ def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], pla
         evaluations = [(served, place) for served in up for place in _missing(served.outcome.evaluations)]
         controls_last = sorted(evaluations, key=lambda asked: asked[1])
         list(pool.map(lambda asked: _evaluate(run, *asked), controls_last))
-        _load(run, [served for served in up if served.outcome.failure is None], pool)
-
-
-@dataclass(frozen=True)
-class _Served:
-    """A variant that is up and says what its reference says."""
-
-    outcome: Outcome
-    place: _Place
-    deployment: Deployment
-    report: dict[str, Any]
-    difference: dict[str, Any]
+        put_under_load(run, [served for served in up if served.outcome.failure is None], pool)
 
 
 @contextlib.contextmanager
@@ -101,8 +80,8 @@ def _serve(run: Run, outcome: Outcome, server: ActorHandle[Any], seat: int) -> I
 
 
 def _bring_up(
-    run: Run, server: ActorHandle[Any], outcome: Outcome, place: _Place, deployment: Deployment
-) -> _Served | None:
+    run: Run, server: ActorHandle[Any], outcome: Outcome, place: Place, deployment: Deployment
+) -> Served | None:
     """Wait until a variant answers as its reference does; None where it fails."""
     with failing_alone(run, outcome):
         report = await_ready(server, deployment, run.plan.experiment.serving.start_timeout_s)
@@ -112,7 +91,7 @@ def _bring_up(
             f"{report['memory_bytes'] / 1e9:.1f} GB",
         )
         difference = _compare_with_reference(run, outcome, server, deployment)
-        return _Served(outcome, place, deployment, report, difference)
+        return Served(outcome, place, deployment, report, difference)
     return None
 
 
@@ -156,7 +135,7 @@ def _evaluation_settings(run: Run) -> dict[str, Any]:
     }
 
 
-def _evaluate(run: Run, served: _Served, place: int) -> None:
+def _evaluate(run: Run, served: Served, place: int) -> None:
     """Accuracy by asking the deployment; place 1 is the control."""
     outcome, step = served.outcome, served.outcome.plan.evaluations[place]
     if outcome.failure is not None:
@@ -222,59 +201,3 @@ def _finish_evaluation(run: Run, outcome: Outcome, place: int) -> None:
             for metric, value in list(found["metrics"].items())[:1]
         )
         run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
-
-
-def _load(run: Run, up: list[_Served], pool: ThreadPoolExecutor) -> None:
-    """Every repeat of the load on every variant of a group; who goes first changes from repeat to repeat,
-    so that what drifts on the machine favours nobody."""
-    together = run.plan.seats.together and len(up) > 1
-    company = [served.outcome.name for served in up] if together else []
-    in_order = pool.map if company else map
-    for repeat in range(run.plan.experiment.load.repeats):
-        waiting = [served for served in up if served.outcome.benchmarks[repeat] is None]
-        turns = waiting if repeat % 2 == 0 else waiting[::-1]
-        list(in_order(partial(_benchmark, run, repeat=repeat, company=company), turns))
-
-
-def _benchmark(run: Run, served: _Served, *, repeat: int, company: list[str]) -> None:
-    outcome, load = served.outcome, run.plan.experiment.load
-    if outcome.failure is not None:
-        return
-    step, values, open_loop = outcome.plan.benchmarks[repeat], list(load.points), load.kind != "concurrent"
-    profile = {"kind": load.kind, "rate" if open_loop else "streams": values}
-    unit = "requests_per_second" if open_loop else "streams"
-    cores = list(run.plan.seats.clients[served.place.seat])
-    with failing_alone(run, outcome), run.store.writing(step) as draft:
-        how = f"together with {', '.join(n for n in company if n != outcome.name)}" if company else "alone"
-        run.progress.say(outcome.name, f"under load, {how}, {repeat + 1} of {load.repeats} ...")
-        asked: Any = served.place.benchmarker.benchmark.remote(
-            url=served.deployment.url,
-            model=served.deployment.model,
-            tokenizer=str(outcome.checkpoint_folder),
-            profile=profile,
-            prompt_tokens=load.prompt_tokens,
-            output_tokens=load.output_tokens,
-            duration_s=load.duration_s,
-            warmup_s=load.warmup_s,
-            seed=load.seed + repeat,
-            cores=cores,
-            destination=str(draft.folder),
-        )
-        points = requests.read(draft.folder, ray.get(asked), open_loop=open_loop)
-        draft.result = {
-            "points": [
-                {"asked": value, "unit": unit, **requests.figures(point)}
-                for value, point in zip(values, points, strict=True)
-            ],
-            "company": company,
-            "engine_cores": list(run.plan.seats.engines[served.place.seat]),
-            "client_cores": cores,
-            "deployment": served.report,
-            "reference": served.difference,
-        }
-        if idle := [p["asked"] for p in draft.result["points"] if not p["requests"]]:
-            raise StepFailed(f"no request ended within {load.duration_s:g} s at {idle} {unit}; give it longer")
-    record = outcome.benchmarks[repeat] = run.store.find(step)
-    if record is not None:
-        rates = ", ".join(f"{p['output_tokens_per_second']:.1f}" for p in record.result["points"])
-        run.progress.say(outcome.name, f"loaded in {record.seconds:.0f} s: {rates} output tokens/s")
