@@ -7,6 +7,9 @@ from typing import Any
 
 from actors import processes
 
+REQUESTS = "requests.jsonl"
+"""In a benchmark's folder: one line for each request of every point."""
+
 
 class Benchmarker:
     """Runs GuideLLM, one client process on the cores that are given."""

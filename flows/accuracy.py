@@ -19,7 +19,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from configs.accuracy import Task
 from configs.decision import Decision
-from flows.intervals import Bounds, PairedProportions, clustered_p_value, mean_difference, mean_ratio, pooled
+from flows.intervals import Bounds, PairedProportions, clustered_p_value, mean_interval, mean_ratio, pooled
 from flows.judgement import Difference, Pooled, Verdict
 from flows.records import Record
 
@@ -100,7 +100,7 @@ def paired(
     bounds = [proportions.difference] if proportions else []
     ratios = [proportions.ratio] if proportions and better else []
     if sources is not None or not bounds:
-        bounds.append(mean_difference(change, sources, confidence))
+        bounds.append(mean_interval(change, sources, confidence))
     if sources is not None or not ratios:
         ratios.append(mean_ratio(over, under, sources, confidence))
     (low, high), ratio = _widest(bounds), None if None in ratios else _widest([r for r in ratios if r])

@@ -12,7 +12,7 @@ from configs.hardware import Hardware
 from flows import accuracy, performance
 from flows.context import Outcome, Run
 from flows.decide import better, decide
-from flows.judgement import Judged, Judgement, Point, Verdict
+from flows.judgement import Judged, Judgement, Point, Verdict, load_in_words
 from flows.records import Record
 
 
@@ -106,7 +106,7 @@ def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None
         return None
     worst = min(lower, key=lambda gain: gain.ratio.value)
     cause = outcome.plan.scheme.why_slower_on(hardware) if outcome.plan.scheme else None
-    load = f"{worst.asked:g} {'clients' if worst.unit == 'streams' else 'requests/s'}"
+    load = load_in_words(worst.asked, worst.unit)
     return f"{worst.ratio.value:.2f} times the base's tokens/s at {load}; {cause or 'the cause is not known'}"
 
 

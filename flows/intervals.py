@@ -82,10 +82,10 @@ def standard_error(values: np.ndarray, sources: np.ndarray | None) -> float:
     return math.sqrt(count / (count - 1) * float((sums**2).sum())) / len(values)
 
 
-def mean_difference(change: np.ndarray, sources: np.ndarray | None, confidence: float) -> Bounds:
-    """Student's t interval of a mean difference, over documents or over their sources."""
-    reach = _quantile(change, sources, confidence) * standard_error(change, sources)
-    return float(change.mean()) - reach, float(change.mean()) + reach
+def mean_interval(values: np.ndarray, sources: np.ndarray | None, confidence: float) -> Bounds:
+    """Student's t interval of a mean, over the values or over their sources."""
+    reach = _quantile(values, sources, confidence) * standard_error(values, sources)
+    return float(values.mean()) - reach, float(values.mean()) + reach
 
 
 def mean_ratio(over: np.ndarray, under: np.ndarray, sources: np.ndarray | None, confidence: float) -> Bounds | None:

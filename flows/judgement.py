@@ -78,6 +78,12 @@ class Ratio:
         return self.low is not None and self.low > 1.0
 
 
+def load_in_words(asked: float, unit: str) -> str:
+    """A point of the load as a person names it."""
+    words = "requests/s" if unit != "streams" else "client" if asked == 1 else "clients"
+    return f"{asked:g} {words}"
+
+
 @dataclass(frozen=True)
 class Point:
     """One load, over its repeats."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
+from actors.benchmarker import REQUESTS
 from configs.decision import Constraints, Decision
 from flows import requests
+from flows.intervals import Bounds, mean_interval
 from flows.judgement import Capacity, Estimate, Gain, Point, Ratio
 from flows.records import Record
 
@@ -44,7 +45,7 @@ def sweeps(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
 
 def _with_goodput(record: Record, limits: Constraints) -> Sweep:
     points: Sweep = record.result["points"]
-    if not limits.latency_limits_ms or not (record.folder / requests.FILE).is_file():
+    if not limits.latency_limits_ms or not (record.folder / REQUESTS).is_file():
         return points
     open_loop = points[0]["unit"] != _STREAMS
     read = requests.read(record.folder, [point["seconds"] for point in points], open_loop=open_loop)
@@ -56,10 +57,7 @@ def _with_goodput(record: Record, limits: Constraints) -> Sweep:
 
 def estimate(values: Sequence[float], confidence: float) -> Estimate:
     """The mean of some repeats and its interval; none from fewer than three."""
-    mean, reach = float(np.mean(values)), _reach(values, confidence)
-    if reach is None:
-        return Estimate(mean, None, None)
-    return Estimate(mean, mean - reach, mean + reach)
+    return Estimate(float(np.mean(values)), *(_bounds(values, confidence) or (None, None)))
 
 
 def ratio(variant: Sequence[float], base: Sequence[float], better: int, confidence: float) -> Ratio | None:
@@ -72,10 +70,8 @@ def ratio(variant: Sequence[float], base: Sequence[float], better: int, confiden
     if not pairs or min(min(pair) for pair in pairs) <= 0:
         return None
     logarithms = [better * float(np.log(ours / theirs)) for ours, theirs in pairs]
-    middle, reach = float(np.mean(logarithms)), _reach(logarithms, confidence)
-    if reach is None:
-        return Ratio(float(np.exp(middle)), None, None)
-    return Ratio(float(np.exp(middle)), float(np.exp(middle - reach)), float(np.exp(middle + reach)))
+    value, bounds = float(np.exp(np.mean(logarithms))), _bounds(logarithms, confidence)
+    return Ratio(value, *map(float, np.exp(bounds))) if bounds else Ratio(value, None, None)
 
 
 def lead(variant: Sequence[float], base: Sequence[float], better: int, decision: Decision) -> Ratio | None:
@@ -86,12 +82,9 @@ def lead(variant: Sequence[float], base: Sequence[float], better: int, decision:
     return found
 
 
-def _reach(values: Sequence[float], confidence: float) -> float | None:
-    """Half the width of Student's t interval of a mean; two values would make it 13 times their error."""
-    if len(values) < _FEWEST:
-        return None
-    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return float(student.ppf(0.5 + confidence / 2, len(values) - 1) * error)
+def _bounds(values: Sequence[float], confidence: float) -> Bounds | None:
+    """The interval of a mean over repeats; two of them would make it 13 times their error."""
+    return mean_interval(np.array(values), None, confidence) if len(values) >= _FEWEST else None
 
 
 def points(repeats: list[Sweep], decision: Decision) -> tuple[Point, ...]:
@@ -124,8 +117,8 @@ def _violations(figures: dict[str, Estimate], limits: Constraints) -> list[str]:
     return found
 
 
-def capacity(measured: Sequence[Point]) -> Capacity | None:
-    """The heaviest point that keeps to the limits together with all lighter ones; None without limits kept.
+def capacity(measured: Sequence[Point]) -> Capacity:
+    """The heaviest point that keeps to the limits together with all lighter ones.
 
     Points that keep to them again behind one that does not are named: the answer is not monotone, and
     a search that happened to look only there would have been wrong.
@@ -183,8 +176,7 @@ def objective(
         case "goodput":
             return best("goodput_per_second", range(len(measured)), max)
         case "capacity":
-            found = [capacity(points([sweep], decision)) for sweep in repeats]
-            return [each.asked or 0.0 for each in found if each] or None
+            return [capacity(points([sweep], decision)).asked or 0.0 for sweep in repeats]
         case "ttft" | "itl" as latency:
             return best(f"{latency}_p95_ms", [0], min)
 

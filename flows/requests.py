@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from actors.benchmarker import REQUESTS
 from configs.decision import Constraints
 
-FILE = "requests.jsonl"
-"""Beside a benchmark's record: one line for each request of every point."""
-FEW = 20
+_FEW = 20
 """Requests below which the 95th percentile is little more than the largest value."""
 _PERCENTILES = (50, 95, 99)
 _ERRORS = 0.01
@@ -91,7 +90,7 @@ class Requests:
 def read(folder: Path, windows_s: list[float], *, open_loop: bool) -> list[Requests]:
     """Every point of a benchmark's folder."""
     rows: list[list[dict[str, Any]]] = [[] for _ in windows_s]
-    with (folder / FILE).open() as file:
+    with (folder / REQUESTS).open() as file:
         for line in file:
             row = json.loads(line)
             rows[row["point"]].append(row)
@@ -147,7 +146,7 @@ def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
     notes = []
     if found["errors"] > _ERRORS * (found["requests"] + found["errors"]):
         notes.append("errors")
-    if found["requests"] < FEW:
+    if found["requests"] < _FEW:
         notes.append("few requests")
     if open_loop and "under_way_growth" in found:  # published figures seldom say
         noise = 3 * max(1.0, found["concurrency_mean"]) ** 0.5

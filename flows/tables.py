@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from configs.decision import Decision
 from configs.experiment import BASE
 from flows.decide import unit_of
-from flows.judgement import Capacity, Difference, Estimate, Gain, Judged, Judgement, Point, Pooled, Ratio
+from flows.judgement import Capacity, Difference, Estimate, Gain, Judged, Judgement, Point, Pooled, Ratio, load_in_words
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
     if not judgement.judged:
         return []
     found = [variants(judgement, decision), loads(judgement)]
-    if gains := same_load(judgement):
+    if gains := sameload_in_words(judgement):
         found.append(gains)
     return found + [accuracy(variant, judgement.judged[0]) for variant in judgement.judged if variant.differences]
 
@@ -56,7 +56,7 @@ def variants(judgement: Judgement, decision: Decision) -> Table:
 
 
 def _capacity(capacity: Capacity) -> str:
-    reach = "no load" if capacity.asked is None else _load(capacity.asked, capacity.unit)
+    reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
     again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
     return f"{reach}\nand again at {again}" if again else reach
 
@@ -79,7 +79,7 @@ def loads(judgement: Judgement) -> Table:
     return Table("loads", "Under load, means over the repeats", headers, tuple(rows))
 
 
-def same_load(judgement: Judgement) -> Table | None:
+def sameload_in_words(judgement: Judgement) -> Table | None:
     """Every variant against the base at the same load; None where nothing can be compared."""
     shown = ("output_tokens_per_second", "ttft_p95_ms", "itl_p95_ms", "request_latency_p95_ms")
     rows = []
@@ -88,7 +88,7 @@ def same_load(judgement: Judgement) -> Table | None:
         for row, (asked, unit) in enumerate(places):
             at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (asked, unit)}
             cells = (_gain(at.get(figure)) for figure in shown)
-            rows.append((variant.name if row == 0 else "", _load(asked, unit), *cells))
+            rows.append((variant.name if row == 0 else "", load_in_words(asked, unit), *cells))
     headers = (
         "variant",
         "load",
@@ -133,7 +133,7 @@ def _pooled(found: Pooled) -> tuple[str, ...]:
 def _point(point: Point) -> tuple[str, ...]:
     figures = point.figures
     return (
-        _load(point.asked, point.unit),
+        load_in_words(point.asked, point.unit),
         _estimate(figures["output_tokens_per_second"]),
         _pair(point, "ttft", 0),
         _pair(point, "itl", 1),
@@ -145,11 +145,6 @@ def _point(point: Point) -> tuple[str, ...]:
 def _pair(point: Point, name: str, digits: int) -> str:
     values = [point.figures.get(f"{name}_{percentile}_ms") for percentile in ("p50", "p95")]
     return " / ".join(f"{value.mean:.{digits}f}" if value else "-" for value in values)
-
-
-def _load(asked: float, unit: str) -> str:
-    words = "requests/s" if unit != "streams" else "client" if asked == 1 else "clients"
-    return f"{asked:g} {words}"
 
 
 def _estimate(found: Estimate) -> str:

@@ -17,8 +17,8 @@ from guidellm.benchmark.schemas import GenerativeBenchmark, GenerativeBenchmarks
 from guidellm.schemas import GenerativeRequestStats
 from guidellm.schemas.benchmark import BenchmarkScenario
 
-REQUESTS = "requests.jsonl"
-"""One line for each request of every point."""
+from actors.benchmarker import REQUESTS
+
 _TEXTS_KEPT = 20
 """Requests of a point whose texts stay in GuideLLM's own report: all of them would fill a disk."""
 

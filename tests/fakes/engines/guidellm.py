@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from actors.benchmarker import REQUESTS
+
 WINDOW_S = 10.0
 
 
@@ -14,7 +16,7 @@ def benchmark(
     (destination / "guidellm.json").write_text("{}")
     points = profile.get("streams") or profile["rate"]
     token_s = (0.01 if model == "base" else 0.005) * (1 + seed % 10 / 1000)
-    with (destination / "requests.jsonl").open("w") as file:
+    with (destination / REQUESTS).open("w") as file:
         for place, point in enumerate(points):
             for request in range(int(WINDOW_S * point)):
                 sent = request / point
