@@ -7,7 +7,7 @@ block, also after an error. After it no process that the actor started is alive:
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,11 +38,15 @@ class Infeasible(UserError):
 
 
 @contextlib.contextmanager
-def lease(actor: type[Any], needs: Needs, *, concurrency: int = 1) -> Iterator[ActorHandle[Any]]:
+def lease(
+    actor: type[Any], needs: Needs, *, node: str | None = None, concurrency: int = 1, restarts: int = 0
+) -> Iterator[ActorHandle[Any]]:
     """An actor in its role's environment, with its devices, until the block ends.
 
     Args:
+        node: the id of the node that it must run on; None for any.
         concurrency: calls that the actor answers at the same time, in threads.
+        restarts: how often it comes back where it dies; the calls under way fail all the same.
 
     Raises:
         Infeasible: no node has that many cores or GPUs.
@@ -53,19 +57,21 @@ def lease(actor: type[Any], needs: Needs, *, concurrency: int = 1) -> Iterator[A
     options: dict[str, Any] = {
         "num_cpus": needs.cores,
         "num_gpus": needs.gpus,
-        "max_restarts": 0,
+        "max_restarts": restarts,
+        # Not inside the placement group of a Tune trial that asks for the lease.
+        "scheduling_strategy": _placed(node) if node else "DEFAULT",
         "max_concurrency": concurrency,
         "runtime_env": runtime_env(actor.__name__, identity, needs.variables),
     }
     handle = ray.remote(actor).options(**options).remote()
-    node = None
+    found = node
     try:
-        node = ray.get(handle.__ray_call__.remote(_node_of))
+        found = ray.get(handle.__ray_call__.remote(_node_of))
         yield handle
     finally:
         ray.kill(handle)
-        if node is not None:
-            prove_ended(identity, node)
+        if found is not None:
+            prove_ended(identity, found)
 
 
 def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
         "py_executable": str(environments.interpreter(role)),
         "env_vars": {
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": os.environ.get("PYTHONPATH") or str(REPOSITORY),
             "PYTHONDONTWRITEBYTECODE": "",
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -98,12 +104,24 @@ def check_feasible(name: str, needs: Needs) -> None:
     )
 
 
-def prove_ended(identity: str, node: str) -> list[int]:
-    """End what is left of a lease on a node; return the process ids that had to be killed."""
-    placed = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-    ender = ray.remote(processes.end).options(num_cpus=0, scheduling_strategy=placed)
-    killed: list[int] = ray.get(ender.remote(identity))
+def prove_ended(identity: str, node: str, patience_s: float = 10.0) -> list[int]:
+    """End what is left of a lease on a node; return the process ids that had to be killed. A node that is
+    gone has nothing left."""
+    try:
+        killed: list[int] = on_node(node, processes.end, identity, patience_s)
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return []
     return killed
+
+
+def on_node(node: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of the standard library finds out on a node."""
+    asked = ray.remote(function).options(num_cpus=0, scheduling_strategy=_placed(node), max_retries=0)
+    return ray.get(asked.remote(*arguments))
+
+
+def _placed(node: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node_id=node, soft=False)
 
 
 def _node_of(_actor: Any) -> str:

@@ -9,8 +9,6 @@ import time
 import urllib.request
 from typing import Any
 
-from actors import processes
-
 
 class Server:
     """Deploys, checks and removes Serve applications; several may start at the same time.
@@ -26,35 +24,33 @@ class Server:
         with self._building:
             from actors.engines import ray_serve_llm  # noqa: F401
 
-    def submit(self, name: str, checkpoint: str, lease: str, settings: dict[str, Any]) -> None:
-        """Ask for a variant's application; see `actors.engines.ray_serve_llm.submit`."""
+    def submit(self, name: str, checkpoint: str, lease: str, settings: dict[str, Any]) -> str:
+        """Ask for a variant's application; return the address that Serve listens on. See
+        `actors.engines.ray_serve_llm.submit`."""
         with self._building:
             from actors.engines import ray_serve_llm
 
-            ray_serve_llm.submit(name, checkpoint, lease=lease, **settings)
+            return ray_serve_llm.submit(name, checkpoint, lease=lease, **settings)
 
-    def wait(self, name: str, lease: str, bound_cores: list[int], timeout_s: float) -> dict[str, Any]:
-        """Wait until an application answers, then move all but its compute threads off its cores."""
+    def wait(self, name: str, timeout_s: float) -> float:
+        """Wait until an application answers; return the seconds that it took."""
         from actors.engines import ray_serve_llm
 
         started = time.monotonic()
         ray_serve_llm.wait(name, timeout_s)
-        if bound_cores:
-            processes.keep_off(lease, bound_cores)
-        members = processes.of_lease(lease)
-        return {
-            "seconds": time.monotonic() - started,
-            "processes": len(members),
-            "memory_bytes": processes.memory_bytes(members),
-            **ray_serve_llm.told(processes.outputs(members)),
-        }
+        return time.monotonic() - started
 
-    def remove(self, name: str, lease: str) -> list[int]:
-        """Delete an application; return the ids of processes that had to be killed after it."""
+    def remove(self, name: str) -> None:
+        """Delete an application, where there is one."""
         from actors.engines import ray_serve_llm
 
         ray_serve_llm.remove(name)
-        return processes.end(lease)
+
+    def applications(self, prefix: str) -> list[str]:
+        """Names of the applications that begin with `prefix`."""
+        from actors.engines import ray_serve_llm
+
+        return [name for name in ray_serve_llm.applications() if name.startswith(prefix)]
 
     def close(self) -> None:
         """End Serve where no application is left."""

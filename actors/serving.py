@@ -1,9 +1,10 @@
 """A variant's deployment, held like any other lease: up inside the block, provably gone after it."""
 
 import contextlib
+import hashlib
 import os
+import re
 import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from actors.lease import Needs, check_feasible, lease
+from actors import processes
+from actors.lease import Needs, lease, on_node, prove_ended
 from actors.server import Server
 
 
@@ -22,6 +24,7 @@ class Deployment:
     url: str
     model: str
     lease: str
+    node: str
     cores: tuple[int, ...]
 
 
@@ -31,7 +34,7 @@ def serving_host() -> Iterator[ActorHandle[Any]]:
 
     It imports vLLM while whoever asked for it goes on.
     """
-    with lease(Server, Needs(), concurrency=8) as server:
+    with lease(Server, Needs(), concurrency=64, restarts=3) as server:
         server.warm_up.remote()
         try:
             yield server
@@ -45,6 +48,7 @@ def deployed(
     name: str,
     checkpoint: str,
     *,
+    node: str,
     engine: dict[str, Any],
     cores: tuple[int, ...],
     kv_cache_gib: int,
@@ -54,25 +58,41 @@ def deployed(
 ) -> Iterator[Deployment]:
     """A checkpoint's deployment until the block ends. It starts inside the block: `await_ready`.
 
+    What somebody who died left behind under the same name is ended first.
+
     Args:
+        node: the id of the node that the engine runs on.
         cores: what the engine's compute threads are bound to, on a CPU; empty with GPUs.
     """
-    check_feasible(f"serving {name}", Needs(cores=len(cores), gpus=gpus))
-    mark = uuid.uuid4().hex[:12]
-    variables = cpu_engine_variables(cores, kv_cache_gib) if cores else {}
+    mark = mark_of(name)
     settings = {
         "engine": engine,
-        "variables": variables,
+        "variables": cpu_engine_variables(cores, kv_cache_gib) if cores else {},
         "cores": len(cores),
         "gpus": gpus,
+        "node": next(n["NodeManagerAddress"] for n in ray.nodes() if n["NodeID"] == node),
         "host": host,
         "port": port,
     }
+    end_deployment(server, name, [node])
     try:
-        ray.get(server.submit.remote(name, checkpoint, mark, settings))
-        yield Deployment(url=f"http://{host}:{port}/{name}", model=name, lease=mark, cores=cores)
+        submitted: Any = server.submit.remote(name, checkpoint, mark, settings)
+        address: str = ray.get(submitted)
+        yield Deployment(url=f"{address}/{name}", model=name, lease=mark, node=node, cores=cores)
     finally:
-        ray.get(server.remove.remote(name, mark))
+        end_deployment(server, name, [node], patience_s=10)
+
+
+def mark_of(name: str) -> str:
+    """The lease of a deployment, by its name: so that anybody can end it, also when who held it is dead."""
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def end_deployment(server: ActorHandle[Any], name: str, nodes: list[str], patience_s: float = 0) -> None:
+    """Delete an application and end its processes on some nodes; nothing where there is none."""
+    ray.get(server.remove.remote(name))
+    for node in nodes:
+        prove_ended(mark_of(name), node, patience_s)
 
 
 def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: float) -> dict[str, Any]:
@@ -82,9 +102,31 @@ def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: flo
     Raises:
         ray.exceptions.RayError: it did not come up, or not within `timeout_s`.
     """
-    waited: Any = server.wait.remote(deployment.model, deployment.lease, list(deployment.cores), timeout_s)
-    report: dict[str, Any] = ray.get(waited)
-    return report
+    waited: Any = server.wait.remote(deployment.model, timeout_s)
+    seconds: float = ray.get(waited)
+    settled: dict[str, Any] = on_node(deployment.node, settle, deployment.lease, list(deployment.cores))
+    return {"seconds": seconds, **settled}
+
+
+def settle(lease: str, bound_cores: list[int]) -> dict[str, Any]:
+    """Move all but an engine's compute threads off its cores; return its processes, their memory in bytes,
+    and what its log tells. It runs on the engine's node."""
+    if bound_cores:
+        processes.keep_off(lease, bound_cores)
+    members = processes.of_lease(lease)
+    log = "\n".join(file.read_text(errors="replace") for file in processes.outputs(members))
+    return {"processes": len(members), "memory_bytes": processes.memory_bytes(members), **told(log)}
+
+
+def told(log: str) -> dict[str, Any]:
+    """What vLLM's own log says it uses: kernels by what they serve, and tokens that its KV cache holds.
+
+    Returns:
+        `kernels` (empty where it names none) and `kv_cache_tokens` (None where it does not say).
+    """
+    kernels = {served: kernel for kernel, served in re.findall(r"Using (\w*[Kk]ernel\w*) for (\w+)", log)}
+    sizes = re.findall(r"KV cache size: ([\d,]+) tokens", log)
+    return {"kernels": kernels, "kv_cache_tokens": int(sizes[-1].replace(",", "")) if sizes else None}
 
 
 def cpu_engine_variables(cores: tuple[int, ...], kv_cache_gib: int) -> dict[str, str]:

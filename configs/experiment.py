@@ -12,6 +12,7 @@ from configs.calibration import Calibration
 from configs.decision import Decision
 from configs.load import Load
 from configs.model import Model
+from configs.racing import Racing
 from configs.schemes import Scheme
 from configs.serving import Serving
 
@@ -61,6 +62,10 @@ class Experiment(Settings):
     serving: Serving = Serving()
     load: Load
     decision: Decision = Decision()
+    racing: Racing | None = None
+    """None: every variant is measured in full."""
+    retries: int = Field(default=1, ge=0)
+    """How often a variant is tried again after a fault that may pass, such as a crash."""
     storage: Storage = Field(default_factory=Storage)
     tracking: Tracking = Field(default_factory=Tracking)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

@@ -43,11 +43,11 @@ Answers = dict[str, TaskAnswers]
 """By task as it was asked for: the subtasks of a group are one task, each a source of its documents."""
 
 
-def read(evaluation: Record, tasks: Sequence[Task]) -> Answers:
-    """Every document's value, from the samples beside an evaluation's record."""
+def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
+    """Every document's value, from the samples beside the records of one evaluation's slices."""
     shared = {task.name: task.cluster for task in tasks}
     found: Answers = {}
-    for name, figures in evaluation.result["tasks"].items():
+    for evaluation, name, figures in ((e, *item) for e in evaluations for item in e.result["tasks"].items()):
         asked = figures.get("asked", name)
         metric = next(iter(figures["metrics"]))
         task = found.setdefault(asked, TaskAnswers(metric, figures["higher_is_better"][metric], {}, {}))

@@ -16,6 +16,8 @@ from configs.experiment import Experiment
 from configs.hardware import Hardware
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
+PYTHONPATH = str(REPOSITORY)
+"""Where the cluster's workers find this project, and nothing that the user's own path may hold."""
 _LOOPBACK = "127.0.0.1"
 
 
@@ -32,7 +34,7 @@ def connected(accelerator: str) -> Iterator[Path]:
     os.environ.setdefault("RAY_worker_niceness", "0")
     # A cluster that lives for one run reports its use to nobody, unless the user asks for it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ |= {"PYTHONPATH": str(REPOSITORY), "MSF_ACCELERATOR": accelerator}
+    os.environ |= {"PYTHONPATH": PYTHONPATH, "MSF_ACCELERATOR": accelerator}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)

@@ -7,12 +7,12 @@ from statsmodels.stats.multitest import multipletests
 
 from configs.accuracy import Accuracy
 from configs.decision import Decision
-from configs.experiment import BASE
+from configs.experiment import Experiment
 from configs.hardware import Hardware
-from flows import accuracy, performance
+from flows import accuracy, performance, racing
 from flows.context import Outcome, Run
-from flows.decide import better, decide
-from flows.judgement import Judged, Judgement, Point, Verdict, load_in_words
+from flows.decide import better, decide, rank
+from flows.judgement import Judged, Judgement, Point, Stopped, Verdict, load_in_words
 from flows.records import Record
 
 
@@ -20,7 +20,7 @@ def judge(run: Run) -> Judgement:
     """The judgement over every variant that was measured completely."""
     decision, asked = run.plan.experiment.decision, run.plan.experiment.accuracy
     reasons = {o.name: o.failure for o in run.outcomes.values() if o.failure}
-    base = run.outcomes[BASE]
+    base = run.base
     if not base.complete:
         sentence = f"Nothing can be compared: the base model was not measured ({base.failure})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
@@ -29,7 +29,47 @@ def judge(run: Run) -> Judgement:
     variants = [outcome for outcome in run.outcomes.values() if outcome.complete and outcome is not base]
     judged = [_compared(_Measured.of(outcome, decision, asked), theirs, decision, asked.seed) for outcome in variants]
     judged = [replace(v, slower=_slower(v, run.outcomes[v.name], run.plan.hardware)) for v in judged]
-    return decide([controlled, *corrected(judged)], decision, reasons)
+    ended = stopped(run, [controlled, *judged])
+    reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
+    return replace(decide([controlled, *corrected(judged)], decision, reasons), stopped=ended)
+
+
+def stopped(run: Run, judged: Sequence[Judged] | None = None) -> tuple[Stopped, ...]:
+    """Variants that the records so far show to have lost, though they were not measured in full.
+
+    Args:
+        judged: those that were measured in full, the base first; None to judge them here.
+    """
+    experiment, base = run.plan.experiment, run.base
+    if experiment.racing is None or not base.complete:
+        return ()
+    if judged is None:
+        judged = judge(run).judged
+    found = []
+    for outcome in run.outcomes.values():
+        if outcome.complete or outcome.failure:
+            continue
+        reason = racing.hopeless(outcome, base, experiment)
+        if reason is None and outcome.checkpoint and outcome.loaded:
+            reason = _not_best(outcome, judged, experiment)
+        if reason is not None:
+            found.append(reason)
+    return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
+
+
+def _not_best(outcome: Outcome, judged: Sequence[Judged], experiment: Experiment) -> Stopped | None:
+    decision = experiment.decision
+    ours = _described(_Measured.of(outcome, decision, experiment.accuracy), decision)
+    fit = [v for v in judged if v.objective and not v.broken_constraints]
+    certain = [v for v in fit if v is judged[0] or v.verdict == "pass"]
+    ahead = sorted((v for v in certain if rank(v, decision) <= rank(ours, decision)), key=lambda v: rank(v, decision))
+    return racing.not_best(outcome, ours, ahead)
+
+
+def standing(outcome: Outcome, run: Run) -> tuple[float, str]:
+    """What loaded variants are sorted by, the best by the objective first."""
+    decision = run.plan.experiment.decision
+    return rank(_described(_Measured.of(outcome, decision, run.plan.experiment.accuracy), decision), decision)
 
 
 @dataclass(frozen=True)
@@ -47,18 +87,19 @@ class _Measured:
 
     @classmethod
     def of(cls, outcome: Outcome, decision: Decision, asked: Accuracy) -> "_Measured":
-        checkpoint, evaluation, benchmarks = _records(outcome)
+        checkpoint, benchmarks = _records(outcome)
+        evaluations = [record for record in outcome.evaluations if record]
         sweeps = performance.sweeps(benchmarks, decision.constraints)
         points = performance.points(sweeps, decision)
         size = checkpoint.result["weight_bytes"]
         return cls(
             name=outcome.name,
             size_bytes=size,
-            answers=accuracy.read(evaluation, asked.tasks),
+            answers=accuracy.read(evaluations, asked.tasks),
             sweeps=sweeps,
             points=points,
             objective=performance.objective(sweeps, points, size, decision),
-            evidence=_evidence([checkpoint, *(r for r in outcome.evaluations if r), *benchmarks]),
+            evidence=_evidence([checkpoint, *evaluations, *filter(None, [outcome.control]), *benchmarks]),
         )
 
 
@@ -114,15 +155,15 @@ def _controlled(base: Judged, theirs: _Measured, control: Record | None, decisio
     """The base with what differs when nothing differs but the size of the batches; it gets no verdict."""
     if control is None:
         return base
-    again = accuracy.differences(accuracy.read(control, asked.tasks), theirs.answers, decision, asked.seed)
+    again = accuracy.differences(accuracy.read([control], asked.tasks), theirs.answers, decision, asked.seed)
     unjudged = (replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
     return replace(base, differences=tuple(unjudged))
 
 
-def _records(outcome: Outcome) -> tuple[Record, Record, list[Record]]:
-    if outcome.checkpoint is None or outcome.evaluation is None or not outcome.complete:
-        raise ValueError(f"{outcome.name} was not measured completely")
-    return outcome.checkpoint, outcome.evaluation, [record for record in outcome.benchmarks if record]
+def _records(outcome: Outcome) -> tuple[Record, list[Record]]:
+    if outcome.checkpoint is None or not outcome.loaded:
+        raise ValueError(f"{outcome.name} was not put under load completely")
+    return outcome.checkpoint, [record for record in outcome.benchmarks if record]
 
 
 def corrected(judged: Sequence[Judged]) -> list[Judged]:

@@ -1,20 +1,26 @@
 """What every stage of a run shares, and what is known of each variant so far."""
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import ray
+from ray.actor import ActorHandle
 
-from flows.checkpoints import Damaged
+from actors.conductor import claimed
+from actors.seating import Place
 from flows.plan import Plan, VariantPlan
-from flows.progress import Progress
-from flows.records import Record, Store
+from flows.progress import Says
+from flows.records import Draft, Record, Store
+from flows.steps import Step
 
 
 class StepFailed(Exception):
     """A step that could not be finished; the message is its reason."""
+
+
+class Hopeless(Exception):
+    """A variant that can no longer win; what is known of it stays."""
 
 
 @dataclass
@@ -23,28 +29,45 @@ class Outcome:
 
     plan: VariantPlan
     checkpoint: Record | None = None
+    proxy: Record | None = None
+    """A short text before all else, where variants race."""
     evaluations: list[Record | None] = field(default_factory=list)
-    """As in the plan: the evaluation, and the base's control."""
+    """One for each slice of the documents."""
+    control: Record | None = None
+    """The evaluation again, in batches of another size; of the base alone."""
     benchmarks: list[Record | None] = field(default_factory=list)
     """One for each repeat of the load."""
     failure: str | None = None
+
+    @classmethod
+    def of(cls, plan: VariantPlan, store: Store) -> "Outcome":
+        """What the store has of a variant."""
+        return cls(
+            plan=plan,
+            checkpoint=store.find(plan.checkpoint),
+            proxy=store.find(plan.proxy) if plan.proxy else None,
+            evaluations=[store.find(step) for step in plan.evaluations],
+            control=store.find(plan.control) if plan.control else None,
+            benchmarks=[store.find(step) for step in plan.benchmarks],
+            failure=f"left out: {plan.left_out}" if plan.left_out else None,
+        )
 
     @property
     def name(self) -> str:
         return self.plan.name
 
     @property
+    def evaluated(self) -> bool:
+        """Whether every document was answered, also as the control."""
+        return None not in self.evaluations and (self.plan.control is None or self.control is not None)
+
+    @property
+    def loaded(self) -> bool:
+        return None not in self.benchmarks
+
+    @property
     def complete(self) -> bool:
-        return None not in (self.checkpoint, *self.evaluations, *self.benchmarks)
-
-    @property
-    def evaluation(self) -> Record | None:
-        return self.evaluations[0]
-
-    @property
-    def control(self) -> Record | None:
-        """The same evaluation in batches of another size; of the base alone."""
-        return self.evaluations[1] if len(self.evaluations) > 1 else None
+        return self.checkpoint is not None and self.evaluated and self.loaded
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -54,53 +77,42 @@ class Outcome:
         return Path(self.checkpoint.result.get("folder") or self.checkpoint.folder / "checkpoint")
 
 
+@dataclass(frozen=True)
+class Services:
+    """The actors that all variants of a run share."""
+
+    conductor: Any
+    server: ActorHandle[Any]
+    benchmarkers: Mapping[Place, ActorHandle[Any]]
+    """By seat; seats of a host whose engines are loaded one by one share theirs."""
+
+
 @dataclass
 class Run:
     """One run of an experiment."""
 
     plan: Plan
     store: Store
-    progress: Progress
+    progress: Says
     logs: Path
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan, store: Store, progress: Progress, logs: Path) -> "Run":
+    def of(cls, plan: Plan, store: Store, progress: Says, logs: Path) -> "Run":
         """A run that already knows the records of earlier ones."""
-        run = cls(plan, store, progress, logs)
-        for variant in plan.variants:
-            run.outcomes[variant.name] = Outcome(
-                plan=variant,
-                checkpoint=store.find(variant.checkpoint),
-                evaluations=[store.find(step) for step in variant.evaluations],
-                benchmarks=[store.find(step) for step in variant.benchmarks],
-                failure=f"left out: {variant.left_out}" if variant.left_out else None,
-            )
-        return run
+        outcomes = {variant.name: Outcome.of(variant, store) for variant in plan.variants}
+        return cls(plan, store, progress, logs, outcomes)
 
     @property
-    def live(self) -> list[Outcome]:
-        """Variants that are neither left out nor failed."""
-        return [outcome for outcome in self.outcomes.values() if outcome.failure is None]
+    def base(self) -> Outcome:
+        return self.outcomes[self.plan.base.name]
 
-    def fail(self, outcome: Outcome, reason: object) -> None:
-        """Take a variant out of the run; the others go on."""
-        outcome.failure = " ".join(str(reason).split())[:500]
-        self.progress.say(outcome.name, f"FAILED: {outcome.failure}")
-
-
-@contextlib.contextmanager
-def failing_alone(run: Run, outcome: Outcome) -> Iterator[None]:
-    """What goes wrong inside the block takes this variant out of the run, and no other."""
-    try:
-        yield
-    except (ray.exceptions.RayError, StepFailed, Damaged, OSError) as error:
-        run.fail(outcome, _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    """The actor's own error, without the traceback that Ray wraps around it."""
-    if isinstance(error, StepFailed | Damaged):
-        return str(error)
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {cause}"
+    def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
+        """The record of a step; where there is none, it is done here, or waited for where another experiment
+        is doing it."""
+        with claimed(services.conductor, f"{self.store.root}/{step.kind}/{step.fingerprint}"):
+            if (found := self.store.find(step)) is None:
+                with self.store.writing(step) as draft:
+                    work(draft)
+                found = Record.read(self.store.folder(step))
+        return found

@@ -33,7 +33,7 @@ def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) ->
 
     A variant replaces a base that meets the constraints only where the repeats show it to be better.
     """
-    base, ranked = judged[0], sorted(judged, key=lambda v: _rank(v, decision))
+    base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
     fit = [v for v in ranked if v.objective and not v.broken_constraints]
     passing = [v for v in fit if v.verdict == "pass"]
     rival = base if base in fit else None
@@ -99,7 +99,8 @@ def describe_objective(variant: Judged, decision: Decision) -> str:
     return f"{decision.objective} ({value} {unit_of(decision)})"
 
 
-def _rank(variant: Judged, decision: Decision) -> tuple[float, str]:
+def rank(variant: Judged, decision: Decision) -> tuple[float, str]:
+    """What variants are sorted by, the best by the objective first."""
     value = variant.objective.mean if variant.objective else float("-inf") * better(decision)
     return -better(decision) * value, variant.name
 

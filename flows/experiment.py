@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from actors.serving import serving_host
 from configs.experiment import Experiment
 from flows import cluster, compare, preflight, report, tracking
 from flows import plan as planning
@@ -11,24 +10,32 @@ from flows.judgement import Judgement
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.records import Store
-from flows.stages.checkpoint import make_checkpoints
-from flows.stages.measure import measure
+from flows.services import services
+from flows.stages.checkpoint import prepare_base
+from flows.sweep import sweep
 
 
 def run(experiment: Experiment, progress: Progress) -> tuple[Run, Judgement]:
     """Quantize, evaluate, benchmark, compare, track, decide; what has a record is not done again."""
     plan = checked_plan(experiment)
     state = Run.of(plan, Store(experiment.storage.root), progress, logs_folder(experiment))
-    if state.store.missing(plan.steps):
+    if unfinished := _unfinished(state):
         with tracking.open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
             progress.say("logs", f"{state.logs} and {ray_logs}")
-            with serving_host() as server:
-                make_checkpoints(state)
-                measure(state, server)
+            with services(state) as shared:
+                prepare_base(state, shared)
+                if state.base.failure is None:
+                    sweep(state, shared, unfinished)
     judgement = compare.judge(state)
     report.write(state, judgement)
     tracking.mirror(state, judgement)
     return state, judgement
+
+
+def _unfinished(state: Run) -> list[str]:
+    """Variants for which there is something left to do, the base first."""
+    stopped = {found.name for found in compare.stopped(state)}
+    return [name for name, o in state.outcomes.items() if not (o.complete or o.failure or name in stopped)]
 
 
 def checked_plan(experiment: Experiment) -> Plan:

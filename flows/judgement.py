@@ -164,6 +164,21 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Stopped:
+    """A variant that was not measured in full, as it could no longer win."""
+
+    name: str
+    rule: Literal["broken", "not acceptable", "not best"]
+    reason: str
+    documents: int
+    """Answered by it until then."""
+    evidence: tuple[str, ...]
+    """Fingerprints of the records that show it."""
+    at: float
+    """When the last of them was finished, in seconds since 1970."""
+
+
+@dataclass(frozen=True)
 class Judgement:
     """The decision and its grounds."""
 
@@ -174,6 +189,8 @@ class Judgement:
     pareto: tuple[str, ...]
     reasons: dict[str, str]
     """Why each variant that is not recommended lost."""
+    stopped: tuple[Stopped, ...] = ()
+    """Variants that are in `judged` no more, in the order in which they were stopped."""
 
     def to_json(self) -> str:
         """The same bytes for the same records."""

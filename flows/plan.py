@@ -38,14 +38,19 @@ class VariantPlan:
     scheme: Scheme | None
     checkpoint: Step
     evaluations: tuple[Step, ...]
-    """The evaluation; behind the base's its control, in batches of another size."""
+    """One for each slice of the documents; one in all where nobody races."""
+    proxy: Step | None
+    """A short text before all else, where variants race."""
+    control: Step | None
+    """The base's evaluation again, in batches of another size."""
     benchmarks: tuple[Step, ...]
     """One for each repeat of the load."""
     left_out: str | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return (self.checkpoint, *self.evaluations, *self.benchmarks)
+        single = [step for step in (self.proxy, self.control) if step]
+        return (self.checkpoint, *self.evaluations, *single, *self.benchmarks)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ class _Maker:
             name=name,
             scheme=scheme,
             checkpoint=checkpoint,
-            evaluations=tuple(self._evaluate(name, checkpoint, size) for size in self._batches(scheme)),
+            evaluations=tuple(self._evaluate(name, checkpoint, share=share) for share in self._shares),
+            proxy=self._proxy(name, checkpoint),
+            control=None if scheme else self._control(name, checkpoint),
             benchmarks=tuple(self._benchmark(name, checkpoint, r) for r in range(self.experiment.load.repeats)),
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
@@ -132,17 +139,38 @@ class _Maker:
         asked = self.experiment.quantizing.dtype
         return self.hardware.compute_dtype if asked == "auto" else asked
 
-    def _batches(self, scheme: Scheme | None) -> list[int]:
-        """The concurrency of every evaluation; half of it, or two instead of one, for the base's control."""
-        asked = self.experiment.accuracy.concurrency
-        controlled = scheme is None and self.experiment.accuracy.control
-        return [asked, max(1, asked // 2) if asked > 1 else 2] if controlled else [asked]
+    @property
+    def _shares(self) -> tuple[tuple[float, float] | None, ...]:
+        """The slices of the documents; None for all of them."""
+        racing = self.experiment.racing
+        return racing.slices if racing else (None,)
 
-    def _evaluate(self, name: str, checkpoint: Step, concurrency: int) -> Step:
+    def _control(self, name: str, checkpoint: Step) -> Step | None:
+        """With half the concurrency, or two instead of one."""
         accuracy = self.experiment.accuracy
+        size = max(1, accuracy.concurrency // 2) if accuracy.concurrency > 1 else 2
+        return self._evaluate(name, checkpoint, concurrency=size) if accuracy.control else None
+
+    def _proxy(self, name: str, checkpoint: Step) -> Step | None:
+        racing = self.experiment.racing
+        return self._evaluate(name, checkpoint, tasks=(racing.proxy,)) if racing else None
+
+    def _evaluate(
+        self,
+        name: str,
+        checkpoint: Step,
+        *,
+        tasks: tuple[Task, ...] | None = None,
+        share: tuple[float, float] | None = None,
+        concurrency: int | None = None,
+    ) -> Step:
+        asked = self.experiment.accuracy
+        accuracy = asked.model_copy(update={"tasks": tasks or asked.tasks})
         settings = accuracy.model_dump(
             mode="json", exclude={"control": True, "tasks": {"__all__": {"path", "data_files", "cluster"}}}
-        ) | {"concurrency": concurrency}
+        ) | {"concurrency": concurrency or accuracy.concurrency}
+        if share:
+            settings["share"] = list(share)
         settings["engine_args"] = engine_args(self.experiment, self.hardware)
         inputs = {"checkpoint": checkpoint.fingerprint}
         for task in accuracy.tasks:

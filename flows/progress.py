@@ -1,9 +1,25 @@
-"""What a run says while it works: one plain line for each step that starts, ends or fails."""
+"""What a run says while it works: one plain line for each step that starts, ends or fails.
 
+The processes that follow variants write their lines into files of the experiment; the driver shows them
+as they come, and so can anybody who looks at the files later.
+"""
+
+import contextlib
+import json
 import sys
 import threading
 import time
-from typing import TextIO
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, TextIO
+
+_POLL_S = 0.2
+
+
+class Says(Protocol):
+    """Whoever takes a line about somebody."""
+
+    def say(self, who: str, what: str) -> None: ...
 
 
 class Progress:
@@ -18,3 +34,55 @@ class Progress:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         with self._lock:
             print(f"[{minutes:02d}:{seconds:02d}] {who:<14} {what}", file=self._out, flush=True)
+
+
+class EventFile:
+    """Lines of one process, in a file that others read."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file
+
+    def say(self, who: str, what: str) -> None:
+        line = json.dumps({"at": time.time(), "who": who, "what": what})
+        with self._file.open("a") as file:
+            file.write(line + "\n")
+
+
+@contextlib.contextmanager
+def relayed(folder: Path, to: Says) -> Iterator[None]:
+    """Whatever is written into the event files of a folder inside the block is said, too."""
+    seen = {file: file.stat().st_size for file in folder.glob("*.jsonl")}
+    ended = threading.Event()
+    relay = threading.Thread(target=_relay, args=(folder, seen, to, ended), daemon=True)
+    relay.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        relay.join()
+
+
+def _relay(folder: Path, seen: dict[Path, int], to: Says, ended: threading.Event) -> None:
+    while True:
+        last = ended.wait(_POLL_S)
+        for file in sorted(folder.glob("*.jsonl")):
+            with file.open() as lines:
+                lines.seek(seen.get(file, 0))
+                for line in iter(lines.readline, ""):
+                    if not line.endswith("\n"):
+                        break
+                    event = json.loads(line)
+                    to.say(event["who"], event["what"])
+                    seen[file] = lines.tell()
+        if last:
+            return
+
+
+def latest(folder: Path) -> dict[str, tuple[float, str]]:
+    """The last line about everybody, with its time in seconds since 1970."""
+    found: dict[str, tuple[float, str]] = {}
+    for file in folder.glob("*.jsonl"):
+        for event in map(json.loads, file.read_text().splitlines()):
+            found[event["who"]] = max(found.get(event["who"], (0.0, "")), (event["at"], event["what"]))
+    return found

@@ -111,9 +111,11 @@ def _mirror_variant(
         client.log_metric(child, name, figure)
     if run.plan.experiment.tracking.log_checkpoints:
         mlflow.log_metrics(metrics(outcome), run_id=child, model_id=models[fingerprint])
-    for place, record in enumerate(outcome.evaluations):
+    for slice_, record in enumerate(outcome.evaluations):
         if record is not None:
-            client.log_artifacts(child, str(record.folder), "control" if place else record.kind)
+            client.log_artifacts(child, str(record.folder), f"{record.kind}/{slice_ + 1}")
+    if outcome.control is not None:
+        client.log_artifacts(child, str(outcome.control.folder), "control")
     for repeat, record in enumerate(outcome.benchmarks):
         if record is not None:
             client.log_artifacts(child, str(record.folder), f"{record.kind}/{repeat + 1}")
@@ -146,8 +148,8 @@ def metrics(outcome: Outcome) -> dict[str, float]:
     if outcome.checkpoint is not None:
         found["size_mb"] = outcome.checkpoint.result["weight_bytes"] / 1e6
         found["checkpoint_seconds"] = outcome.checkpoint.seconds
-    if outcome.evaluation is not None:
-        for task, figures in outcome.evaluation.result["tasks"].items():
+    if len(outcome.evaluations) == 1 and outcome.evaluations[0] is not None:
+        for task, figures in outcome.evaluations[0].result["tasks"].items():
             found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
     for name, values in _over_repeats(outcome).items():
         found[name] = sum(values) / len(values)

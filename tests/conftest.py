@@ -10,7 +10,7 @@ import ray
 import yaml
 from tests_support import free_port
 
-from actors import environments, lease
+from actors import environments
 from configs.base import REPOSITORY
 from configs.hardware import Hardware
 from flows import cluster
@@ -75,22 +75,16 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def _one_cluster() -> Iterator[None]:
-    """One local Ray for all tests with fake engines."""
-    with cluster.connected("cpu"):
-        yield
+    """One local Ray for all tests, whose processes find the fake engines before the real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "PYTHONPATH", f"{FAKES}:{REPOSITORY}")
+        with cluster.connected("cpu"):
+            yield
 
 
 @pytest.fixture
-def fake_engines(_one_cluster: None, built: None, hardware: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Actors start in this environment, with the fake engines before the real ones."""
-    real = lease.runtime_env
-
-    def with_fakes(actor: str, identity: str, variables: dict[str, str]) -> dict[str, Any]:
-        made = real(actor, identity, variables)
-        made["env_vars"]["PYTHONPATH"] = f"{FAKES}:{REPOSITORY}"
-        return made
-
-    monkeypatch.setattr(lease, "runtime_env", with_fakes)
+def fake_engines(_one_cluster: None, hardware: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run uses the cluster with the fake engines."""
     monkeypatch.setattr(cluster, "connected", _already_connected)
 
 

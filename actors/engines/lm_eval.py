@@ -5,6 +5,8 @@ base model's answers.
 """
 
 import json
+import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ def evaluate(
     batch_size: int,
     seed: int,
     samples: Path,
+    share: tuple[float, float] | None,
 ) -> dict[str, Any]:
     """Evaluate one model on all tasks; write `TASK.jsonl` of per-document results into `samples`.
 
@@ -33,6 +36,8 @@ def evaluate(
         arguments: what that engine needs to find and run the model.
         tasks: each with name, fewshot, limit, path and data_files, as in `configs.accuracy.Task`.
         tasks_folder: where local tasks are looked up before the stock ones.
+        share: only the documents of every task that lie between these two shares of them, in an order
+            shuffled by `seed`; None for all.
 
     Returns:
         for each task (and each subtask of a group): metrics, whether higher is better, the number of
@@ -42,12 +47,15 @@ def evaluate(
     manager = TaskManager(include_defaults=not all(definitions))
     results: dict[str, Any] = {}
     for task, definition in zip(tasks, definitions, strict=True):
+        asked = definition or _stock_definition(task, manager)
+        chosen = _documents(manager, asked, task["limit"], share, seed) if share else None
         outcome = simple_evaluate(
             model=_MODEL[engine],
             model_args=arguments,
-            tasks=[definition or _stock_definition(task, manager)],
+            tasks=[asked],
             num_fewshot=task["fewshot"] or None,
-            limit=task["limit"],
+            limit=None if chosen else task["limit"],
+            samples=chosen,
             apply_chat_template=chat_template,
             batch_size=1 if engine == "served" else batch_size,
             task_manager=manager,
@@ -60,6 +68,21 @@ def evaluate(
         )
         results |= _collect(outcome, samples, asked=task["name"])
     return results
+
+
+def _documents(
+    manager: TaskManager, task: str | dict[str, Any], limit: int | None, share: tuple[float, float], seed: int
+) -> dict[str, list[int]]:
+    """The documents of a slice, for a task or every subtask of a group; in rising order, as lm-eval writes
+    the first, second, ... of the documents under the first, second, ... number that it was given."""
+    chosen = {}
+    for name, loaded in manager.load([task])["tasks"].items():
+        count = min(limit or len(loaded.eval_docs), len(loaded.eval_docs))
+        order = random.Random(seed).sample(range(count), count)
+        chosen[name] = sorted(order[math.ceil(share[0] * count) : math.ceil(share[1] * count)])
+        if not chosen[name]:
+            raise ValueError(f"{name} has {count} documents, too few for a slice from {share[0]:g} to {share[1]:g}")
+    return chosen
 
 
 def _local_definition(task: dict[str, Any], folder: Path) -> dict[str, Any] | None:

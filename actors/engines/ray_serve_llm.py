@@ -2,7 +2,6 @@
 
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -10,6 +9,7 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server import llm_server
 from ray.serve.api import RunTarget
 from ray.serve.config import HTTPOptions
+from ray.serve.context import _get_global_client
 from ray.serve.llm import LLMConfig, build_openai_app
 from ray.serve.schema import ApplicationStatus
 
@@ -43,19 +43,23 @@ def submit(
     lease: str,
     cores: int,
     gpus: int,
+    node: str,
     host: str,
     port: int,
-) -> None:
-    """Ask for an application, without waiting for it; it will be reached at /NAME/v1.
+) -> str:
+    """Ask for an application, without waiting for it; it will be reached at /NAME/v1 under the address that
+    is returned. Where Serve runs already, that is Serve's own address.
 
     Args:
         engine: vLLM engine arguments.
         variables: environment variables of the engine's processes.
         cores: CPU cores of the replica where it runs on a CPU; 0 with GPUs.
         gpus: GPUs of the replica, one bundle each.
+        node: address of the node that it runs on.
     """
     serve.start(http_options=HTTPOptions(host=host, port=port), logging_config={"enable_access_log": False})
-    bundles = [{"CPU": 1, "GPU": 1}] * gpus if gpus else [{"CPU": float(cores)}]
+    there = {f"node:{node}": 0.001}
+    bundles = [{"CPU": 1, "GPU": 1, **there}] * gpus if gpus else [{"CPU": float(cores), **there}]
     config = LLMConfig.model_validate(
         {
             "model_loading_config": {"model_id": name, "model_source": checkpoint},
@@ -87,6 +91,9 @@ def submit(
         }
     )
     serve.run_many([RunTarget(app, name=name, route_prefix=f"/{name}")], wait_for_applications_running=False)
+    client = _get_global_client()
+    assert client is not None, "it was started above"
+    return f"http://{client.http_config.host}:{client.http_config.port}"
 
 
 def wait(name: str, timeout_s: float) -> None:
@@ -107,18 +114,6 @@ def wait(name: str, timeout_s: float) -> None:
     raise RuntimeError(f"the server of {name} did not answer within {timeout_s:g} s (serving.start_timeout_s)")
 
 
-def told(outputs: list[Path]) -> dict[str, Any]:
-    """What vLLM's own log says it uses: kernels by what they serve, and tokens that its KV cache holds.
-
-    Returns:
-        `kernels` (empty where it names none) and `kv_cache_tokens` (None where it does not say).
-    """
-    text = "\n".join(file.read_text(errors="replace") for file in outputs)
-    kernels = {served: kernel for kernel, served in re.findall(r"Using (\w*[Kk]ernel\w*) for (\w+)", text)}
-    sizes = re.findall(r"KV cache size: ([\d,]+) tokens", text)
-    return {"kernels": kernels, "kv_cache_tokens": int(sizes[-1].replace(",", "")) if sizes else None}
-
-
 def _last_error(messages: list[str]) -> str:
     """The line of a traceback that names the error."""
     lines = [line.strip() for message in messages for line in message.splitlines()]
@@ -127,11 +122,17 @@ def _last_error(messages: list[str]) -> str:
 
 
 def remove(name: str) -> None:
-    """Delete an application and wait until its replicas are gone."""
-    serve.delete(name)
+    """Delete an application, where there is one, and wait until its replicas are gone."""
+    if name in applications():
+        serve.delete(name)
+
+
+def applications() -> list[str]:
+    """Names of all applications; none where Serve does not run."""
+    return list(serve.status().applications)
 
 
 def close() -> None:
     """End Serve itself where it runs nothing any more."""
-    if not serve.status().applications:
+    if _get_global_client(raise_if_no_controller_running=False) is not None and not applications():
         serve.shutdown()

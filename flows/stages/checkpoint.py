@@ -1,65 +1,69 @@
 """The base checkpoint, and from it every compressed one, each by a quantizer of its own."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from actors.conductor import seated
 from actors.lease import Needs, lease
 from actors.quantizer import Quantizer
+from actors.seating import Place
 from configs.model import HubModel, PathModel
 from flows import checkpoints
-from flows.context import Outcome, Run, StepFailed, failing_alone
+from flows.context import Outcome, Run, Services, StepFailed
+from flows.faults import fault
 from flows.records import Draft
 
 
-def make_checkpoints(run: Run) -> None:
-    """Fill in the checkpoint record of every live variant; the base first, the others side by side."""
-    base = run.outcomes[run.plan.base.name]
-    if base.checkpoint is None:
-        _attempt(run, base, _prepare, at_work=1)
-    if base.failure:
-        for outcome in run.live:
-            run.fail(outcome, f"the base model is missing: {base.failure}")
-        return
-    wanted = [outcome for outcome in run.live if outcome.checkpoint is None]
-    for position, variant in enumerate(run.plan.variants[1:]):
-        if variant.scheme and not variant.left_out:
-            checkpoints.check_divides(base.checkpoint_folder, variant.scheme, position)
-    with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-        list(pool.map(lambda outcome: _attempt(run, outcome, _quantize, at_work=len(wanted)), wanted))
+def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
+    """Fill in the checkpoint record of a variant: the base model's, or a compressed form of it."""
+    work = _quantize if outcome.plan.scheme else _prepare
 
+    def make(draft: Draft) -> None:
+        run.progress.say(outcome.name, f"{step.kind}: waiting for a seat ...")
+        with seated(services.conductor, to_be_measured=False) as place:
+            run.progress.say(outcome.name, f"{step.kind} ...")
+            work(run, outcome, draft, place)
 
-def _attempt(run: Run, outcome: Outcome, work: Callable[[Run, Outcome, Draft, Needs], None], *, at_work: int) -> None:
-    """Do one step and keep its record, or take the variant out with the reason.
-
-    Args:
-        at_work: how many quantizers share the machine's cores.
-    """
     step = outcome.plan.checkpoint
-    run.progress.say(outcome.name, f"{step.kind} ...")
-    with failing_alone(run, outcome), run.store.writing(step) as draft:
-        work(run, outcome, draft, _needs(run, at_work))
-    outcome.checkpoint = run.store.find(step)
-    if outcome.checkpoint is not None:
+    if outcome.checkpoint is None:
+        outcome.checkpoint = run.do_once(step, services, make)
         size = outcome.checkpoint.result["weight_bytes"] / 1e6
         run.progress.say(outcome.name, f"{step.kind} done in {outcome.checkpoint.seconds:.0f} s, {size:.0f} MB")
 
 
-def _needs(run: Run, at_work: int) -> Needs:
-    """What one quantizer holds: its GPUs, or its share of the cores."""
-    quantizing, hardware = run.plan.experiment.quantizing, run.plan.hardware
-    cores = quantizing.cores or max(1, hardware.cores // at_work)
+def prepare_base(run: Run, services: Services) -> None:
+    """Make the base checkpoint, which all others are made from.
+
+    Raises:
+        UserError: now that its shapes are known, a scheme does not fit them.
+    """
+    base = run.base
+    try:
+        make_checkpoint(run, base, services)
+    except Exception as error:
+        base.failure = str(fault(error))
+        for outcome in run.outcomes.values():
+            outcome.failure = outcome.failure or f"the base model is missing: {base.failure}"
+        return
+    for position, variant in enumerate(run.plan.variants[1:]):
+        if variant.scheme and not variant.left_out:
+            checkpoints.check_divides(base.checkpoint_folder, variant.scheme, position)
+
+
+def _needs(run: Run, place: Place) -> Needs:
+    """What one quantizer holds: the GPUs or the cores of its seat."""
+    quantizing, hardware, seats = run.plan.experiment.quantizing, run.plan.hardware, run.plan.seats
+    cores = quantizing.cores or len(seats.engines[place.seat]) or max(1, hardware.cores // len(seats.engines))
     gpus = 0 if hardware.on_cpu else quantizing.gpus
     return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
 
 
-def _prepare(run: Run, outcome: Outcome, draft: Draft, needs: Needs) -> None:
+def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
     model, dtype = run.plan.experiment.model, run.plan.compute_dtype
     destination = draft.folder / "checkpoint"
-    with lease(Quantizer, needs) as quantizer:
+    with lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
         made: Any
         if isinstance(model, PathModel):
             made = quantizer.prepare_path.remote(str(model.path), dtype)
@@ -73,7 +77,7 @@ def _prepare(run: Run, outcome: Outcome, draft: Draft, needs: Needs) -> None:
     _describe(draft, Path(draft.result.get("folder", destination)), compressed=False)
 
 
-def _quantize(run: Run, outcome: Outcome, draft: Draft, needs: Needs) -> None:
+def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
     experiment, scheme = run.plan.experiment, outcome.plan.scheme
     if scheme is None:
         raise StepFailed("the base model is not compressed")
@@ -82,9 +86,9 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, needs: Needs) -> None:
         calibration = experiment.calibration.model_dump(mode="json")
     destination = draft.folder / "checkpoint"
     log = run.logs / f"quantize-{outcome.name}-{outcome.plan.checkpoint.fingerprint}.log"
-    with lease(Quantizer, needs) as quantizer:
+    with lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
         made: Any = quantizer.quantize.remote(
-            str(run.outcomes[run.plan.base.name].checkpoint_folder),
+            str(run.base.checkpoint_folder),
             str(destination),
             recipe=scheme.recipe(),
             calibration=calibration,

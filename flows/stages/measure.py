@@ -1,76 +1,84 @@
-"""Accuracy and load of every checkpoint: groups of variants are served side by side.
-
-Inside a group every variant is first compared with its reference, then all are evaluated at the
-same time, then loaded (`flows.stages.load`).
-"""
+"""Accuracy and load of one checkpoint: it is served once, compared with its reference, then evaluated slice
+by slice, then loaded (`flows.stages.load`)."""
 
 import contextlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 
-from actors.benchmarker import Benchmarker
+from actors.conductor import seated
 from actors.evaluator import Evaluator
 from actors.lease import Needs, lease
+from actors.seating import Place
 from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed
 from configs.accuracy import TASKS_FOLDER
-from flows import checkpoints
-from flows.context import Outcome, Run, StepFailed, failing_alone
+from flows import checkpoints, racing
+from flows.context import Hopeless, Outcome, Run, Services, StepFailed
 from flows.plan import engine_args
-from flows.records import Record
-from flows.stages.load import Place, Served, put_under_load
+from flows.records import Draft, Record
+from flows.stages.load import Served, put_under_load
+from flows.steps import Step
 
 WORST_GAP_PER_LIMIT = 8
 """At a single token, the served model's best may beat the reference's greedy choice by this many
 times the mean limit: near ties flip, and one token varies more than the mean of all."""
 
 
-def measure(run: Run, server: ActorHandle[Any]) -> None:
-    """Fill in evaluation and benchmark records of every live variant."""
+def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[int], load: bool) -> None:
+    """Fill in the evaluation of some slices of the documents, and the benchmarks; what has a record stays.
+
+    Raises:
+        Hopeless: a slice shows that the variant cannot be acceptable.
+    """
     if run.plan.experiment.accuracy.engine != "served":
-        for outcome in run.live:
-            for place in _missing(outcome.evaluations):
-                _evaluate_checkpoint(run, outcome, place)
-    waiting = [outcome for outcome in run.live if not outcome.complete]
-    seats = len(run.plan.seats.engines)
-    if not waiting:
+        _evaluate_checkpoint(run, outcome, services, slices)
+    asking = [place for place in slices if outcome.evaluations[place] is None]
+    if not asking and _control_done(outcome) and (outcome.loaded or not load):
         return
-    with contextlib.ExitStack() as leases:
-        used = range(min(seats, len(waiting)))
-        in_company = len(used) if run.plan.seats.together else 1
-        benchmarkers = [leases.enter_context(lease(Benchmarker, Needs())) for _ in range(in_company)]
-        places = [Place(seat, benchmarkers[seat % in_company]) for seat in used]
-        for start in range(0, len(waiting), seats):
-            _measure_group(run, waiting[start : start + seats], server, places)
+    run.progress.say(outcome.name, "waiting for a seat ...")
+    with seated(services.conductor, to_be_measured=load) as place, _serve(run, outcome, services, place) as deployment:
+        served = _bring_up(run, outcome, services, place, deployment)
+        if outcome.plan.proxy and outcome.proxy is None:
+            outcome.proxy = _evaluate(run, served, services, outcome.plan.proxy)
+            _stop_if_hopeless(run, outcome)
+        for slice_ in asking:
+            outcome.evaluations[slice_] = _evaluate(run, served, services, outcome.plan.evaluations[slice_])
+            _stop_if_hopeless(run, outcome)
+        if outcome.plan.control and outcome.control is None:
+            outcome.control = _evaluate(run, served, services, outcome.plan.control, note=", as control")
+        if load:
+            put_under_load(run, served, services)
 
 
-def _measure_group(run: Run, group: list[Outcome], server: ActorHandle[Any], places: list[Place]) -> None:
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(max_workers=len(group)) as pool:
-        starting = []
-        for outcome, place in zip(group, places, strict=False):
-            with failing_alone(run, outcome):
-                starting.append((outcome, place, stack.enter_context(_serve(run, outcome, server, place.seat))))
-        up = [served for served in pool.map(lambda job: _bring_up(run, server, *job), starting) if served]
-        evaluations = [(served, place) for served in up for place in _missing(served.outcome.evaluations)]
-        controls_last = sorted(evaluations, key=lambda asked: asked[1])
-        list(pool.map(lambda asked: _evaluate(run, *asked), controls_last))
-        put_under_load(run, [served for served in up if served.outcome.failure is None], pool)
+def application(experiment: str, variant: str) -> str:
+    """The name of a variant's Serve application; no other experiment on the cluster has it."""
+    return f"{experiment}.{variant}"
+
+
+def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
+    """Raise Hopeless where the records so far say so; those of the base as far as it has got."""
+    base = run.base if outcome is run.base else Outcome.of(run.plan.base, run.store)
+    if found := racing.hopeless(outcome, base, run.plan.experiment):
+        raise Hopeless(found.reason)
+
+
+def _control_done(outcome: Outcome) -> bool:
+    return outcome.plan.control is None or outcome.control is not None
 
 
 @contextlib.contextmanager
-def _serve(run: Run, outcome: Outcome, server: ActorHandle[Any], seat: int) -> Iterator[Deployment]:
+def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iterator[Deployment]:
     serving, hardware = run.plan.experiment.serving, run.plan.hardware
     checkpoints.verify(outcome.checkpoint_folder, compressed=outcome.plan.scheme is not None)
     run.progress.say(outcome.name, "starting its server ...")
     with deployed(
-        server,
-        outcome.name,
+        services.server,
+        application(run.plan.experiment.name, outcome.name),
         str(outcome.checkpoint_folder),
+        node=place.host,
         engine=engine_args(run.plan.experiment, hardware),
-        cores=run.plan.seats.engines[seat],
+        cores=run.plan.seats.engines[place.seat],
         kv_cache_gib=serving.kv_cache_gib,
         gpus=0 if hardware.on_cpu else serving.tensor_parallel_size,
         host=serving.host,
@@ -79,25 +87,19 @@ def _serve(run: Run, outcome: Outcome, server: ActorHandle[Any], seat: int) -> I
         yield deployment
 
 
-def _bring_up(
-    run: Run, server: ActorHandle[Any], outcome: Outcome, place: Place, deployment: Deployment
-) -> Served | None:
-    """Wait until a variant answers as its reference does; None where it fails."""
-    with failing_alone(run, outcome):
-        report = await_ready(server, deployment, run.plan.experiment.serving.start_timeout_s)
-        run.progress.say(
-            outcome.name,
-            f"serves after {report['seconds']:.0f} s: {report['processes']} processes, "
-            f"{report['memory_bytes'] / 1e9:.1f} GB",
-        )
-        difference = _compare_with_reference(run, outcome, server, deployment)
-        return Served(outcome, place, deployment, report, difference)
-    return None
+def _bring_up(run: Run, outcome: Outcome, services: Services, place: Place, deployment: Deployment) -> Served:
+    """Wait until a variant answers as its reference does."""
+    report = await_ready(services.server, deployment, run.plan.experiment.serving.start_timeout_s)
+    run.progress.say(
+        outcome.name,
+        f"serves after {report['seconds']:.0f} s: {report['processes']} processes, "
+        f"{report['memory_bytes'] / 1e9:.1f} GB",
+    )
+    difference = _compare_with_reference(run, outcome, services, deployment)
+    return Served(outcome, place, deployment, report, difference)
 
 
-def _compare_with_reference(
-    run: Run, outcome: Outcome, server: ActorHandle[Any], deployment: Deployment
-) -> dict[str, Any]:
+def _compare_with_reference(run: Run, outcome: Outcome, services: Services, deployment: Deployment) -> dict[str, Any]:
     """How far the served variant is from its reference.
 
     Raises:
@@ -106,7 +108,7 @@ def _compare_with_reference(
     scheme = outcome.plan.scheme
     limit = scheme.logprob_limit if scheme else 0.10
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
-    asked: Any = server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
+    asked: Any = services.server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
     difference: dict[str, Any] = ray.get(asked)
     mean, worst = difference["mean_logprob_difference"], difference["worst_greedy_gap"]
     run.progress.say(outcome.name, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
@@ -121,68 +123,78 @@ def _compare_with_reference(
     return {**difference, "limit": limit}
 
 
-def _missing(records: list[Record | None]) -> list[int]:
-    return [place for place, record in enumerate(records) if record is None]
-
-
-def _evaluation_settings(run: Run) -> dict[str, Any]:
-    accuracy = run.plan.experiment.accuracy
+def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, Any]:
+    accuracy, race = run.plan.experiment.accuracy, run.plan.experiment.racing
+    tasks = (race.proxy,) if race and step is outcome.plan.proxy else accuracy.tasks
     return {
-        "tasks": [task.model_dump(mode="json") for task in accuracy.tasks],
+        "tasks": [task.model_dump(mode="json") for task in tasks],
         "tasks_folder": str(TASKS_FOLDER),
         "chat_template": accuracy.chat_template,
         "seed": accuracy.seed,
+        "share": step.settings.get("share"),
     }
 
 
-def _evaluate(run: Run, served: Served, place: int) -> None:
-    """Accuracy by asking the deployment; place 1 is the control."""
-    outcome, step = served.outcome, served.outcome.plan.evaluations[place]
-    if outcome.failure is not None:
-        return
-    with failing_alone(run, outcome), run.store.writing(step) as draft:
-        run.progress.say(outcome.name, "evaluating again, as control ..." if place else "evaluating ...")
-        with lease(Evaluator, Needs()) as evaluator:
+def _evaluate(run: Run, served: Served, services: Services, step: Step, note: str = "") -> Record:
+    """Accuracy by asking the deployment."""
+
+    def ask(draft: Draft) -> None:
+        run.progress.say(served.outcome.name, f"evaluating{note} ...")
+        with lease(Evaluator, Needs(), node=served.place.host) as evaluator:
             asked: Any = evaluator.evaluate_served.remote(
                 f"{served.deployment.url}/v1",
                 served.deployment.model,
-                str(outcome.checkpoint_folder),
+                str(served.outcome.checkpoint_folder),
                 step.settings["concurrency"],
                 samples=str(draft.folder),
-                **_evaluation_settings(run),
+                **_evaluation_settings(run, served.outcome, step),
             )
             draft.result = {"tasks": _checked(ray.get(asked)), "reference": served.difference}
-    _finish_evaluation(run, outcome, place)
+
+    return _told(run, served.outcome, run.do_once(step, services, ask))
 
 
-def _evaluate_checkpoint(run: Run, outcome: Outcome, place: int) -> None:
-    """Accuracy with an engine in the evaluating actor, which owns the device for it; place 1 is the control."""
-    if outcome.failure is not None:
-        return
-    experiment, hardware, step = run.plan.experiment, run.plan.hardware, outcome.plan.evaluations[place]
+def _evaluate_checkpoint(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
+    """Accuracy with an engine in the evaluating actor, which owns the device for it."""
+    if outcome.plan.proxy and outcome.proxy is None:
+        outcome.proxy = _evaluate_alone(run, outcome, services, outcome.plan.proxy)
+        _stop_if_hopeless(run, outcome)
+    for place in slices:
+        if outcome.evaluations[place] is None:
+            outcome.evaluations[place] = _evaluate_alone(run, outcome, services, outcome.plan.evaluations[place])
+            _stop_if_hopeless(run, outcome)
+    if outcome.plan.control and outcome.control is None:
+        outcome.control = _evaluate_alone(run, outcome, services, outcome.plan.control)
+
+
+def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step) -> Record:
+    experiment, hardware = run.plan.experiment, run.plan.hardware
     engine = experiment.accuracy.engine
     in_transformers = {"dtype": run.plan.compute_dtype, "device": hardware.accelerator}
     model = engine_args(experiment, hardware) if engine == "vllm" else in_transformers
-    cores = run.plan.seats.engines[0]
-    variables = cpu_engine_variables(cores, experiment.serving.kv_cache_gib) if hardware.on_cpu else {}
-    needs = Needs(
-        cores=len(cores) or 1,
-        gpus=0 if hardware.on_cpu else experiment.serving.tensor_parallel_size,
-        variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
-    )
-    with failing_alone(run, outcome), run.store.writing(step) as draft:
-        run.progress.say(outcome.name, f"evaluating with {engine}{', as control' if place else ''} ...")
-        with lease(Evaluator, needs) as evaluator:
-            asked: Any = evaluator.evaluate_checkpoint.remote(
-                engine,
-                str(outcome.checkpoint_folder),
-                model,
-                batch_size=step.settings["concurrency"],
-                samples=str(draft.folder),
-                **_evaluation_settings(run),
+
+    def ask(draft: Draft) -> None:
+        with seated(services.conductor, to_be_measured=False) as place:
+            cores = run.plan.seats.engines[place.seat]
+            variables = cpu_engine_variables(cores, experiment.serving.kv_cache_gib) if hardware.on_cpu else {}
+            needs = Needs(
+                cores=len(cores) or 1,
+                gpus=0 if hardware.on_cpu else experiment.serving.tensor_parallel_size,
+                variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
             )
-            draft.result = {"tasks": _checked(ray.get(asked))}
-    _finish_evaluation(run, outcome, place)
+            run.progress.say(outcome.name, f"evaluating with {engine} ...")
+            with lease(Evaluator, needs, node=place.host) as evaluator:
+                asked: Any = evaluator.evaluate_checkpoint.remote(
+                    engine,
+                    str(outcome.checkpoint_folder),
+                    model,
+                    batch_size=step.settings["concurrency"],
+                    samples=str(draft.folder),
+                    **_evaluation_settings(run, outcome, step),
+                )
+                draft.result = {"tasks": _checked(ray.get(asked))}
+
+    return _told(run, outcome, run.do_once(step, services, ask))
 
 
 def _checked(tasks: dict[str, Any]) -> dict[str, Any]:
@@ -192,12 +204,11 @@ def _checked(tasks: dict[str, Any]) -> dict[str, Any]:
     return tasks
 
 
-def _finish_evaluation(run: Run, outcome: Outcome, place: int) -> None:
-    record = outcome.evaluations[place] = run.store.find(outcome.plan.evaluations[place])
-    if record is not None:
-        figures = ", ".join(
-            f"{task} {metric} {value:.3f}"
-            for task, found in record.result["tasks"].items()
-            for metric, value in list(found["metrics"].items())[:1]
-        )
-        run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
+def _told(run: Run, outcome: Outcome, record: Record) -> Record:
+    figures = ", ".join(
+        f"{task} {metric} {value:.3f}"
+        for task, found in record.result["tasks"].items()
+        for metric, value in list(found["metrics"].items())[:1]
+    )
+    run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
+    return record

@@ -15,7 +15,7 @@ def benchmark(
     """Ten clients' worth of requests of eight tokens, one after the other, a little different with each seed."""
     (destination / "guidellm.json").write_text("{}")
     points = profile.get("streams") or profile["rate"]
-    token_s = (0.01 if model == "base" else 0.005) * (1 + seed % 10 / 1000)
+    token_s = (0.01 if model.endswith("base") else 0.005) * (1 + seed % 10 / 1000)
     with (destination / REQUESTS).open("w") as file:
         for place, point in enumerate(points):
             for request in range(int(WINDOW_S * point)):
@@ -29,7 +29,7 @@ def benchmark(
                     "last_token_s": sent + 8 * token_s,
                     "ended_s": sent + 8 * token_s,
                     "prompt_tokens": 8,
-                    "output_tokens": 8 if model == "base" else 16,
+                    "output_tokens": 8 if model.endswith("base") else 16,
                 }
                 file.write(json.dumps(row) + "\n")
     return [WINDOW_S] * len(points)

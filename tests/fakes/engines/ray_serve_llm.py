@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 from actors.processes import LEASE_MARK
@@ -36,12 +35,13 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def submit(name: str, checkpoint: str, *, lease: str, host: str, port: int, **_: Any) -> None:
+def submit(name: str, checkpoint: str, *, lease: str, host: str, port: int, **_: Any) -> str:
     if not _server:
         _server.append(http.server.ThreadingHTTPServer((host, port), _Answers))
         threading.Thread(target=_server[0].serve_forever, daemon=True).start()
     sleeping = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
     _engines[name] = subprocess.Popen(sleeping, env={**os.environ, LEASE_MARK: lease})
+    return f"http://{host}:{_server[0].server_address[1]}"
 
 
 def wait(name: str, timeout_s: float) -> None:
@@ -49,15 +49,16 @@ def wait(name: str, timeout_s: float) -> None:
         raise RuntimeError(f"the server of {name} did not start: ValueError: no kernel")
 
 
-def told(outputs: list[Path]) -> dict[str, Any]:
-    return {"kernels": {"Linear": "FakeKernel"}, "kv_cache_tokens": 1000}
+def applications() -> list[str]:
+    return list(_engines)
 
 
 def remove(name: str) -> None:
     """Forgets to end the engine of a variant called stray, so that the lease has to."""
-    if "stray" not in name:
-        _engines[name].terminate()
-        _engines[name].wait()
+    engine = _engines.pop(name, None)
+    if engine is not None and "stray" not in name:
+        engine.terminate()
+        engine.wait()
 
 
 def close() -> None:

@@ -1,0 +1,52 @@
+"""A variant's way through the stages, heat by heat. Between heats it holds nothing.
+
+In the first heat it is compressed, served, evaluated and loaded; where variants race, evaluated on the
+first slice of the documents only, and in the second heat on the rest.
+"""
+
+from dataclasses import dataclass
+
+from flows.context import Hopeless, Outcome, Run, Services
+from flows.faults import fault
+from flows.stages.checkpoint import make_checkpoint
+from flows.stages.measure import measure
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a heat ended."""
+
+    last: bool
+    """Whether there is nothing more to do for the variant."""
+    failure: str | None = None
+
+
+def run_heat(run: Run, name: str, services: Services) -> Finish:
+    """The next heat of a variant; tried again, as often as configured, after a fault that may pass."""
+    attempts = 1 + run.plan.experiment.retries
+    for attempt in range(1, attempts + 1):
+        outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
+        run.outcomes[run.base.name] = Outcome.of(run.plan.base, run.store)
+        try:
+            return _heat(run, run.outcomes[name], services)
+        except Hopeless as why:
+            run.progress.say(name, f"stopped: {why}")
+            return Finish(last=True)
+        except Exception as error:
+            found = fault(error)
+            if attempt == attempts or not found.may_pass:
+                run.progress.say(name, f"FAILED: {found}")
+                return Finish(last=True, failure=str(found))
+            run.progress.say(name, f"{found}; attempt {attempt + 1} of {attempts} ...")
+    raise AssertionError(f"{outcome.name}: no attempt")
+
+
+def _heat(run: Run, outcome: Outcome, services: Services) -> Finish:
+    everything = range(len(outcome.plan.evaluations))
+    first = everything if outcome.plan.scheme is None else everything[:1]
+    if any(outcome.evaluations[place] is None for place in first) or not outcome.loaded or outcome.checkpoint is None:
+        make_checkpoint(run, outcome, services)
+        measure(run, outcome, services, slices=first, load=True)
+    else:
+        measure(run, outcome, services, slices=everything, load=False)
+    return Finish(last=outcome.complete)
