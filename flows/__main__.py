@@ -6,17 +6,18 @@ no variant passed.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from configs.base import UserError
-from configs.experiment import Experiment
+from configs.experiment import Experiment, Storage
 from configs.loading import load_experiment
-from flows import cluster, compare, experiment, overview, preflight, report, tracking
+from flows import clean, cluster, compare, experiment, overview, preflight, report, tracking
 from flows import plan as planning
 from flows.context import Run
+from flows.plan import Plan
 from flows.progress import Progress
 from flows.records import Store
 
@@ -28,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        asked = load_experiment(options.experiment, options.set)
-        code: int = options.command(asked, options)
+        code: int = options.command(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -56,12 +56,27 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument(
             "--set", action="append", metavar="KEY=VALUE", help="change a field, such as load.duration_s=5"
         )
-        one.set_defaults(command=command)
+        one.set_defaults(command=_on_experiment(command))
         if name == "run":
             one.add_argument(
                 "--gate", action="store_true", help="exit with 3 unless a compressed variant is recommended"
             )
+    text = "what lies in the store that no experiment refers to"
+    cleaning = commands.add_parser("clean", help=text, description=text)
+    cleaning.add_argument(
+        "experiments", type=Path, nargs="*", metavar="EXPERIMENT.yaml", help="its steps as planned now are kept too"
+    )
+    cleaning.add_argument("--store", type=Path, default=Storage().root, help="a storage.root; now %(default)s")
+    cleaning.add_argument("--remove", action="store_true", help="remove it")
+    cleaning.set_defaults(command=_clean)
     return parser
+
+
+def _on_experiment(
+    command: Callable[[Experiment, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """A command on one experiment, which is read first."""
+    return lambda options: command(load_experiment(options.experiment, options.set), options)
 
 
 def _run(asked: Experiment, options: argparse.Namespace) -> int:
@@ -98,15 +113,28 @@ def _report(asked: Experiment, options: argparse.Namespace) -> int:
     return DONE
 
 
+def _clean(options: argparse.Namespace) -> int:
+    plans = [_planned(asked) for asked in [load_experiment(path) for path in options.experiments]]
+    variants = [variant for plan in plans for variant in plan.variants]
+    planned = {step.fingerprint for variant in variants for step in variant.steps}
+    clean.clean(Store(options.store), planned, _console(), remove=options.remove)
+    return DONE
+
+
 def _console() -> Console:
     """The terminal, or wide plain lines where there is none."""
     return Console(width=None if sys.stdout.isatty() else 140)
 
 
+def _planned(asked: Experiment) -> Plan:
+    """The plan of an experiment, whether or not this machine could do it now."""
+    preflight.check_inputs(asked, cluster.accelerator(asked))
+    return planning.make(asked, cluster.this_machine(asked))
+
+
 def _state(asked: Experiment) -> Run:
     """What the records say of an experiment, without running anything."""
-    preflight.check_inputs(asked, cluster.accelerator(asked))
-    plan = planning.make(asked, cluster.this_machine(asked))
+    plan = _planned(asked)
     return Run.of(plan, Store(asked.storage.root), Progress(), experiment.logs_folder(asked))
 
 

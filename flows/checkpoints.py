@@ -3,6 +3,8 @@
 import hashlib
 import json
 import struct
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ from typing import Any
 from configs.base import UserError
 from configs.schemes import Scheme
 
-_CHUNK = 1 << 20
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1}
 """Bytes of one element, by safetensors' word for its dtype."""
 
@@ -29,7 +30,23 @@ class Tensor:
 
 
 def config(folder: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    """What `config.json` holds.
+
+    Raises:
+        Damaged: it is missing or no JSON object.
+    """
+    return _json_object(folder / "config.json")
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise Damaged(f"{file}: missing") from None
+    except ValueError:
+        loaded = None
+    if not isinstance(loaded, dict):
+        raise Damaged(f"{file}: not a JSON object")
     return loaded
 
 
@@ -37,20 +54,30 @@ def tensors(folder: Path) -> list[Tensor]:
     """Every tensor of a checkpoint.
 
     Raises:
-        Damaged: a header does not parse, a shard is shorter than its header says, or the index
-            names a shard or tensor that is not there.
+        Damaged: a header does not parse, a shard is not as long as its header says, or the index names
+            a shard or tensor that is not there.
     """
-    found: list[Tensor] = []
-    for shard in sorted(folder.glob("*.safetensors")):
-        found += _header(shard)
+    shards = {shard.name: _header(shard) for shard in sorted(folder.glob("*.safetensors"))}
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        wanted = set(json.loads(index.read_text())["weight_map"])
-        if missing := wanted - {tensor.name for tensor in found}:
-            raise Damaged(f"{folder}: the index names {sorted(missing)[0]}, which no shard holds")
+        _check_index(index, shards)
+    found = [tensor for held in shards.values() for tensor in held]
     if not found:
         raise Damaged(f"{folder}: no safetensors weights")
     return found
+
+
+def _check_index(index: Path, shards: Mapping[str, list[Tensor]]) -> None:
+    """Raise Damaged unless every tensor lies where the index says."""
+    places = _json_object(index).get("weight_map")
+    if not isinstance(places, dict):
+        raise Damaged(f"{index}: no weight_map")
+    held = {(tensor.name, shard) for shard, tensors in shards.items() for tensor in tensors}
+    for name, shard in sorted(places.items()):
+        if shard not in shards:
+            raise Damaged(f"{index}: names the shard {shard}, which is missing")
+        if (name, shard) not in held:
+            raise Damaged(f"{index}: names {name} in {shard}, which does not hold it")
 
 
 def _header(shard: Path) -> list[Tensor]:
@@ -58,40 +85,66 @@ def _header(shard: Path) -> list[Tensor]:
     try:
         with shard.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length < size else None
-    except (struct.error, ValueError):
-        header = None
-    if header is None:
-        raise Damaged(f"{shard}: not a safetensors file")
-    header.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            if length >= size:
+                raise ValueError
+            header = json.loads(file.read(length))
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        found = [Tensor(name, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()]
+    except (struct.error, ValueError, TypeError, KeyError, AttributeError, IndexError):
+        raise Damaged(f"{shard}: not a safetensors file") from None  # any JSON, or none, may stand there
     if size != 8 + length + end:
         raise Damaged(f"{shard}: {size} bytes, its header tells of {8 + length + end}")
-    return [Tensor(name, entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()]
+    return found
 
 
 def verify(folder: Path, *, compressed: bool) -> None:
-    """Raise Damaged unless the checkpoint is whole and says itself how it was compressed."""
+    """Raise Damaged unless the checkpoint is whole by its own headers and index, and its config says how
+    it was compressed; `verify_files` compares content."""
     tensors(folder)
-    if compressed and "quantization_config" not in config(folder):
+    settings = config(folder)
+    if compressed and not isinstance(settings.get("quantization_config"), dict):
         raise Damaged(f"{folder}/config.json: no quantization_config")
 
 
 def files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and sha256 of every file of a checkpoint, by name."""
+    found = [path for path in sorted(folder.iterdir()) if path.is_file()]
     return {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        for path in sorted(folder.iterdir())
-        if path.is_file()
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256}
+        for path, sha256 in zip(found, _sha256_of_all(found), strict=True)
     }
 
 
+def verify_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare a checkpoint with what `files` told of it when it was recorded; further files do not matter.
+
+    Sizes come first: a file cut short is found before anything is read.
+
+    Raises:
+        Damaged: a file is missing, of another size or of another content; it names the first one.
+    """
+    for name, told in sorted(files.items()):
+        path = folder / name
+        if not path.is_file():
+            raise Damaged(f"{path}: missing")
+        if (size := path.stat().st_size) != told["bytes"]:
+            raise Damaged(f"{path}: {size} bytes, its record tells of {told['bytes']}")
+    names = sorted(files)
+    for name, sha256 in zip(names, _sha256_of_all(folder / name for name in names), strict=True):
+        if sha256 != files[name]["sha256"]:
+            raise Damaged(f"{folder / name}: its content is not that of its record (another sha256)")
+
+
+def _sha256_of_all(paths: Iterable[Path]) -> list[str]:
+    """In the order of the paths; several at once, as hashing leaves the interpreter free."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_sha256, paths))
+
+
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weight_bytes(folder: Path) -> int:
@@ -123,7 +176,7 @@ def check_model_folder(folder: Path) -> None:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise UserError(f"model.path: {folder} has no tokenizer; save the model's tokenizer beside it")
     try:
-        tensors(folder)
+        verify(folder, compressed=False)
     except Damaged as damage:
         raise UserError(f"model.path: {damage}; copy or download it again") from None
 

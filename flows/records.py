@@ -1,13 +1,16 @@
 """The store of finished steps.
 
-A step's folder is named by its fingerprint. Work happens in a temporary sibling; the record is
-written last and the folder renamed into place, so whatever has a record is whole, and what has none
-does not exist.
+A step's folder is named by its fingerprint. Work happens in a temporary sibling, signed by its
+writer; the record is written last and the folder renamed into place once all of it is on the disk, so
+whatever has a record is whole, and what has none does not exist. Beside the records every experiment
+says which of them its latest run refers to; `flows/clean.py` finds the others.
 """
 
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -16,10 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.base import UserError
 from flows.steps import Step
+from flows.writers import WRITER, Writer
 
 RECORD = "record.json"
-_PARTIAL = ".partial"
+_STEPS = "steps.json"
+_DRAFT = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{8}\.partial")
+_FINISHED = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.records = root / "records"
+        self.experiments = root / "experiments"
 
     def folder(self, step: Step) -> Path:
         return self.records / step.kind / step.fingerprint
@@ -75,34 +83,95 @@ class Store:
         Two runs that finish the same step at once both succeed: the first record stays.
         """
         final = self.folder(step)
-        folder = final.with_name(f".{step.fingerprint}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
-        folder.mkdir(parents=True)
+        folder = draft_name(final)
         draft, started = Draft(folder), time.time()
         try:
+            folder.mkdir(parents=True)
+            Writer.this().sign(folder)
             yield draft
-            _write_last(
-                folder / RECORD,
-                {
-                    "kind": step.kind,
-                    "variant": step.variant,
-                    "fingerprint": step.fingerprint,
-                    "identity": step.identity,
-                    "result": draft.result,
-                    "seconds": time.time() - started,
-                    "finished_at": time.time(),
-                    "where": draft.where,
-                },
-            )
-            with contextlib.suppress(OSError):
-                folder.rename(final)
+            seconds = time.time() - started
+            (folder / WRITER).unlink()
+            record = {
+                "kind": step.kind,
+                "variant": step.variant,
+                "fingerprint": step.fingerprint,
+                "identity": step.identity,
+                "result": draft.result,
+                "seconds": seconds,
+                "finished_at": time.time(),
+                "where": draft.where,
+            }
+            _write(folder / RECORD, record)
+            for path in (*folder.rglob("*"), folder):
+                _flush(path)
+            put_in_place(folder, final)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def nearest(self, step: Step) -> Record | None:
         """The latest record of the same kind and variant: what a changed step is compared with."""
-        candidates = [Record.read(path.parent) for path in (self.records / step.kind).glob(f"*/{RECORD}")]
+        candidates = [Record.read(path.parent) for path in (self.records / step.kind).glob(f"[!.]*/{RECORD}")]
         same = [record for record in candidates if record.variant == step.variant]
         return max(same, key=lambda record: record.finished_at, default=None)
+
+    def refer(self, experiment: str, steps: Iterable[Step]) -> None:
+        """Leave in the store which steps an experiment is about, in the place of what it said before.
+
+        A run does so before it looks for records: whatever it finds then is not cleaned away.
+        """
+        named = [{"variant": step.variant, "kind": step.kind, "fingerprint": step.fingerprint} for step in steps]
+        file = self.experiments / experiment / _STEPS
+        file.parent.mkdir(parents=True, exist_ok=True)
+        written = file.with_name(f".{_STEPS}.{uuid.uuid4().hex[:8]}")
+        try:
+            _write(written, named)
+            _flush(written)
+            written.rename(file)
+        finally:
+            written.unlink(missing_ok=True)
+        _flush(file.parent)
+
+    def referred(self) -> set[str]:
+        """Fingerprints of the steps that any experiment refers to.
+
+        Raises:
+            UserError: what an experiment refers to cannot be read, so nothing may count as unreferred.
+        """
+        found: set[str] = set()
+        for file in self.experiments.glob(f"*/{_STEPS}"):
+            try:
+                found |= {step["fingerprint"] for step in json.loads(file.read_text())}
+            except (ValueError, TypeError, KeyError):
+                raise UserError(
+                    f"{file}: not a list of steps; run the experiment again, or remove the file if it is given up"
+                ) from None
+        return found
+
+    def folders(self) -> Iterator[Path]:
+        """Every folder that the store itself has named, of finished steps and of drafts; no links."""
+        for kind in sorted(self.records.iterdir()):
+            for folder in sorted(kind.iterdir()) if _is_folder(kind) else ():
+                if _is_folder(folder) and (_FINISHED.fullmatch(folder.name) or is_draft(folder)):
+                    yield folder
+
+
+def draft_name(final: Path) -> Path:
+    """A new name beside a finished step's folder that nobody takes for a record."""
+    return final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
+
+
+def is_draft(folder: Path) -> bool:
+    return _DRAFT.fullmatch(folder.name) is not None
+
+
+def put_in_place(draft: Path, final: Path) -> None:
+    """Give a whole folder the name of a finished step, for good; where there is a record, that one stays."""
+    try:
+        draft.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not (final / RECORD).is_file():
+            raise
+    _flush(final.parent)
 
 
 def difference(step: Step, record: Record) -> list[str]:
@@ -117,8 +186,18 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): value}
 
 
-def _write_last(path: Path, content: dict[str, Any]) -> None:
-    with path.open("w") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True))
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

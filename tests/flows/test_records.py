@@ -1,12 +1,18 @@
 """Records: finished means that the record is there; a fingerprint covers what a result depends on."""
 
+import errno
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.records import Store, difference
+from configs.base import UserError
+from flows import records
+from flows.records import RECORD, Store, difference
 from flows.steps import Step
+from flows.writers import WRITER, Writer
 
 
 def step(**changes: Any) -> Step:
@@ -67,3 +73,92 @@ def test_difference_names_the_fields_of_the_nearest_record(tmp_path: Path) -> No
     assert nearest is not None
     assert difference(changed, nearest) == ["inputs.base", "settings.deep.x"]
     assert store.nearest(step(variant="other")) is None
+
+
+def test_nearest_is_never_a_draft(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.writing(step()) as draft:
+        (draft.folder / RECORD).write_text("half a rec")
+        assert store.nearest(step()) is None
+
+
+def test_draft_is_signed_by_its_writer_and_the_record_is_not(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.writing(step()) as draft:
+        writer = Writer.of(draft.folder)
+        assert writer == Writer.this()
+        assert writer.alive
+    assert not (store.folder(step()) / WRITER).exists()
+
+
+def test_record_takes_its_name_when_all_of_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, flushed = Store(tmp_path), []
+    final, flush = store.folder(step()), records._flush
+
+    def noted(path: Path) -> None:
+        flush(path)
+        flushed.append((path.name, final.exists()))
+
+    monkeypatch.setattr(records, "_flush", noted)
+    with store.writing(step()) as draft:
+        (draft.folder / "checkpoint").mkdir()
+        (draft.folder / "checkpoint/weights").write_text("w")
+    before = [name for name, exists in flushed if not exists]
+    assert {"weights", "checkpoint", RECORD} < set(before)
+    assert before[-1] == draft.folder.name, "the names in a folder come after their content"
+    assert [name for name, exists in flushed if exists] == ["quantize"], "its new name is on the disk too"
+
+
+@pytest.mark.parametrize("failing", ["rename", "flush", "write"])
+def test_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target, name = {"rename": (Path, "rename"), "flush": (os, "fsync"), "write": (records, "_write")}[failing]
+    store = Store(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"), store.writing(step()):
+        patch.setattr(target, name, full)
+    assert store.find(step()) is None
+    assert not list((tmp_path / "records/quantize").iterdir())
+
+
+def test_folder_without_a_record_in_the_place_of_one_is_an_error(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="not empty"), store.writing(step()):
+        store.folder(step()).mkdir()
+        (store.folder(step()) / "weights").write_text("half")
+
+
+def test_experiment_refers_to_the_steps_of_its_latest_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one, other = step(), step(kind="evaluate")
+    store.refer("first", [one, other])
+    store.refer("second", [other])
+    assert store.referred() == {one.fingerprint, other.fingerprint}
+    store.refer("first", [])
+    assert store.referred() == {other.fingerprint}
+    assert [path.name for path in (tmp_path / "experiments/first").iterdir()] == ["steps.json"]
+
+
+def test_reference_that_cannot_be_written_leaves_the_former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.refer("first", [step()])
+
+    def full(path: Path, content: Any) -> None:
+        path.write_text("[{")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(records, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.refer("first", [step(kind="evaluate")])
+    assert store.referred() == {step().fingerprint}
+    assert [path.name for path in (tmp_path / "experiments/first").iterdir()] == ["steps.json"]
+
+
+@pytest.mark.parametrize("content", ["[{", '{"a": 1}', json.dumps(["a"]), json.dumps([{"kind": "quantize"}])])
+def test_reference_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
+    store = Store(tmp_path)
+    store.refer("first", [step()])
+    (tmp_path / "experiments/first/steps.json").write_text(content)
+    with pytest.raises(UserError, match=r"first/steps\.json: not a list of steps"):
+        store.referred()
