@@ -18,7 +18,9 @@ from flows.sweep import sweep
 def run(experiment: Experiment, progress: Progress) -> tuple[Run, Judgement]:
     """Quantize, evaluate, benchmark, compare, track, decide; what has a record is not done again."""
     plan = checked_plan(experiment)
-    state = Run.of(plan, Store(experiment.storage.root), progress, logs_folder(experiment))
+    store = Store(experiment.storage.root)
+    store.refer(experiment.name, plan.steps)
+    state = Run.of(plan, store, progress, logs_folder(experiment))
     if unfinished := _unfinished(state):
         with tracking.open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
             progress.say("logs", f"{state.logs} and {ray_logs}")

@@ -71,6 +71,8 @@ def _control_done(outcome: Outcome) -> bool:
 def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iterator[Deployment]:
     serving, hardware = run.plan.experiment.serving, run.plan.hardware
     checkpoints.verify(outcome.checkpoint_folder, compressed=outcome.plan.scheme is not None)
+    if outcome.checkpoint:
+        checkpoints.verify_files(outcome.checkpoint_folder, outcome.checkpoint.result["files"])
     run.progress.say(outcome.name, "starting its server ...")
     with deployed(
         services.server,
