@@ -12,6 +12,7 @@ from typing import Any
 from configs.base import UserError
 from configs.schemes import Scheme
 
+_WEIGHTS, _BESIDE_WEIGHTS = ".safetensors", (".json", ".jinja", ".model", ".txt")
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1}
 """Bytes of one element, by safetensors' word for its dtype."""
 
@@ -108,8 +109,8 @@ def verify(folder: Path, *, compressed: bool) -> None:
 
 
 def files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file of a checkpoint, by name."""
-    found = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    """Size and sha256 of every file of a checkpoint that a model is loaded from, by name."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix in (_WEIGHTS, *_BESIDE_WEIGHTS)]
     return {
         path.name: {"bytes": path.stat().st_size, "sha256": sha256}
         for path, sha256 in zip(found, _sha256_of_all(found), strict=True)
@@ -156,9 +157,9 @@ def digest(folder: Path) -> str:
     and time of change, so that naming a 100 GB model costs no minute of reading."""
     parts = []
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors":
+        if path.suffix == _WEIGHTS:
             parts.append(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}")
-        elif path.suffix in (".json", ".jinja", ".model", ".txt"):
+        elif path.suffix in _BESIDE_WEIGHTS:
             parts.append(f"{path.name} {_sha256(path)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

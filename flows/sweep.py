@@ -115,6 +115,10 @@ class Racing(FIFOScheduler):
         """Tune copies what it is given; this one speaks to the feed."""
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps what it is given in a file, too; the records are in the store."""
+        return {}
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Let it rest where there is more to do."""
         self._feed.rests(trial.trial_id)

@@ -64,7 +64,7 @@ def _write(store: Store, variant: plan.VariantPlan, base: np.ndarray, random: np
     if store.find(variant.checkpoint) is None:
         with store.writing(variant.checkpoint) as draft:
             draft.result = {"weight_bytes": 1e9}
-    for step in variant.evaluations:
+    for step in (*variant.evaluations, *filter(None, [variant.control])):
         if store.find(step) is None:
             with store.writing(step) as draft:
                 values = base ^ (random.random(len(base)) < 0.03)

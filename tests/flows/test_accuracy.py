@@ -25,7 +25,7 @@ def record(folder: Path, metric: str, values: list[Any], better: bool = True) ->
 def differ(tmp_path: Path, base: list[Any], variant: list[Any], metric: str = "acc", **decision: Any) -> Difference:
     asked = Decision.model_validate(decision)
     ours, theirs = record(tmp_path / "v", metric, variant), record(tmp_path / "b", metric, base)
-    (found,) = accuracy.differences(accuracy.read(ours, ()), accuracy.read(theirs, ()), asked, seed=1)
+    (found,) = accuracy.differences(accuracy.read([ours], ()), accuracy.read([theirs], ()), asked, seed=1)
     return found
 
 
@@ -144,7 +144,7 @@ def test_subtasks_of_a_group_are_one_task_with_sources(tmp_path: Path) -> None:
         (one.folder / "task.jsonl").rename(tmp_path / f"{name}.jsonl")
     figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "asked": "group"}
     whole = Record(tmp_path, "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {})
-    answers = accuracy.read(whole, ())
+    answers = accuracy.read([whole], ())
     (found,) = accuracy.differences(answers, answers, Decision(), seed=1)
     assert (found.task, found.documents, found.sources) == ("group", 4, 2)
 
@@ -155,7 +155,7 @@ def test_named_field_of_the_documents_is_their_source(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     lines = (json.dumps({**row, "doc": {"passage": row["doc_id"] // 2}}) + "\n" for row in rows)
     samples.write_text("".join(lines))
-    answers = accuracy.read(one, [Task(name="task", cluster="passage")])
+    answers = accuracy.read([one], [Task(name="task", cluster="passage")])
     assert sorted(set(answers["task"].sources.values())) == ["0", "1"]
 
 

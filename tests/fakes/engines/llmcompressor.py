@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from actors.engines import huggingface
+from actors.engines import huggingface, pace
 
 
 def quantize(checkpoint: Path, destination: Path, *, recipe: dict[str, Any], **_settings: Any) -> dict[str, Any]:
+    pace.take_time()
     if "raise" in str(recipe):
         raise ValueError("the calibration went wrong")
     if "die" in str(recipe):

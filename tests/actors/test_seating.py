@@ -1,0 +1,161 @@
+"""Seats in the order of asking, rounds when nobody works any more, turns in balanced order."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from actors.cores import Seats
+from actors.seating import Member, Place, Round, Seating, Turn
+
+TWO = Seats(engines=((0,), (1,)), clients=((1,), (0,)), together=False)
+ONE = Seats(engines=((0,),), clients=((),), together=False)
+
+
+def member(name: str, repeats: int = 2, limit: float = 0.1) -> Member:
+    return Member(name, tuple(range(repeats)), limit)
+
+
+def played(found: Round, speeds: dict[str, list[float]] | None = None) -> Iterator[dict[str, Turn]]:
+    """Every batch of a round, each turn taken and ended."""
+    while found.members:
+        batch = {holder: turn for holder in "abc" if (turn := found.turn(holder))}
+        yield batch
+        for holder in batch:
+            found.done(holder, speeds[holder].pop(0) if speeds else 1.0)
+
+
+def test_round_changes_who_goes_first() -> None:
+    found = Round({"a": member("base"), "b": member("int8")}, together=False)
+    order = [(holder, turn.repeat) for batch in played(found) for holder, turn in batch.items()]
+    assert order == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]
+
+
+@pytest.mark.parametrize(("in_company", "together"), [(95.0, True), (80.0, False)])
+def test_round_gives_up_company_that_costs_too_much(in_company: float, together: bool) -> None:
+    found = Round({"a": member("base"), "b": member("int8")}, together=True)
+    speeds = {"a": [100.0, in_company, 1.0, 1.0], "b": [90.0, 1.0, 1.0]}
+    alone, crowd, *repeats = played(found, speeds)
+    assert list(alone) == ["a"]
+    assert list(crowd) == ["a", "b"]
+    assert [len(batch) for batch in repeats] == ([2, 2] if together else [1, 1, 1, 1])
+    turn = next(iter(repeats[0].values()))
+    assert turn.company == (("base", "int8") if together else ())
+    assert turn.interference is not None
+    assert turn.interference["loss"] == pytest.approx(1 - in_company / 100)
+
+
+def test_round_goes_on_where_a_member_dies_in_its_turn() -> None:
+    found = Round({"a": member("base"), "b": member("int8")}, together=False)
+    assert found.turn("a")
+    assert found.turn("b") is None
+    found.drop("a")
+    assert found.turn("b") == Turn(0)
+
+
+def test_round_repeats_only_what_is_missing() -> None:
+    found = Round({"a": Member("base", (2,), 0.1), "b": Member("int8", (0, 2), 0.1)}, together=False)
+    assert [(h, t.repeat) for batch in played(found) for h, t in batch.items()] == [("b", 0), ("a", 2), ("b", 2)]
+
+
+def test_seats_are_given_in_the_order_of_asking() -> None:
+    hall = Seating({"host": TWO})
+    for holder in "abc":
+        hall.queue(holder, to_be_measured=False)
+    assert hall.take("c") is None
+    assert (hall.take("a"), hall.take("b"), hall.take("c")) == (Place("host", 0), Place("host", 1), None)
+    hall.leave("a")
+    assert hall.take("c") == Place("host", 0)
+
+
+def test_round_waits_for_those_who_work_and_lets_nobody_sit_down_meanwhile() -> None:
+    hall = Seating({"host": TWO})
+    for holder in "ab":
+        hall.queue(holder, to_be_measured=holder == "a")
+        assert hall.take(holder)
+    hall.ready("a", member("base"))
+    assert hall.turn("a") is None, "b still works"
+    hall.leave("b")
+    assert hall.turn("a") == Turn(0)
+    hall.queue("c", to_be_measured=True)
+    assert hall.take("c") is None, "nobody works on a host that is measured"
+    for _ in range(2):
+        hall.done("a", 1.0)
+        hall.turn("a")
+    assert hall.measured("a")
+    assert hall.take("c")
+
+
+def test_host_with_somebody_ready_takes_only_those_who_are_measured_too() -> None:
+    hall = Seating({"host": TWO})
+    hall.queue("a", to_be_measured=True)
+    hall.take("a")
+    hall.queue("quantizer", to_be_measured=False)
+    hall.queue("b", to_be_measured=True)
+    hall.ready("a", member("base"))
+    assert hall.take("quantizer") is None
+    assert hall.take("b") == Place("host", 1)
+    assert hall.turn("a") is None, "b has to be evaluated first"
+    hall.ready("b", member("int8"))
+    assert hall.turn("a") == Turn(0)
+
+
+def test_no_node_left_is_an_error_and_not_an_endless_wait() -> None:
+    hall = Seating({"host": ONE})
+    hall.queue("a", to_be_measured=True)
+    hall.keep_hosts([])
+    with pytest.raises(RuntimeError, match="no node is left"):
+        hall.take("a")
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_random_variants_on_random_hosts_all_come_to_their_end(seed: int) -> None:
+    """Each quantizes, then is measured; some die on the way. Whoever lives is measured in full."""
+    draw = random.Random(seed)
+    hosts = {f"h{i}": draw.choice([ONE, TWO]) for i in range(draw.randint(1, 4))}
+    hall, states = Seating(hosts), {f"v{i}": "new" for i in range(draw.randint(1, 12))}
+    turns: dict[str, int] = dict.fromkeys(states, 0)
+    for _ in range(20_000):
+        moved = False
+        for name in draw.sample(sorted(states), len(states)):
+            before = states[name]
+            states[name] = _moved(hall, name, before, turns, draw)
+            moved |= states[name] != before
+        if set(states.values()) <= {"done", "dead"}:
+            break
+        assert moved or "turn" in states.values(), f"nobody moves any more: {states}"
+    assert all(turns[name] == 2 for name, state in states.items() if state == "done")
+    assert set(states.values()) <= {"done", "dead"}
+    assert not hall.holders
+
+
+def _moved(hall: Seating, name: str, state: str, turns: dict[str, int], draw: random.Random) -> str:
+    if state not in ("done", "dead", "new") and draw.random() < 0.01:
+        hall.leave(name)
+        return "dead"
+    match state:
+        case "new":
+            hall.queue(name, to_be_measured=False)
+            return "wants to quantize"
+        case "wants to quantize":
+            return "quantizes" if hall.take(name) else state
+        case "quantizes":
+            hall.leave(name)
+            hall.queue(name, to_be_measured=True)
+            return "wants to serve"
+        case "wants to serve":
+            return "serves" if hall.take(name) else state
+        case "serves":
+            hall.ready(name, member(name))
+            return "ready"
+        case "ready":
+            if hall.turn(name):
+                return "turn"
+            if hall.measured(name):
+                hall.leave(name)
+                return "done"
+        case "turn":
+            turns[name] += 1
+            hall.done(name, 1.0)
+            return "ready"
+    return state

@@ -1,0 +1,214 @@
+"""Kills a process of a run at a random moment, starts the run again, and looks at what is left.
+
+"$(python3 actors/environments.py path develop)" tests/faults/kill.py --kills 20 --seed 1
+
+Every run is on fake engines, with real Ray, real actors, real records and real MLflow. After each kill
+the run is started again, as a user would, until it ends; then the decision must be that of an
+undisturbed run, and no process, no RUNNING run in MLflow and no partial checkpoint may be left.
+"""
+
+import argparse
+import collections
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from tests_support import free_port
+
+VICTIMS = {
+    "driver": "slow_fakes.py",
+    "trial": "VariantTrial",
+    "quantizer": "ray::Quantizer",
+    "evaluator": "ray::Evaluator",
+    "benchmarker": "ray::Benchmarker",
+    "server": "ray::Server",
+    "conductor": "ray::Conductor",
+    "engine": "time.sleep(600)",
+    "raylet": "raylet/raylet",
+}
+"""What is killed, by a part of its command line."""
+_STARTS_AGAIN = 3
+
+
+@dataclass
+class Trial:
+    """One kill and what came of it."""
+
+    victim: str
+    after_s: float
+    code: int
+    restarts: int
+    same_decision: bool
+    steps_redone: int
+    """Engine calls beyond one for each record: the kill's, and those that were under way beside it."""
+    left: list[str]
+
+    @property
+    def good(self) -> bool:
+        return self.same_decision and not self.left
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long every engine call takes")
+    parser.add_argument("--victims", nargs="*", choices=VICTIMS, default=list(VICTIMS))
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        undisturbed = Flow(Path(scratch) / "undisturbed", options.seconds)
+        length = undisturbed.finish()
+        print(f"undisturbed: {length:.0f} s, {undisturbed.decision}", flush=True)
+        counts: collections.Counter[tuple[str, bool]] = collections.Counter()
+        for number in range(options.kills):
+            victim = options.victims[number % len(options.victims)]
+            flow = Flow(Path(scratch) / str(number), options.seconds)
+            found = killed(flow, victim, draw.uniform(0.1, 0.9) * length, undisturbed.decision)
+            counts[victim, found.good] += 1
+            print(f"{number + 1:4d} {found}", flush=True)
+    bad = sum(times for (_, good), times in counts.items() if not good)
+    print(f"{options.kills} kills, {bad} with something wrong: {dict(counts)}")
+    return int(bad > 0)
+
+
+class Flow:
+    """One experiment in a folder of its own."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        folder.mkdir()
+        self.folder, self.store = folder, folder / "store"
+        self.file = folder / "faults.yaml"
+        self.file.write_text(yaml.safe_dump(_experiment(self.store)))
+        path = f"{REPOSITORY / 'tests/fakes'}:{REPOSITORY}"
+        taking = {"FAKE_SECONDS": str(seconds), "FAKE_CALLS": str(folder / "calls"), "FAULTS_FOLDER": str(folder)}
+        self.environment = {**os.environ, **taking, "PYTHONPATH": path}
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(REPOSITORY / "tests/faults/slow_fakes.py"), "run", str(self.file)]
+        out = (self.folder / "out").open("ab")
+        return subprocess.Popen(command, cwd=REPOSITORY, env=self.environment, stdout=out, stderr=out)
+
+    def finish(self) -> float:
+        started = time.monotonic()
+        if (code := self.start().wait(600)) != 0:
+            raise RuntimeError(f"exit code {code}: {(self.folder / 'out').read_text()[-3000:]}")
+        return time.monotonic() - started
+
+    @property
+    def decision(self) -> dict[str, Any]:
+        """Without what differs from run to run: the times of a stop."""
+        file = self.store / "experiments/faults/decision.json"
+        found = json.loads(file.read_text()) if file.is_file() else {}
+        return {key: found.get(key) for key in ("answer", "recommended", "sentence", "reasons")}
+
+    @property
+    def begun(self) -> int:
+        """Engine calls that stand for a step; every fake engine writes one line for each."""
+        file = self.folder / "calls"
+        return len(file.read_text().splitlines()) if file.is_file() else 0
+
+    @property
+    def records(self) -> set[str]:
+        return {path.parent.name for path in self.store.glob("records/*/*/record.json")}
+
+
+def killed(flow: Flow, victim: str, after_s: float, expected: dict[str, Any]) -> Trial:
+    """Kill one process of a run, then start the run again until it ends well."""
+    run = flow.start()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.wait(after_s)
+    _kill(victim, run)
+    code = run.wait(300)
+    restarts = 0
+    while code != 0 and restarts < _STARTS_AGAIN:
+        restarts += 1
+        code = flow.start().wait(300)
+    return Trial(
+        victim=victim,
+        after_s=round(after_s, 1),
+        code=code,
+        restarts=restarts,
+        same_decision=flow.decision == expected,
+        steps_redone=flow.begun - len(flow.records),
+        left=_left(flow),
+    )
+
+
+def _kill(victim: str, run: subprocess.Popen[bytes]) -> None:
+    """One process of the run that looks like the victim; the driver where there is none at the moment."""
+    family = _family(run.pid)
+    found = [process for process in family if VICTIMS[victim] in _words(process)]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        (found[0] if found else psutil.Process(run.pid)).send_signal(signal.SIGKILL)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _words(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def _left(flow: Flow) -> list[str]:
+    """What nobody should find after a run: processes of it, runs under way, folders without a record."""
+    deadline = time.monotonic() + 30
+    while (processes := _processes_of(flow)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{flow.store / 'mlflow.db'}")
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("faults")
+    running = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'") if experiment else []
+    half = [p for p in flow.store.glob("records/*/[!.]*") if not (p / "record.json").is_file()]
+    return [*processes, *(f"RUNNING {run.info.run_name}" for run in running), *map(str, half)]
+
+
+def _processes_of(flow: Flow) -> list[str]:
+    """Whatever runs with this flow's folder in its environment or on its command line."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            inherited = process.environ().get("FAULTS_FOLDER") == str(flow.folder)
+            if inherited and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {_words(process)[:60]}")
+    return found
+
+
+def _experiment(store: Path) -> dict[str, Any]:
+    return {
+        "name": "faults",
+        "model": {"kind": "wheel", "package": "fake==1"},
+        "schemes": [{"kind": "fp8-dynamic", "name": "one"}, {"kind": "fp8-dynamic", "name": "two", "ignore": ["x"]}],
+        "accuracy": {"tasks": ["everyday_science"]},
+        "load": {"kind": "concurrent", "streams": [1], "prompt_tokens": 8, "output_tokens": 8, "duration_s": 1},
+        "decision": {"constraints": {"max_accuracy_drop": 0.1}},
+        "storage": {"root": str(store)},
+        "tracking": {"uri": None},
+        "serving": {"port": free_port()},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Racing: an error rate that holds although one looks again and again, and stops that records explain."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.decision import Decision
+from configs.racing import Racing
+from flows.__main__ import DONE, main
+from flows.accuracy import TaskAnswers
+from flows.racing import Look, at_every_look, beyond_margin
+
+MARGIN = 0.05
+LOOKS = (100, 300, 600)
+
+
+def answers(values: np.ndarray, count: int) -> dict[str, TaskAnswers]:
+    return {"task": TaskAnswers("acc", True, dict(enumerate(values[:count].tolist())), {})}  # type: ignore[arg-type]
+
+
+def stops_at(base: np.ndarray, variant: np.ndarray, decision: Decision) -> int | None:
+    """The first look at which the loss is beyond the margin."""
+    for count in LOOKS:
+        if beyond_margin(Look(answers(variant, count), answers(base, count), ()), decision):
+            return count
+    return None
+
+
+def pairs(random: np.random.Generator, loss: float) -> tuple[np.ndarray, np.ndarray]:
+    """Right and wrong answers of a base at 0.6 and of a variant that loses so much of it."""
+    both = random.choice(
+        [(1, 1), (0, 0), (1, 0), (0, 1)], p=[0.55 - loss / 2, 0.35 - loss / 2, 0.05 + loss, 0.05], size=LOOKS[-1]
+    )
+    return both[:, 0].astype(float), both[:, 1].astype(float)
+
+
+def share_stopped(loss: float, error_rate: float) -> float:
+    random = np.random.default_rng(11)
+    decision = Decision.model_validate({"constraints": {"max_accuracy_drop": MARGIN}})
+    wide = at_every_look(decision, error_rate, looks=len(LOOKS))
+    return float(np.mean([stops_at(*pairs(random, loss), wide) is not None for _ in range(400)]))
+
+
+def test_looking_again_and_again_keeps_the_error_rate() -> None:
+    assert share_stopped(MARGIN, error_rate=0.1) <= 0.1, "at the margin itself, where an error is likeliest"
+
+
+def test_clear_losers_are_stopped() -> None:
+    assert share_stopped(0.15, error_rate=0.01) >= 0.95
+
+
+def test_looks_rise_below_one() -> None:
+    with pytest.raises(ValueError, match=r"must rise"):
+        Racing(looks=(0.5, 0.2))
+    assert Racing(looks=(0.2,)).slices == ((0.0, 0.2), (0.2, 1.0))
+
+
+@pytest.mark.usefixtures("fake_engines")
+def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experiment_file: Any, capfd: Any) -> None:
+    names = ("good", "bad", "broken", "slow")
+    sections: Mapping[str, Any] = {
+        "schemes": [{"kind": "fp8-dynamic", "name": name, "ignore": [name]} for name in names],
+        "racing": {"looks": [0.1, 0.4]},
+    }
+    path = experiment_file(**sections)
+    assert main(["run", str(path)]) == DONE
+    store = path.parent / "store"
+    decision = json.loads((store / "experiments/tiny/decision.json").read_text())
+    assert (decision["answer"], decision["recommended"]) == ("deploy", "good")
+    stopped = {found["name"]: found for found in decision["stopped"]}
+    assert {name: found["rule"] for name, found in stopped.items()} == {
+        "bad": "not acceptable",
+        "broken": "broken",
+        "slow": "not best",
+    }
+    assert (stopped["bad"]["documents"], stopped["slow"]["documents"]) == (20, 20)
+    made = records(store)
+    assert all(fingerprint in made for found in stopped.values() for fingerprint in found["evidence"])
+    assert [made[f]["variant"] for f in made if made[f]["kind"] == "evaluate"].count("good") == 4, "proxy and 3 slices"
+    capfd.readouterr()
+    assert main(["run", str(path)]) == DONE
+    assert "serv" not in capfd.readouterr().out.split("variant")[0], "nobody is served again"
+    assert set(records(store)) == set(made)
+
+
+def records(store: Path) -> dict[str, Any]:
+    return {
+        r["fingerprint"]: r for r in map(json.loads, (p.read_text() for p in store.glob("records/*/*/record.json")))
+    }
