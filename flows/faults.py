@@ -7,7 +7,7 @@ import ray
 
 from actors.lease import Infeasible
 from flows.checkpoints import Damaged
-from flows.context import StepFailed
+from flows.context import StepFailed, TimedOut
 
 Kind = Literal["infeasible", "out of memory", "crashed", "timed out", "rejected"]
 _EXPECTED = (ray.exceptions.RayError, StepFailed, Damaged, Infeasible, OSError, RuntimeError)
@@ -45,6 +45,8 @@ def fault(error: Exception) -> Fault:
 
 def _kind(error: Exception, cause: BaseException) -> Kind:
     names = {type(error).__name__, type(cause).__name__}
+    if isinstance(cause, TimedOut):
+        return "timed out"
     if isinstance(cause, StepFailed | Damaged):
         return "rejected"
     if isinstance(cause, Infeasible):

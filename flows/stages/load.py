@@ -16,7 +16,7 @@ from actors.conductor import my_id
 from actors.seating import Member, Place, Turn
 from actors.serving import Deployment
 from flows import requests
-from flows.context import Outcome, Run, Services, StepFailed
+from flows.context import Outcome, Run, Services, TimedOut
 from flows.records import Draft
 
 
@@ -83,7 +83,7 @@ def _sweep(run: Run, served: Served, services: Services, *, repeat: int, destina
     """Every point of the grid once; the requests are written into `destination`, their figures returned.
 
     Raises:
-        StepFailed: at some point no request ended.
+        TimedOut: at some point no request ended.
     """
     load = run.plan.experiment.load
     values, open_loop = list(load.points), load.kind != "concurrent"
@@ -104,5 +104,5 @@ def _sweep(run: Run, served: Served, services: Services, *, repeat: int, destina
     points = requests.read(destination, ray.get(asked), open_loop=open_loop)
     found = [{"asked": v, "unit": unit, **requests.figures(p)} for v, p in zip(values, points, strict=True)]
     if idle := [point["asked"] for point in found if not point["requests"]]:
-        raise StepFailed(f"no request ended within {load.duration_s:g} s at {idle} {unit}; give it longer")
+        raise TimedOut(f"no request ended within {load.duration_s:g} s at {idle} {unit}; give it longer")
     return found

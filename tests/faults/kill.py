@@ -25,10 +25,11 @@ from typing import Any
 import psutil
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests_support import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 VICTIMS = {
     "driver": "slow_fakes.py",

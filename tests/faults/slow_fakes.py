@@ -6,9 +6,9 @@ FAKE_SECONDS says how long every engine call takes. Used by what kills and by wh
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from configs.base import REPOSITORY
 from configs.hardware import Hardware
 from flows import cluster
 from flows.__main__ import main
