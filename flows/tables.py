@@ -18,6 +18,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     words: tuple[str, ...] = ("variant", "load", "task\nmetric", "verdict", "notes")
     """Headers of columns that hold words, not numbers."""
+    wrapped: tuple[str, ...] = ("notes",)
+    """Headers of columns whose words may go on in a further line."""
 
 
 def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
