@@ -21,6 +21,14 @@ class Table:
     wrapped: tuple[str, ...] = ("notes",)
     """Headers of columns whose words may go on in a further line."""
 
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The cells by header, each on one line."""
+        return {
+            header.replace("\n", " "): [row[place].replace("\n", " ") for row in self.rows]
+            for place, header in enumerate(self.headers)
+        }
+
 
 def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
     """Every table of a judgement, in reading order."""
