@@ -15,7 +15,12 @@ from flows.judgement import Judged, Judgement
 
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
-_MARKERS = "osD^vPX"
+_MARKERS = "osD^vPX*"
+"""One more than colours, so that the two together repeat late."""
+_LIMIT: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
+"""What is asked for: a colour that no variant has."""
+_WIDTH = 4.6
+"""Inches of a figure: its letters can still be read where a phone shrinks it, and two stand side by side."""
 
 
 def accuracy(judgement: Judgement, margin: float) -> str:
@@ -23,43 +28,47 @@ def accuracy(judgement: Judgement, margin: float) -> str:
     rows = [(v, d) for v in judgement.judged for d in v.differences if d.verdict]
     if not rows:
         return ""
-    figure, axes = pyplot.subplots(figsize=(7, 0.8 + 0.45 * len(rows)))
+    figure, axes = pyplot.subplots(figsize=(_WIDTH, 0.8 + 0.45 * len(rows)))
     for place, (variant, found) in enumerate(rows):
         index = judgement.judged.index(variant)
         reach = [[found.difference - found.low], [found.high - found.difference]]
         axes.errorbar(found.difference, place, xerr=reach, capsize=4, **_style(index))
+        label = f"{variant.name}, {found.task} {found.metric}"
+        axes.text(0.02, place - 0.25, label, transform=axes.get_yaxis_transform(), fontsize="small")
     axes.axvline(0, color="#888888", linewidth=0.8)
-    axes.axvline(-margin, color="#D55E00", linestyle="--", linewidth=1.2, label=f"margin {-margin:g}")
-    axes.set_yticks(range(len(rows)), [f"{v.name}\n{d.task} {d.metric}" for v, d in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.axvline(-margin, label=f"margin {-margin:g}", **_LIMIT)
+    axes.set_yticks([])
+    axes.set_ylim(len(rows) - 0.5, -0.75)
     axes.set_xlabel("difference from the base, with its interval")
-    axes.legend(frameon=False)
+    _legend(axes)
     return _svg(figure)
 
 
 def load(judgement: Judgement, limits: Constraints) -> str:
-    """Throughput and TTFT p95 against load with their intervals, every variant on the same axes; points
-    that do not count are hollow. Empty where nothing was judged."""
+    """Throughput and TTFT p95 against load with their intervals, a figure each; points that do not count
+    are hollow. Empty where nothing was judged."""
     if not judgement.judged:
         return ""
-    figure, (rate, latency) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    rate = _against_load(judgement, "output_tokens_per_second", "output tokens/s", None)
+    return rate + _against_load(judgement, "ttft_p95_ms", "TTFT p95, ms", limits.max_ttft_p95_ms)
+
+
+def _against_load(judgement: Judgement, name: str, label: str, limit: float | None) -> str:
+    """One figure of every variant over the load."""
+    figure, axes = pyplot.subplots(figsize=(_WIDTH, 3.6))
+    if limit is not None:
+        axes.axhline(limit, label=f"limit {limit:g} ms", **_LIMIT)
     for index, variant in enumerate(judgement.judged):
-        _curve(rate, variant, "output_tokens_per_second", index)
-        _curve(latency, variant, "ttft_p95_ms", index)
+        _curve(axes, variant, name, index)
     points = [point for variant in judgement.judged for point in variant.points]
     loads = sorted({point.asked for point in points})
     unit = "concurrent clients" if points[0].unit == "streams" else "requests/s"
-    if limits.max_ttft_p95_ms is not None:
-        limit = limits.max_ttft_p95_ms
-        latency.axhline(limit, color="#D55E00", linestyle="--", linewidth=1.2, label=f"limit {limit:g} ms")
-        latency.legend(frameon=False)
-    for axes, label in ((rate, "output tokens/s"), (latency, "TTFT p95, ms")):
-        axes.set_xlabel(f"{unit} (hollow: saturated, late, or over a limit)")
-        axes.set_xticks(loads, [f"{asked:g}" for asked in loads])
-        axes.set_ylabel(label)
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-    rate.legend(frameon=False)
+    axes.set_xlabel(f"{unit} (hollow: saturated, late, or over a limit)")
+    axes.set_xticks(loads, [f"{asked:g}" for asked in loads])
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    _legend(axes)
     return _svg(figure)
 
 
@@ -72,14 +81,14 @@ def _curve(axes: Axes, variant: Judged, name: str, index: int) -> None:
     axes.errorbar(asked, means, yerr=[reach[0], reach[0]], capsize=3, label=variant.name, **style)
     hollow = [(point.asked, figure.mean) for point, figure in found if not point.usable]
     for place in hollow:
-        axes.plot(*place, **{**style, "markerfacecolor": "white"})
+        axes.plot(*place, zorder=3, **{**style, "markerfacecolor": "white"})  # over the curve's own filled marker
 
 
 def pareto(judgement: Judgement) -> str:
     """Throughput against size; the Pareto front is filled. Empty where nothing was judged."""
     if not judgement.judged:
         return ""
-    figure, axes = pyplot.subplots(figsize=(5.5, 3.4))
+    figure, axes = pyplot.subplots(figsize=(_WIDTH, 3.4))
     for index, variant in enumerate(judgement.judged):
         style = _style(index) | {"linestyle": "none", "markersize": 9}
         if variant.name not in judgement.pareto:
@@ -90,12 +99,17 @@ def pareto(judgement: Judgement) -> str:
     axes.set_xlim(0, 1.15 * max(v.size_bytes for v in judgement.judged) / 1e6)
     axes.set_ylim(0, 1.15 * max(v.throughput for v in judgement.judged))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, title="filled: on the Pareto front")
+    _legend(axes, title="filled: on the Pareto front")
     return _svg(figure)
 
 
 def _style(index: int) -> dict[str, Any]:
     return {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKERS[index % len(_MARKERS)]}
+
+
+def _legend(axes: Axes, **settings: Any) -> None:
+    """Below the axes, where no name is so long that it hides a point."""
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4, **settings)
 
 
 def _svg(figure: Figure) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from flows import plots, tables
@@ -36,7 +36,8 @@ def show(run: Run, judgement: Judgement, console: Console) -> None:
 def _terminal(found: tables.Table) -> Table:
     table = Table(title=found.title, box=box.SIMPLE_HEAD)
     for header in found.headers:
-        table.add_column(header, justify="left" if header in found.words else "right", no_wrap=header != "notes")
+        justify: JustifyMethod = "left" if header in found.words else "right"
+        table.add_column(header, justify=justify, no_wrap=header not in found.wrapped)
     for row in found.rows:
         table.add_row(*row)
     return table

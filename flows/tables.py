@@ -1,6 +1,7 @@
 """The tables of a comparison, once: the terminal, report.html and report.md show the same words."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from configs.decision import Decision
 from configs.experiment import BASE
@@ -18,6 +19,16 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     words: tuple[str, ...] = ("variant", "load", "task\nmetric", "verdict", "notes")
     """Headers of columns that hold words, not numbers."""
+    wrapped: tuple[str, ...] = ("notes",)
+    """Headers of columns whose words may go on in a further line."""
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The cells by header, each on one line."""
+        return {
+            header.replace("\n", " "): [row[place].replace("\n", " ") for row in self.rows]
+            for place, header in enumerate(self.headers)
+        }
 
 
 def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
@@ -27,7 +38,27 @@ def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
     found = [variants(judgement, decision), loads(judgement)]
     if gains := sameload_in_words(judgement):
         found.append(gains)
+    if judgement.stopped:
+        found.append(stopped(judgement))
     return found + [accuracy(variant, judgement.judged[0]) for variant in judgement.judged if variant.differences]
+
+
+def stopped(judgement: Judgement) -> Table:
+    """Who was not measured in full, since when, and what for."""
+    rows = [
+        (
+            found.name,
+            found.rule,
+            f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC",
+            str(found.documents),
+            found.reason,
+            ", ".join(found.evidence),
+        )
+        for found in judgement.stopped
+    ]
+    headers = ("variant", "verdict", "when", "documents\nanswered", "notes", "records")
+    words = ("variant", "verdict", "when", "notes", "records")
+    return Table("stopped", "Stopped before the end", headers, tuple(rows), words, wrapped=("notes", "records"))
 
 
 def variants(judgement: Judgement, decision: Decision) -> Table:

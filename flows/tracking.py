@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.experiment import Experiment
+from flows import tables
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _DRIVER = "msf.driver"
 """Tag of a parent run: host and process id of the driver that writes it."""
 _MIRRORED = "mlflow.json"
+_MOST_TABLES = 70
+"""MLflow lists a run's tables in one tag of 8,000 characters, and raises behind its end; report.md has them all."""
 
 
 def uri(experiment: Experiment) -> str:
@@ -73,12 +76,15 @@ def mirror(run: Run, judgement: Judgement) -> None:
     client.set_tag(parent, "mlflow.note.content", judgement.sentence)
     client.log_text(parent, _yaml(run.plan.experiment), "experiment.yaml")
     client.log_dict(parent, run.plan.hardware.model_dump(), "hardware.json")
-    for name in ("decision.json", "report.html"):
+    for name in ("decision.json", "report.html", "report.md"):
         client.log_artifact(parent, str(folder / name))
     models = remembered.get("models", {})
     for outcome in run.outcomes.values():
         if outcome.checkpoint is not None:
             models |= _mirror_variant(run, client, experiment_id, parent, outcome, models)
+    # Last, for a table that is there already gets the same rows once more.
+    for table in tables.all_of(judgement, run.plan.experiment.decision)[:_MOST_TABLES]:
+        client.log_table(parent, table.columns, f"tables/{table.name}.json")
     client.set_terminated(parent, "FINISHED")
     _remember(run, parent, state, models)
 

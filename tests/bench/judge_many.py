@@ -9,10 +9,13 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.extend(str(folder) for folder in Path(__file__).resolve().parents[1:3])
+
+from tests_support import evaluations_of, write_records
 
 from configs.hardware import Hardware
 from configs.loading import load_experiment
@@ -22,6 +25,7 @@ from flows.progress import Progress
 from flows.records import Store
 
 MACHINE = Hardware(accelerator="cpu", name="made up", cores=2, memory_bytes=1 << 40, instructions=("avx512f",))
+TASK = "everyday_science"
 
 
 def main() -> None:
@@ -38,7 +42,7 @@ def main() -> None:
         [
             f"schemes={json.dumps(schemes)}",
             f"storage.root={options.folder.resolve()}",
-            "accuracy.tasks=[everyday_science]",
+            f"accuracy.tasks=[{TASK}]",
         ],
     )
     made = plan.make(experiment, MACHINE)
@@ -46,7 +50,8 @@ def main() -> None:
     random = np.random.default_rng(0)
     base = random.random(options.documents) < 0.6
     for variant in made.variants:
-        _write(store, variant, base, random)
+        answers = [{TASK: base ^ (random.random(len(base)) < 0.03)} for _ in evaluations_of(variant)]
+        write_records(store, variant, 1e9, answers, [_sweep(random) for _ in variant.benchmarks])
     started = time.monotonic()
     run = Run.of(made, store, Progress(), options.folder)
     judgement = compare.judge(run)
@@ -59,30 +64,12 @@ def main() -> None:
     )
 
 
-def _write(store: Store, variant: plan.VariantPlan, base: np.ndarray, random: np.random.Generator) -> None:
-    """A variant's records, as far as they are judged."""
-    if store.find(variant.checkpoint) is None:
-        with store.writing(variant.checkpoint) as draft:
-            draft.result = {"weight_bytes": 1e9}
-    for step in (*variant.evaluations, *filter(None, [variant.control])):
-        if store.find(step) is None:
-            with store.writing(step) as draft:
-                values = base ^ (random.random(len(base)) < 0.03)
-                rows = (
-                    {"doc_id": i, "doc_hash": f"{i:064}", "acc": float(v), "doc": "x" * 600}
-                    for i, v in enumerate(values)
-                )
-                (draft.folder / "everyday_science.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-                figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "documents": len(values)}
-                draft.result = {"tasks": {"everyday_science": figures}}
-    for step in variant.benchmarks:
-        if store.find(step) is None:
-            with store.writing(step) as draft:
-                speed = float(random.normal(50, 2))
-                figures = {"requests": 100, "errors": 0, "seconds": 6.0, "output_tokens_per_second": speed}
-                latencies = {f"{n}_{p}_ms": 500 / speed for n in ("ttft", "itl") for p in ("p50", "p95")}
-                points = [{"asked": a, "unit": "streams", **figures, **latencies} for a in (1.0, 4.0)]
-                draft.result = {"points": points, "company": [], "deployment": {}}
+def _sweep(random: np.random.Generator) -> list[dict[str, Any]]:
+    """One repeat of the load."""
+    speed = float(random.normal(50, 2))
+    figures = {"requests": 100, "errors": 0, "seconds": 6.0, "output_tokens_per_second": speed}
+    latencies = {f"{n}_{p}_ms": 500 / speed for n in ("ttft", "itl") for p in ("p50", "p95")}
+    return [{"asked": asked, "unit": "streams", **figures, **latencies} for asked in (1.0, 4.0)]
 
 
 if __name__ == "__main__":

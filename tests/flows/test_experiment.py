@@ -119,6 +119,12 @@ def test_mlflow_holds_runs_models_and_metrics_with_units(experiment_file: Any) -
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs["base"].data.tags["mlflow.parentRunId"] == runs["tiny"].info.run_id
     assert runs["fp8-dynamic"].data.metrics["ttft_p95_ms.streams_2"] == pytest.approx(5.0, rel=0.01)
+    written = {file.path for file in client.list_artifacts(runs["tiny"].info.run_id)}
+    assert {"decision.json", "report.html", "report.md", "tables"} <= written
+    variants = client.load_table(found.experiment_id, "tables/variants.json", [runs["tiny"].info.run_id])
+    assert list(variants["variant"]) == ["base", "fp8-dynamic"]
+    assert list(variants["verdict"]) == ["reference", "pass, recommended"]
+    assert "times as good as base [interval]" in variants.columns
     models = {model.name: model for model in client.search_logged_models([found.experiment_id])}
     assert {model.status.value for model in models.values()} == {"READY"}
     tags = {"msf.driver": f"{socket.gethostname()}:{2**22 + 1}"}
