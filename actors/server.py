@@ -9,6 +9,9 @@ import time
 import urllib.request
 from typing import Any
 
+_TOP = 20
+"""Of how many tokens the log-probability is asked at every position; vLLM's own limit."""
+
 
 class Server:
     """Deploys, checks and removes Serve applications; several may start at the same time.
@@ -63,43 +66,42 @@ class Server:
 
         Three looks, because a broken kernel may spare one of them: log-probabilities of the whole
         reference text (prefill); how far the reference's greedy token is from the served best one,
-        position by position; and greedy decoding itself, whose first tokens must be those that the
-        served model's own prefill prefers.
+        position by position; and greedy decoding itself: where it leaves the reference text, its token
+        must be nearly as good by the served model's own prefill.
 
         Returns:
-            `mean_logprob_difference` and `worst_greedy_gap` in nats, `decode_disagreements` (answers
-            whose greedy decoding contradicts the prefill), and both answers of each prompt.
+            `mean_logprob_difference`, `worst_greedy_gap` and `worst_decoding_gap` in nats, and both
+            answers of each prompt.
         """
         differences: list[float] = []
         gaps: list[float] = []
-        disagreements = 0
+        decoding_gaps: list[float] = []
         answers = []
         for expected in reference:
             prompt, answer = expected["prompt_ids"], expected["answer_ids"]
             scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True)
             served = scored["token_logprobs"][: len(prompt) + len(answer)]
             differences += [abs(s - r) for s, r in zip(served[1:], expected["logprobs"][1:], strict=True)]
-            best = [max(top.values()) for top in scored["top_logprobs"][len(prompt) : len(prompt) + len(answer)]]
-            gap = [b - s for b, s in zip(best, served[len(prompt) :], strict=True)]
-            gaps += gap
+            forced, tops = (scored[key][len(prompt) : len(prompt) + len(answer)] for key in ("tokens", "top_logprobs"))
+            gaps += [max(top.values()) - s for top, s in zip(tops, served[len(prompt) :], strict=True)]
             decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False)
-            forced = scored["tokens"][len(prompt) : len(prompt) + len(answer)]
-            disagreements += _contradicts(decoded["tokens"], forced, gap)
+            decoding_gaps.append(_decoding_gap(decoded["tokens"], forced, tops))
             answers.append({"reference": expected["answer"], "served": "".join(decoded["tokens"])})
         return {
             "mean_logprob_difference": sum(differences) / len(differences),
             "worst_greedy_gap": max(gaps),
-            "decode_disagreements": disagreements,
+            "worst_decoding_gap": max(decoding_gaps),
             "answers": answers,
         }
 
 
-def _contradicts(decoded: list[str], forced: list[str], gap: list[float]) -> bool:
-    """Whether decoding left the forced text at a token that its own prefill clearly preferred."""
-    for mine, theirs, distance in zip(decoded, forced, gap, strict=False):
+def _decoding_gap(decoded: list[str], forced: list[str], tops: list[dict[str, float]]) -> float:
+    """By how many nats prefill prefers its best token to the first one with which decoding leaves the text;
+    at least that many where the token is not among its best."""
+    for mine, theirs, top in zip(decoded, forced, tops, strict=False):
         if mine != theirs:
-            return distance == 0.0
-    return False
+            return max(top.values()) - top.get(mine, min(top.values()))
+    return 0.0
 
 
 def _complete(url: str, model: str, prompt: list[int], *, max_tokens: int, echo: bool) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def _complete(url: str, model: str, prompt: list[int], *, max_tokens: int, echo:
         "max_tokens": max_tokens,
         "temperature": 0,
         "echo": echo,
-        "logprobs": 1,
+        "logprobs": _TOP,
         "ignore_eos": True,
     }
     request = urllib.request.Request(

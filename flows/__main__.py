@@ -14,7 +14,7 @@ from rich.console import Console
 from configs.base import UserError
 from configs.experiment import Experiment, Storage
 from configs.loading import load_experiment
-from flows import clean, cluster, compare, experiment, overview, preflight, report, tracking
+from flows import board, clean, cluster, compare, experiment, overview, preflight, report, tracking
 from flows import plan as planning
 from flows.context import Run
 from flows.plan import Plan
@@ -80,7 +80,8 @@ def _on_experiment(
 
 
 def _run(asked: Experiment, options: argparse.Namespace) -> int:
-    state, judgement = experiment.run(asked, Progress())
+    with board.watching(asked.variants) as progress:
+        state, judgement = experiment.run(asked, progress)
     console = _console()
     report.show(state, judgement, console)
     folder = experiment.results_folder(asked)

@@ -8,14 +8,14 @@ from flows import plan as planning
 from flows.context import Run
 from flows.judgement import Judgement
 from flows.plan import Plan
-from flows.progress import Progress
+from flows.progress import Says
 from flows.records import Store
 from flows.services import services
 from flows.stages.checkpoint import prepare_base
 from flows.sweep import sweep
 
 
-def run(experiment: Experiment, progress: Progress) -> tuple[Run, Judgement]:
+def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     """Quantize, evaluate, benchmark, compare, track, decide; what has a record is not done again."""
     plan = checked_plan(experiment)
     store = Store(experiment.storage.root)

@@ -28,7 +28,9 @@ def run_heat(run: Run, name: str, services: Services) -> Finish:
         outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
         run.outcomes[run.base.name] = Outcome.of(run.plan.base, run.store)
         try:
-            return _heat(run, run.outcomes[name], services)
+            finish = _heat(run, run.outcomes[name], services)
+            run.progress.say(name, "measured in full" if finish.last else "rests until all have been through this heat")
+            return finish
         except Hopeless as why:
             run.progress.say(name, f"stopped: {why}")
             return Finish(last=True)

@@ -1,11 +1,14 @@
 """What a plan would do and how far a run is, on the terminal."""
 
+from datetime import datetime
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from configs.model import PathModel
-from flows import checkpoints, memory
+from flows import checkpoints, compare, memory, progress
 from flows.context import Run
 from flows.plan import Plan
 from flows.records import Record, Store, difference
@@ -45,13 +48,20 @@ def show_plan(plan: Plan, store: Store, console: Console) -> None:
 
 
 def show_status(run: Run, console: Console) -> None:
-    """One line a variant: which steps have a record."""
+    """One line a variant: which steps have a record, and what was said of it last, also by a run that goes on
+    in another shell."""
     table = Table(title=run.plan.experiment.name, box=box.SIMPLE_HEAD)
-    for header in ("variant", "checkpoint", "accuracy", "load", "note"):
+    for header in ("variant", "checkpoint", "accuracy", "load", "last word"):
         table.add_column(header)
+    stopped = {found.name: f"stopped: {found.reason}" for found in compare.stopped(run)}
+    said = progress.latest(progress.events_folder(run.logs))
     for outcome in run.outcomes.values():
         states = [_state(records) for records in ([outcome.checkpoint], outcome.evaluations, outcome.benchmarks)]
-        table.add_row(outcome.name, *states, outcome.failure or "")
+        last = outcome.failure or stopped.get(outcome.name)
+        if last is None and not outcome.complete and outcome.name in said:
+            at, what = said[outcome.name]
+            last = f"{datetime.fromtimestamp(at):%H:%M:%S} {what}"
+        table.add_row(outcome.name, *states, Text(last or ""))
     console.print(table)
 
 

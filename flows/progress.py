@@ -49,6 +49,11 @@ class EventFile:
             file.write(line + "\n")
 
 
+def events_folder(logs: Path) -> Path:
+    """Where the processes of an experiment write their lines."""
+    return logs / "events"
+
+
 @contextlib.contextmanager
 def relayed(folder: Path, to: Says) -> Iterator[None]:
     """Whatever is written into the event files of a folder inside the block is said, too."""

@@ -17,7 +17,7 @@ from flows import compare
 from flows.context import Outcome, Run, Services
 from flows.heats import run_heat
 from flows.plan import Plan
-from flows.progress import EventFile, relayed
+from flows.progress import EventFile, events_folder, relayed
 from flows.records import Store
 
 _HOLDS: dict[str, int | float] = {"memory": 256 << 20}
@@ -184,8 +184,3 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
         failure = "crashed: its process died" if result.error else (result.metrics or {}).get("failure")
         if failure and result.config:
             run.outcomes[result.config["variant"]].failure = failure
-
-
-def events_folder(logs: Path) -> Path:
-    """Where the processes of an experiment write what they do."""
-    return logs / "events"
