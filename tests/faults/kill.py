@@ -100,10 +100,13 @@ class Flow:
         taking = {"FAKE_SECONDS": str(seconds), "FAKE_CALLS": str(folder / "calls"), "FAULTS_FOLDER": str(folder)}
         self.environment = {**os.environ, **taking, "PYTHONPATH": path}
 
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, str(REPOSITORY / "tests/faults/slow_fakes.py"), "run", str(self.file)]
+
     def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(REPOSITORY / "tests/faults/slow_fakes.py"), "run", str(self.file)]
         out = (self.folder / "out").open("ab")
-        return subprocess.Popen(command, cwd=REPOSITORY, env=self.environment, stdout=out, stderr=out)
+        return subprocess.Popen(self.command, cwd=REPOSITORY, env=self.environment, stdout=out, stderr=out)
 
     def finish(self) -> float:
         started = time.monotonic()
