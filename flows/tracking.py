@@ -136,7 +136,7 @@ def _log_model(
     import mlflow
 
     model = mlflow.initialize_logged_model(
-        name=outcome.name,
+        name=outcome.name.replace(".", "_"),  # MLflow takes no dots in a model name
         source_run_id=child,
         params=parameters,
         tags={"msf.fingerprint": outcome.plan.checkpoint.fingerprint},
