@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from real_support import run_flow
+from real_support import on_real_engines, run_flow
 
 from actors import environments
 from configs.base import REPOSITORY
@@ -41,5 +41,6 @@ def tiny_model(smoke_store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("models") / "tiny-qwen2"
     tokenizer = next(smoke_store.glob("records/prepare/*/checkpoint"))
     python = environments.interpreter("quantize", "cpu")
-    subprocess.run([python, "-c", TINY_QWEN, str(folder), str(tokenizer)], cwd=REPOSITORY, check=True)
+    command = [python, "-c", TINY_QWEN, str(folder), str(tokenizer)]
+    subprocess.run(command, cwd=REPOSITORY, env=on_real_engines(), check=True)
     return folder

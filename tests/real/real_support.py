@@ -14,9 +14,14 @@ from configs.base import REPOSITORY
 
 def run_flow(experiment: str, *arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
     """`flows run` on a port of its own, so that nothing else on the machine is in the way."""
-    environment = {**os.environ, "MSF_STORE": str(store)}
+    environment = {**on_real_engines(), "MSF_STORE": str(store)}
     command = [sys.executable, "-m", "flows", "run", experiment, "--set", f"serving.port={free_port()}", *arguments]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+
+
+def on_real_engines() -> dict[str, str]:
+    """The environment of a process that finds no fake engine, whatever ran in this one before."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
 def records(store: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+from real_support import on_real_engines
 
 from actors import environments
 from configs.base import REPOSITORY
@@ -58,7 +59,8 @@ def test_recipe_makes_a_compressed_checkpoint(
         "log": str(tmp_path / "log"),
     }
     python = environments.interpreter("quantize", "cpu")
-    done = subprocess.run([python, "-c", QUANTIZE, json.dumps(asked)], cwd=REPOSITORY, capture_output=True, text=True)
+    command = [python, "-c", QUANTIZE, json.dumps(asked)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=on_real_engines(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     config = json.loads((tmp_path / "made" / "config.json").read_text())
     assert config["quantization_config"]["format"] == stored
