@@ -14,6 +14,10 @@ REQUESTS = "requests.jsonl"
 class Benchmarker:
     """Runs GuideLLM, one client process on the cores that are given."""
 
+    def __init__(self) -> None:
+        """One that comes back, after it crashed or was stuck, ends the clients that it left."""
+        processes.end(os.environ[processes.LEASE_MARK], patience_s=0)
+
     def benchmark(self, *, cores: list[int], destination: str, **settings: Any) -> list[float]:
         """Put every point of a load on a variant; see `actors.engines.guidellm.benchmark`.
 

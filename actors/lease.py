@@ -6,6 +6,7 @@ block, also after an error. After it no process that the actor started is alive:
 
 import contextlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -102,6 +103,20 @@ def check_feasible(name: str, needs: Needs) -> None:
         f"{name} needs {needs.cores:g} cores and {needs.gpus:g} GPUs on one node; the largest node has "
         f"{cores:g} and {gpus:g}; ask for less or add a node"
     )
+
+
+def await_up(actor: ActorHandle[Any]) -> None:
+    """Wait until an actor that died, or was killed, is back; it is one that restarts.
+
+    Raises:
+        ray.exceptions.ActorDiedError: it does not come back.
+    """
+    while True:
+        try:
+            ray.get(actor.__ray_ready__.remote())
+            return
+        except ray.exceptions.ActorUnavailableError:
+            time.sleep(0.1)
 
 
 def prove_ended(identity: str, node: str, patience_s: float = 10.0) -> list[int]:

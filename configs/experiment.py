@@ -66,6 +66,9 @@ class Experiment(Settings):
     """None: every variant is measured in full."""
     retries: int = Field(default=1, ge=0)
     """How often a variant is tried again after a fault that may pass, such as a crash."""
+    longest_step_s: float = Field(default=6 * 3600, gt=0)
+    """After so long a quantization or an evaluation counts as stuck: it is ended, and its step timed out. A
+    load has its own measure, the length of its points."""
     storage: Storage = Field(default_factory=Storage)
     tracking: Tracking = Field(default_factory=Tracking)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

@@ -23,6 +23,10 @@ class _Load(Settings):
     max_interference: float = Field(default=0.1, ge=0, le=1)
     """Share of its throughput that company may cost the first variant of a group, measured before the
     repeats; beyond it the group is loaded one by one."""
+    grace_s: float = Field(default=120, gt=0)
+    """Seconds beyond its own that a point may take to begin and to end, 3 as a rule. GuideLLM now and then
+    never ends (vllm-project/guidellm, issues 431 and 1152; here one point in about 300): then the load
+    timed out, and is tried again."""
     client_cores: int = Field(default=1, ge=1)
     """CPU cores kept for the load generator where engines run on CPUs too."""
 

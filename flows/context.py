@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray import ObjectRef
 from ray.actor import ActorHandle
 
 from actors.conductor import claimed
@@ -21,6 +23,18 @@ class StepFailed(Exception):
 
 class TimedOut(StepFailed):
     """A step that came to no result in its time, and may do so another time."""
+
+
+def answer(asked: ObjectRef[Any], within_s: float) -> Any:
+    """What an actor answers. An engine can get stuck, and a night must not end there.
+
+    Raises:
+        TimedOut: it has not answered yet; it still works, or does not.
+    """
+    try:
+        return ray.get(asked, timeout=within_s)
+    except ray.exceptions.GetTimeoutError:
+        raise TimedOut(f"its engine did not answer within {within_s:.0f} s") from None
 
 
 class Hopeless(Exception):

@@ -179,7 +179,7 @@ class _Maker:
 
     def _benchmark(self, name: str, checkpoint: Step, repeat: int) -> Step:
         settings = {
-            "load": self.experiment.load.model_dump(mode="json", exclude={"repeats", "max_interference"}),
+            "load": self.experiment.load.model_dump(mode="json", exclude={"repeats", "max_interference", "grace_s"}),
             "repeat": repeat,
             "engine_args": engine_args(self.experiment, self.hardware),
             "hardware": self.hardware.name,

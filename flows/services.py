@@ -38,7 +38,7 @@ def services(run: Run) -> Iterator[Services]:
         for node in nodes:
             for seat in range(len(seats.engines)):
                 if seat == 0 or seats.together:
-                    asking = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=3))
+                    asking = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=-1))
                 benchmarkers[Place(node, seat)] = asking
         try:
             yield Services(conducting, server, benchmarkers)

@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from actors.conductor import seated
 from actors.lease import Needs, lease
 from actors.quantizer import Quantizer
 from actors.seating import Place
 from configs.model import HubModel, PathModel
 from flows import checkpoints
-from flows.context import Outcome, Run, Services, StepFailed
+from flows.context import Outcome, Run, Services, StepFailed, answer
 from flows.faults import fault
 from flows.records import Draft
 
@@ -71,7 +69,7 @@ def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
             made = quantizer.prepare_hub.remote(model.repository, model.revision, dtype)
         else:
             made = quantizer.prepare_wheel.remote(model.package, str(destination), dtype)
-        draft.result = ray.get(made)
+        draft.result = answer(made, run.plan.experiment.longest_step_s)
     if isinstance(model, PathModel):
         draft.result["folder"] = str(model.path)
     _describe(draft, Path(draft.result.get("folder", destination)), compressed=False)
@@ -96,7 +94,7 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
             declared_weight_bits=scheme.declared_weight_bits,
             log=str(log),
         )
-        draft.result = ray.get(made)
+        draft.result = answer(made, experiment.longest_step_s)
     _describe(draft, destination, compressed=True)
 
 

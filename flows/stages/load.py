@@ -13,10 +13,11 @@ from typing import Any
 import ray
 
 from actors.conductor import my_id
+from actors.lease import await_up
 from actors.seating import Member, Place, Turn
 from actors.serving import Deployment
 from flows import requests
-from flows.context import Outcome, Run, Services, TimedOut
+from flows.context import Outcome, Run, Services, TimedOut, answer
 from flows.records import Draft
 
 
@@ -83,12 +84,14 @@ def _sweep(run: Run, served: Served, services: Services, *, repeat: int, destina
     """Every point of the grid once; the requests are written into `destination`, their figures returned.
 
     Raises:
-        TimedOut: at some point no request ended.
+        TimedOut: at some point no request ended, or the load generator itself did not; then it starts anew.
     """
     load = run.plan.experiment.load
     values, open_loop = list(load.points), load.kind != "concurrent"
     unit = "requests_per_second" if open_loop else "streams"
-    asked: Any = services.benchmarkers[served.place].benchmark.remote(
+    benchmarker = services.benchmarkers[served.place]
+    await_up(benchmarker)
+    asked: Any = benchmarker.benchmark.remote(
         url=served.deployment.url,
         model=served.deployment.model,
         tokenizer=str(served.outcome.checkpoint_folder),
@@ -101,7 +104,12 @@ def _sweep(run: Run, served: Served, services: Services, *, repeat: int, destina
         cores=list(run.plan.seats.clients[served.place.seat]),
         destination=str(destination),
     )
-    points = requests.read(destination, ray.get(asked), open_loop=open_loop)
+    try:
+        windows = answer(asked, len(values) * (load.grace_s + load.warmup_s + load.duration_s))
+    except TimedOut:
+        ray.kill(benchmarker, no_restart=False)
+        raise
+    points = requests.read(destination, windows, open_loop=open_loop)
     found = [{"asked": v, "unit": unit, **requests.figures(p)} for v, p in zip(values, points, strict=True)]
     if idle := [point["asked"] for point in found if not point["requests"]]:
         raise TimedOut(f"no request ended within {load.duration_s:g} s at {idle} {unit}; give it longer")

@@ -14,7 +14,7 @@ from actors.seating import Place
 from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed
 from configs.accuracy import TASKS_FOLDER
 from flows import checkpoints, racing
-from flows.context import Hopeless, Outcome, Run, Services, StepFailed
+from flows.context import Hopeless, Outcome, Run, Services, StepFailed, answer
 from flows.plan import engine_args
 from flows.records import Draft, Record
 from flows.stages.load import Served, put_under_load
@@ -153,7 +153,10 @@ def _evaluate(run: Run, served: Served, services: Services, step: Step, note: st
                 samples=str(draft.folder),
                 **_evaluation_settings(run, served.outcome, step),
             )
-            draft.result = {"tasks": _checked(ray.get(asked)), "reference": served.difference}
+            draft.result = {
+                "tasks": _checked(answer(asked, run.plan.experiment.longest_step_s)),
+                "reference": served.difference,
+            }
 
     return _told(run, served.outcome, run.do_once(step, services, ask))
 
@@ -196,7 +199,7 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step) 
                     samples=str(draft.folder),
                     **_evaluation_settings(run, outcome, step),
                 )
-                draft.result = {"tasks": _checked(ray.get(asked))}
+                draft.result = {"tasks": _checked(answer(asked, experiment.longest_step_s))}
 
     return _told(run, outcome, run.do_once(step, services, ask))
 
