@@ -83,6 +83,13 @@ class SchemeBase(Settings):
         return {"quantize_stage": {"quantize_modifiers": modifiers}}
 
 
+class Calibrated(SchemeBase):
+    """A scheme that looks at text, at least with some of its settings."""
+
+    calibration_samples: int | None = Field(default=None, ge=1)
+    """Sequences of the calibration set; None: as many as the experiment's `calibration` says."""
+
+
 class WeightOnly(SchemeBase):
     """A scheme that leaves activations at 16 bits."""
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field
 
 from configs.hardware import Hardware
-from configs.scheme_base import WEIGHT_MODIFIERS, Recipe, SchemeBase, WeightOnly
+from configs.scheme_base import WEIGHT_MODIFIERS, Calibrated, Recipe, SchemeBase, WeightOnly
 
 
 class Fp8Dynamic(SchemeBase):
@@ -46,7 +46,7 @@ class Fp8Dynamic(SchemeBase):
         return None
 
 
-class Int8W8A8(SchemeBase):
+class Int8W8A8(Calibrated):
     """INT8 weights (per channel) and activations (per token).
 
     SmoothQuant (Xiao et al. 2023, eq. 4; `smoothquant` is its alpha) moves outliers from activations
@@ -110,7 +110,7 @@ class Int8W8A8(SchemeBase):
         return None
 
 
-class Int4W4A16(WeightOnly):
+class Int4W4A16(WeightOnly, Calibrated):
     """INT4 weights in groups, 16-bit activations, by GPTQ, AWQ (Lin et al. 2024) or plain rounding."""
 
     kind: Literal["int4-w4a16"]
@@ -143,7 +143,7 @@ class Int4W4A16(WeightOnly):
         return None
 
 
-class W8A16(WeightOnly):
+class W8A16(WeightOnly, Calibrated):
     """INT8 weights, 16-bit activations; a scale per channel, or per group where one is given."""
 
     kind: Literal["w8a16"]
@@ -195,7 +195,7 @@ class Nvfp4A16(WeightOnly):
         return None
 
 
-class RecipeFile(SchemeBase):
+class RecipeFile(Calibrated):
     """Any llm-compressor recipe file; what it does to size and hardware is the author's to know."""
 
     kind: Literal["recipe"]

@@ -104,6 +104,18 @@ def test_calibration_file_that_is_not_enough(
     assert words in refused(path, capfd)
 
 
+def test_calibration_file_that_is_not_enough_for_the_scheme_that_asks_for_most(
+    experiment_file: Any, tmp_path: Path, capfd: Any
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("word " * 20)
+    schemes = [*CALIBRATED, {**CALIBRATED[0], "name": "more", "calibration_samples": 13}]
+    asked = {"schemes": schemes, "calibration": calibration(text)}
+    assert "calibration_samples of scheme 'more': 13 samples of 8 tokens" in refused(experiment_file(**asked), capfd)
+    schemes[1]["calibration_samples"] = 12
+    assert main(["plan", str(experiment_file(**asked))]) == DONE
+
+
 def test_calibration_file_that_is_missing(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
     path = experiment_file(schemes=CALIBRATED, calibration=calibration(tmp_path / "none.txt"))
     assert "is not a file" in refused(path, capfd)
