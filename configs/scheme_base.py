@@ -1,6 +1,7 @@
 """What schemes have in common, whatever their kind."""
 
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +18,19 @@ WEIGHT_MODIFIERS = {
 """Modifiers by algorithm, the one that quantizes last; AWQ alone only scales channels."""
 
 
+@dataclass(frozen=True)
+class Tag:
+    """What stands before a field's value in the name of a swept scheme, such as `g` in g64.
+
+    A field without one is called by its own name.
+    """
+
+    prefix: str
+
+
 class SchemeBase(Settings):
+    """What a scheme of any kind has, and what it can be asked."""
+
     name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$")
     ignore: tuple[str, ...] = ("lm_head",)
     """Layers left as they are: exact names, or regular expressions behind `re:`."""
@@ -28,6 +41,12 @@ class SchemeBase(Settings):
         if isinstance(values, dict) and not values.get("name"):
             return {**values, "name": values.get("kind", "")}
         return values
+
+    @property
+    def bare(self) -> Self:
+        """The scheme without its name and without settings that change nothing: equal for two schemes
+        that make the same checkpoint."""
+        return self.model_copy(update={"name": ""})
 
     @property
     def needs_calibration(self) -> bool:
@@ -86,8 +105,13 @@ class SchemeBase(Settings):
 class Calibrated(SchemeBase):
     """A scheme that looks at text, at least with some of its settings."""
 
-    calibration_samples: int | None = Field(default=None, ge=1)
+    calibration_samples: Annotated[int | None, Tag("cal")] = Field(default=None, ge=1)
     """Sequences of the calibration set; None: as many as the experiment's `calibration` says."""
+
+    @property
+    def bare(self) -> Self:
+        bare = super().bare
+        return bare if self.needs_calibration else bare.model_copy(update={"calibration_samples": None})
 
 
 class WeightOnly(SchemeBase):

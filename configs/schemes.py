@@ -6,13 +6,13 @@ and which hardware can serve it. Nobody else branches on the kind.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import Field
 
 from configs.hardware import Hardware
-from configs.scheme_base import WEIGHT_MODIFIERS, Calibrated, Recipe, SchemeBase, WeightOnly
+from configs.scheme_base import WEIGHT_MODIFIERS, Calibrated, Recipe, SchemeBase, Tag, WeightOnly
 
 
 class Fp8Dynamic(SchemeBase):
@@ -54,8 +54,8 @@ class Int8W8A8(Calibrated):
     """
 
     kind: Literal["int8-w8a8"]
-    algorithm: Literal["gptq", "rtn"] = "gptq"
-    smoothquant: float | None = Field(default=0.8, ge=0.0, le=1.0)
+    algorithm: Annotated[Literal["gptq", "rtn"], Tag("")] = "gptq"
+    smoothquant: Annotated[float | None, Tag("sq")] = Field(default=0.8, ge=0.0, le=1.0)
     reduce_range: bool | None = None
     """Weights in 7 of the 8 bits. A CPU without VNNI adds pairs of 8-bit products in 16 bits, which
     overflow: oneDNN's result was 2 to 5 % off there, and exact with 7-bit weights (AVX2, measured).
@@ -114,9 +114,9 @@ class Int4W4A16(WeightOnly, Calibrated):
     """INT4 weights in groups, 16-bit activations, by GPTQ, AWQ (Lin et al. 2024) or plain rounding."""
 
     kind: Literal["int4-w4a16"]
-    algorithm: Literal["gptq", "awq", "rtn"] = "gptq"
-    group_size: int = Field(default=128, ge=16)
-    symmetric: bool = True
+    algorithm: Annotated[Literal["gptq", "awq", "rtn"], Tag("")] = "gptq"
+    group_size: Annotated[int, Tag("g")] = Field(default=128, ge=16)
+    symmetric: Annotated[bool, Tag("sym")] = True
 
     @property
     def needs_calibration(self) -> bool:
@@ -147,8 +147,8 @@ class W8A16(WeightOnly, Calibrated):
     """INT8 weights, 16-bit activations; a scale per channel, or per group where one is given."""
 
     kind: Literal["w8a16"]
-    algorithm: Literal["gptq", "rtn"] = "gptq"
-    group_size: int | None = Field(default=None, ge=16)
+    algorithm: Annotated[Literal["gptq", "rtn"], Tag("")] = "gptq"
+    group_size: Annotated[int | None, Tag("g")] = Field(default=None, ge=16)
 
     @property
     def needs_calibration(self) -> bool:
@@ -199,7 +199,7 @@ class RecipeFile(Calibrated):
     """Any llm-compressor recipe file; what it does to size and hardware is the author's to know."""
 
     kind: Literal["recipe"]
-    path: Path
+    path: Annotated[Path, Tag("")]
     calibrated: bool = True
     weight_bits: float = Field(default=16.0, gt=0, le=32)
     logprob_tolerance: float = Field(default=0.35, gt=0)
@@ -223,4 +223,7 @@ class RecipeFile(Calibrated):
         return loaded
 
 
-Scheme = Annotated[Fp8Dynamic | Int8W8A8 | Int4W4A16 | W8A16 | Nvfp4A16 | RecipeFile, Field(discriminator="kind")]
+_Kind = Fp8Dynamic | Int8W8A8 | Int4W4A16 | W8A16 | Nvfp4A16 | RecipeFile
+Scheme = Annotated[_Kind, Field(discriminator="kind")]
+KINDS: dict[str, type[_Kind]] = {get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(_Kind)}
+"""Every kind of scheme by its name."""
