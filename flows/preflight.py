@@ -37,11 +37,11 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     _store_writable(experiment.storage.root)
     if isinstance(experiment.model, PathModel):
         checkpoints.check_model_folder(experiment.model.path)
-        for position, scheme in enumerate(experiment.schemes):
+        for position, scheme in enumerate(experiment.possible):
             checkpoints.check_divides(experiment.model.path, scheme, position)
-    for position, scheme in enumerate(experiment.schemes):
+    for position, scheme in enumerate(experiment.possible):
         if isinstance(scheme, RecipeFile):
-            _recipe(scheme, position)
+            _recipe(scheme, experiment.place(position))
     _calibration(experiment)
     for position, task in enumerate(experiment.accuracy.tasks):
         _task(task, position, accelerator)
@@ -62,8 +62,8 @@ def check(plan: Plan) -> None:
             _port_free(experiment.serving.host, experiment.serving.port)
 
 
-def _recipe(scheme: RecipeFile, position: int) -> None:
-    field = f"schemes.{position}.path"
+def _recipe(scheme: RecipeFile, place: str) -> None:
+    field = f"{place}.path"
     if not scheme.path.is_file():
         raise UserError(f"{field}: {scheme.path} is not a file; give an llm-compressor recipe in YAML")
     try:
@@ -96,8 +96,8 @@ def _servable(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.left_out and plan.experiment.unservable == "refuse":
             raise UserError(
-                f"schemes.{position}: {variant.name!r} cannot be served here: {variant.left_out}; remove it, or set "
-                "unservable: leave_out to compare the rest"
+                f"{plan.experiment.place(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
+                "remove it, or set unservable: leave_out to compare the rest"
             )
 
 
@@ -108,7 +108,7 @@ def _calibration(experiment: Experiment) -> None:
     known once the tokenizer is loaded.
     """
     asked = experiment.calibration
-    calibrated = [scheme for scheme in experiment.schemes if scheme.needs_calibration]
+    calibrated = [scheme for scheme in experiment.possible if scheme.needs_calibration]
     if asked is None or not calibrated:
         return
     largest = max(calibrated, key=lambda scheme: asked.for_scheme(scheme).samples)
@@ -223,8 +223,9 @@ def _quantizing_memory(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
             raise UserError(
-                f"schemes.{position}: quantizing {variant.name!r} needs about {wanted / memory.GIB:.1f} GiB of GPU "
-                f"memory, {plan.hardware.name} has {available / memory.GIB:.1f}; use a larger GPU or a smaller model"
+                f"{plan.experiment.place(position)}: quantizing {variant.name!r} needs about "
+                f"{wanted / memory.GIB:.1f} GiB of GPU memory, {plan.hardware.name} has {available / memory.GIB:.1f}; "
+                "use a larger GPU or a smaller model"
             )
 
 

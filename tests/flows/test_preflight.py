@@ -156,6 +156,25 @@ def test_recipe_file_that_is_missing_or_no_recipe(experiment_file: Any, tmp_path
     assert "holds no recipe" in refused(path, capfd)
 
 
+def test_scheme_of_a_sweep_is_told_of_where_it_was_asked_for(experiment_file: Any, capfd: Any) -> None:
+    space = [{"kind": "fp8-dynamic"}, {"kind": "w8a16", "algorithm": "rtn"}]
+    line = refused(experiment_file(schemes=[{"kind": "nvfp4a16"}], sweep={"space": space[:1]}), capfd)
+    assert "schemes.0: 'nvfp4a16' cannot be served here" in line
+    line = refused(experiment_file(schemes=[], sweep={"space": space}), capfd)
+    assert "sweep.space.1: 'w8a16' cannot be served here" in line
+
+
+def test_what_a_search_may_come_up_with_is_checked_before(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("word " * 20)
+    space = [{"kind": "int4-w4a16", "calibration_samples": {"low": 1, "high": 13}}]
+    sweep = {"space": space, "search": "optuna", "samples": 2}
+    path = experiment_file(sweep=sweep, calibration=calibration(text))
+    assert "calibration_samples of scheme 'int4-w4a16-cal13': 13 samples" in refused(path, capfd)
+    sweep["space"] = [{"kind": "recipe", "path": [str(tmp_path / "none.yaml")], "calibrated": False}]
+    assert "sweep.space.0.path" in refused(experiment_file(sweep=sweep), capfd)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a folder that even it cannot write to")
 def test_store_that_is_not_writable(experiment_file: Any, capfd: Any) -> None:
     assert "is not writable" in refused(experiment_file(storage={"root": "/proc/store"}), capfd)
