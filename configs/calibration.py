@@ -1,11 +1,12 @@
 """The text that calibration sees."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from configs.base import Settings
+from configs.scheme_base import Calibrated, SchemeBase
 
 
 class LocalText(Settings):
@@ -41,3 +42,8 @@ class Calibration(Settings):
     sequence_length: int = Field(default=1024, ge=8)
     packed: bool = True
     seed: int = 42
+
+    def for_scheme(self, scheme: SchemeBase) -> Self:
+        """The set that one scheme sees: with its own number of samples where it gives one."""
+        own = scheme.calibration_samples if isinstance(scheme, Calibrated) else None
+        return self.model_copy(update={"samples": own or self.samples})

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.accuracy import Accuracy
 from configs.base import Settings
@@ -15,6 +15,7 @@ from configs.model import Model
 from configs.racing import Racing
 from configs.schemes import Scheme
 from configs.serving import Serving
+from configs.sweep import Sweep
 
 BASE = "base"
 """The name of the variant that is not compressed."""
@@ -55,7 +56,9 @@ class Experiment(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     model: Model
-    schemes: tuple[Scheme, ...] = Field(min_length=1)
+    sweep: Sweep | None = None
+    schemes: tuple[Scheme, ...] = Field(default=(), validate_default=True)
+    """Those that are listed; behind them those of the sweep, where they are known beforehand."""
     calibration: Calibration | None = None
     quantizing: Quantizing = Quantizing()
     accuracy: Accuracy
@@ -75,6 +78,25 @@ class Experiment(Settings):
     unservable: Literal["refuse", "leave_out"] = "refuse"
     """A scheme that this hardware cannot serve: an error, or left out of the run with its reason."""
 
+    @field_validator("schemes")
+    @classmethod
+    def _and_those_of_the_sweep(cls, listed: tuple[Scheme, ...], info: ValidationInfo) -> tuple[Scheme, ...]:
+        if "sweep" not in info.data:
+            return listed  # the sweep has a mistake, which is told first
+        sweep: Sweep | None = info.data["sweep"]
+        if sweep is None:
+            if not listed:
+                raise ValueError("none; list at least one, or give a `sweep`")
+            return listed
+        known = {scheme.bare: scheme.name for scheme in listed}
+        taken = {scheme.name for scheme in sweep.possible if scheme.bare not in known} & set(known.values())
+        if taken:
+            raise ValueError(
+                f"the name {min(taken)!r} belongs to a scheme of the sweep with other settings; give the listed one "
+                "another `name`"
+            )
+        return (*listed, *(scheme for scheme in sweep.expanded if scheme.bare not in known))
+
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
         names = [scheme.name for scheme in self.schemes]
@@ -83,7 +105,7 @@ class Experiment(Settings):
             raise ValueError(f"schemes: the name {twice[0]!r} stands twice; give each its own `name`")
         if BASE in names:
             raise ValueError(f"schemes: the name {BASE!r} is taken by the model itself; choose another `name`")
-        calibrated = [scheme.name for scheme in self.schemes if scheme.needs_calibration]
+        calibrated = [scheme.name for scheme in self.possible if scheme.needs_calibration]
         if calibrated and self.calibration is None:
             raise ValueError(
                 f"calibration: missing, but scheme {calibrated[0]!r} needs it; add a `calibration` section"
@@ -94,6 +116,18 @@ class Experiment(Settings):
                 f"serving.max_model_len {self.serving.max_model_len}; raise it or shorten the load"
             )
         return self
+
+    @property
+    def possible(self) -> tuple[Scheme, ...]:
+        """The schemes, and behind them those that stand for what a search may still come up with."""
+        if self.sweep is None or self.sweep.search != "optuna":
+            return self.schemes
+        return (*self.schemes, *self.sweep.possible)
+
+    def place(self, position: int) -> str:
+        """Where the file asks for one of the possible schemes."""
+        swept = self.sweep.possible.get(self.possible[position]) if self.sweep else None
+        return f"schemes.{position}" if swept is None else f"sweep.space.{swept}"
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """From a YAML file (and `--set key=value`) to an Experiment, or one clear line about what is wrong."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from configs.base import REPOSITORY, UserError
+from configs.base import REPOSITORY, UserError, unknown_key
 from configs.experiment import Experiment
 
 
@@ -82,7 +81,7 @@ def _anchored(values: Any, key: str = "") -> Any:
         inside_files = key == "data_files"
         return {k: _anchored(v, "path" if inside_files else str(k)) for k, v in values.items()}
     if isinstance(values, list):
-        return [_anchored(v) for v in values]
+        return [_anchored(v, key) for v in values]
     if key in ("path", "root") and isinstance(values, str):
         return str(REPOSITORY / Path(values).expanduser())
     return values
@@ -93,7 +92,8 @@ def _one_line(error: ErrorDetails) -> str:
     value = error.get("input")
     match error["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key; {_valid_keys(error)}"
+            *parents, key = error["loc"]
+            return f"{where}: {unknown_key(str(key), _fields_at(parents))}"
         case "union_tag_invalid":
             context = error["ctx"]
             return f"{where}.kind: {context['tag']!r} is not a kind; valid kinds: {context['expected_tags']}"
@@ -105,15 +105,6 @@ def _one_line(error: ErrorDetails) -> str:
             prefix = f"{where}: " if where else ""
             return prefix + error["msg"].removeprefix("Value error, ")
     return f"{where}: {value!r:.60} is not valid: {error['msg'][0].lower()}{error['msg'][1:]}"
-
-
-def _valid_keys(error: ErrorDetails) -> str:
-    """The names that would have been valid where the unknown key stands, the nearest first."""
-    *parents, unknown = error["loc"]
-    fields = _fields_at(parents)
-    near = difflib.get_close_matches(str(unknown), fields, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}valid keys: {', '.join(fields)}"
 
 
 def _fields_at(location: list[int | str]) -> list[str]:

@@ -6,89 +6,16 @@ and which hardware can serve it. Nobody else branches on the kind.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from configs.base import Settings
 from configs.hardware import Hardware
-
-Recipe = dict[str, dict[str, dict[str, dict[str, Any]]]]
-
-_UNPACKED = (
-    "its weights are unpacked to 16 bits for every product: that saves memory traffic, which counts where few "
-    "requests run, and costs arithmetic, which counts where many do or the processor is slow at it"
-)
+from configs.scheme_base import WEIGHT_MODIFIERS, Calibrated, Recipe, SchemeBase, Tag, WeightOnly
 
 
-class _Scheme(Settings):
-    name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$")
-    ignore: tuple[str, ...] = ("lm_head",)
-    """Layers left as they are: exact names, or regular expressions behind `re:`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_after_its_kind(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("name"):
-            return {**values, "name": values.get("kind", "")}
-        return values
-
-    @property
-    def needs_calibration(self) -> bool:
-        return False
-
-    @property
-    def weights_per_scale(self) -> int | None:
-        """Weights that share one scale, along a layer's input; None for a scale per channel."""
-        return None
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Stored bits per quantized weight, scales included."""
-        raise NotImplementedError
-
-    @property
-    def logprob_limit(self) -> float:
-        """Largest mean |served - reference| of token log-probabilities, in nats.
-
-        Both sides run the same quantized weights, so only kernels differ. Where activations are
-        quantized too, the last bits of a sum decide how they round, and a small model multiplies
-        that: 0.21 was measured for a sound kernel (135M, INT8 without SmoothQuant), 0.45 for a
-        broken one; 0.000 for unquantized activations.
-        """
-        return 0.10
-
-    def recipe(self) -> Recipe:
-        """The llm-compressor recipe, as plain data."""
-        raise NotImplementedError
-
-    @property
-    def declared_weight_bits(self) -> int | None:
-        """Bits that the checkpoint says its weights have, where the recipe quantizes to fewer."""
-        return None
-
-    def resolved_for(self, hardware: Hardware) -> Self:
-        """The scheme with every setting that hardware decides filled in."""
-        return self
-
-    def cannot_be_served_on(self, hardware: Hardware) -> str | None:
-        """Why no vLLM kernel on this hardware serves the scheme, or None where one does."""
-        return None
-
-    def why_slower_on(self, hardware: Hardware) -> str | None:
-        """What costs speed where this scheme turns out slower than the base there; None where nothing is known."""
-        return None
-
-    def _preset(self, name: str) -> Recipe:
-        """Plain rounding to a scheme that llm-compressor knows by name."""
-        return self._stage(QuantizationModifier={"targets": ["Linear"], "scheme": name, "ignore": list(self.ignore)})
-
-    def _stage(self, **modifiers: dict[str, Any]) -> Recipe:
-        return {"quantize_stage": {"quantize_modifiers": modifiers}}
-
-
-class Fp8Dynamic(_Scheme):
+class Fp8Dynamic(SchemeBase):
     """FP8 weights (per channel) and activations (per token, scaled at run time); no calibration."""
 
     kind: Literal["fp8-dynamic"]
@@ -119,7 +46,7 @@ class Fp8Dynamic(_Scheme):
         return None
 
 
-class Int8W8A8(_Scheme):
+class Int8W8A8(Calibrated):
     """INT8 weights (per channel) and activations (per token).
 
     SmoothQuant (Xiao et al. 2023, eq. 4; `smoothquant` is its alpha) moves outliers from activations
@@ -127,8 +54,8 @@ class Int8W8A8(_Scheme):
     """
 
     kind: Literal["int8-w8a8"]
-    algorithm: Literal["gptq", "rtn"] = "gptq"
-    smoothquant: float | None = Field(default=0.8, ge=0.0, le=1.0)
+    algorithm: Annotated[Literal["gptq", "rtn"], Tag("")] = "gptq"
+    smoothquant: Annotated[float | None, Tag("sq")] = Field(default=0.8, ge=0.0, le=1.0)
     reduce_range: bool | None = None
     """Weights in 7 of the 8 bits. A CPU without VNNI adds pairs of 8-bit products in 16 bits, which
     overflow: oneDNN's result was 2 to 5 % off there, and exact with 7-bit weights (AVX2, measured).
@@ -157,7 +84,7 @@ class Int8W8A8(_Scheme):
             "strategy": "channel",
         }
         activations = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
-        modifiers[_WEIGHT_MODIFIERS[self.algorithm][-1]] = {
+        modifiers[WEIGHT_MODIFIERS[self.algorithm][-1]] = {
             "ignore": list(self.ignore),
             "config_groups": {"linear": {"targets": ["Linear"], "weights": weights, "input_activations": activations}},
         }
@@ -183,13 +110,13 @@ class Int8W8A8(_Scheme):
         return None
 
 
-class Int4W4A16(_Scheme):
+class Int4W4A16(WeightOnly, Calibrated):
     """INT4 weights in groups, 16-bit activations, by GPTQ, AWQ (Lin et al. 2024) or plain rounding."""
 
     kind: Literal["int4-w4a16"]
-    algorithm: Literal["gptq", "awq", "rtn"] = "gptq"
-    group_size: int = Field(default=128, ge=16)
-    symmetric: bool = True
+    algorithm: Annotated[Literal["gptq", "awq", "rtn"], Tag("")] = "gptq"
+    group_size: Annotated[int, Tag("g")] = Field(default=128, ge=16)
+    symmetric: Annotated[bool, Tag("sym")] = True
 
     @property
     def needs_calibration(self) -> bool:
@@ -204,7 +131,7 @@ class Int4W4A16(_Scheme):
         return 4.0 + (16.0 if self.symmetric else 20.0) / self.group_size
 
     def recipe(self) -> Recipe:
-        return _weight_only(self, bits=4, group=self.group_size, symmetric=self.symmetric)
+        return self._integers(self.algorithm, bits=4, group=self.group_size, symmetric=self.symmetric)
 
     def cannot_be_served_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu and "avx512f" not in hardware.instructions:
@@ -215,16 +142,13 @@ class Int4W4A16(_Scheme):
             return f"4-bit kernels need compute capability 7.5 or later, this is {hardware.compute_capability}"
         return None
 
-    def why_slower_on(self, hardware: Hardware) -> str | None:
-        return _UNPACKED
 
-
-class W8A16(_Scheme):
+class W8A16(WeightOnly, Calibrated):
     """INT8 weights, 16-bit activations; a scale per channel, or per group where one is given."""
 
     kind: Literal["w8a16"]
-    algorithm: Literal["gptq", "rtn"] = "gptq"
-    group_size: int | None = Field(default=None, ge=16)
+    algorithm: Annotated[Literal["gptq", "rtn"], Tag("")] = "gptq"
+    group_size: Annotated[int | None, Tag("g")] = Field(default=None, ge=16)
 
     @property
     def needs_calibration(self) -> bool:
@@ -239,18 +163,15 @@ class W8A16(_Scheme):
         return 8.0 + (16.0 / self.group_size if self.group_size else 0.0)
 
     def recipe(self) -> Recipe:
-        return _weight_only(self, bits=8, group=self.group_size, symmetric=True)
+        return self._integers(self.algorithm, bits=8, group=self.group_size, symmetric=True)
 
     def cannot_be_served_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu:
             return "vLLM has no kernel for 8-bit weights with 16-bit activations on a CPU"
         return None
 
-    def why_slower_on(self, hardware: Hardware) -> str | None:
-        return _UNPACKED
 
-
-class Nvfp4A16(_Scheme):
+class Nvfp4A16(WeightOnly):
     """NVFP4 weights (4-bit floats in groups of 16, FP8 scales), 16-bit activations; no calibration."""
 
     kind: Literal["nvfp4a16"]
@@ -273,15 +194,12 @@ class Nvfp4A16(_Scheme):
             return f"NVFP4 weights need compute capability 8.0 or later, this is {hardware.compute_capability}"
         return None
 
-    def why_slower_on(self, hardware: Hardware) -> str | None:
-        return _UNPACKED
 
-
-class RecipeFile(_Scheme):
+class RecipeFile(Calibrated):
     """Any llm-compressor recipe file; what it does to size and hardware is the author's to know."""
 
     kind: Literal["recipe"]
-    path: Path
+    path: Annotated[Path, Tag("")]
     calibrated: bool = True
     weight_bits: float = Field(default=16.0, gt=0, le=32)
     logprob_tolerance: float = Field(default=0.35, gt=0)
@@ -305,21 +223,7 @@ class RecipeFile(_Scheme):
         return loaded
 
 
-Scheme = Annotated[Fp8Dynamic | Int8W8A8 | Int4W4A16 | W8A16 | Nvfp4A16 | RecipeFile, Field(discriminator="kind")]
-
-_WEIGHT_MODIFIERS = {
-    "gptq": ("GPTQModifier",),
-    "awq": ("AWQModifier", "QuantizationModifier"),
-    "rtn": ("QuantizationModifier",),
-}
-"""Modifiers by algorithm, the one that quantizes last; AWQ alone only scales channels."""
-
-
-def _weight_only(scheme: Int4W4A16 | W8A16, *, bits: int, group: int | None, symmetric: bool) -> Recipe:
-    weights: dict[str, Any] = {"num_bits": bits, "type": "int", "symmetric": symmetric}
-    weights |= {"strategy": "group", "group_size": group} if group else {"strategy": "channel"}
-    *before, quantizer = _WEIGHT_MODIFIERS[scheme.algorithm]
-    groups = {"weights": {"targets": ["Linear"], "weights": weights}}
-    return scheme._stage(
-        **{name: {} for name in before}, **{quantizer: {"ignore": list(scheme.ignore), "config_groups": groups}}
-    )
+_Kind = Fp8Dynamic | Int8W8A8 | Int4W4A16 | W8A16 | Nvfp4A16 | RecipeFile
+Scheme = Annotated[_Kind, Field(discriminator="kind")]
+KINDS: dict[str, type[_Kind]] = {get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(_Kind)}
+"""Every kind of scheme by its name."""

@@ -129,6 +129,7 @@ class _Maker:
             "calibration": None,
         }
         if calibration:
+            calibration = calibration.for_scheme(scheme)
             settings["calibration"] = calibration.model_dump(mode="json", exclude={"source": {"path"}})
             if calibration.source.kind == "local":
                 inputs["calibration"] = _file_digest(calibration.source.path)

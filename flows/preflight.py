@@ -16,7 +16,7 @@ import yaml
 from actors import environments
 from configs.accuracy import TASKS_FOLDER, Task
 from configs.base import UserError
-from configs.calibration import Calibration, LocalText
+from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
 from configs.schemes import RecipeFile
@@ -37,13 +37,12 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     _store_writable(experiment.storage.root)
     if isinstance(experiment.model, PathModel):
         checkpoints.check_model_folder(experiment.model.path)
-        for position, scheme in enumerate(experiment.schemes):
+        for position, scheme in enumerate(experiment.possible):
             checkpoints.check_divides(experiment.model.path, scheme, position)
-    for position, scheme in enumerate(experiment.schemes):
+    for position, scheme in enumerate(experiment.possible):
         if isinstance(scheme, RecipeFile):
-            _recipe(scheme, position)
-    if experiment.calibration and any(scheme.needs_calibration for scheme in experiment.schemes):
-        _calibration(experiment.calibration, experiment)
+            _recipe(scheme, experiment.place(position))
+    _calibration(experiment)
     for position, task in enumerate(experiment.accuracy.tasks):
         _task(task, position, accelerator)
     if experiment.accuracy.chat_template:
@@ -63,8 +62,8 @@ def check(plan: Plan) -> None:
             _port_free(experiment.serving.host, experiment.serving.port)
 
 
-def _recipe(scheme: RecipeFile, position: int) -> None:
-    field = f"schemes.{position}.path"
+def _recipe(scheme: RecipeFile, place: str) -> None:
+    field = f"{place}.path"
     if not scheme.path.is_file():
         raise UserError(f"{field}: {scheme.path} is not a file; give an llm-compressor recipe in YAML")
     try:
@@ -97,14 +96,24 @@ def _servable(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.left_out and plan.experiment.unservable == "refuse":
             raise UserError(
-                f"schemes.{position}: {variant.name!r} cannot be served here: {variant.left_out}; remove it, or set "
-                "unservable: leave_out to compare the rest"
+                f"{plan.experiment.place(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
+                "remove it, or set unservable: leave_out to compare the rest"
             )
 
 
-def _calibration(calibration: Calibration, experiment: Experiment) -> None:
-    """A token is at least one byte of text, so too few bytes are too few tokens; the exact count is
-    known once the tokenizer is loaded."""
+def _calibration(experiment: Experiment) -> None:
+    """Whether the source is enough for the scheme that asks for most.
+
+    A token is at least one byte of text, so too few bytes are too few tokens; the exact count is
+    known once the tokenizer is loaded.
+    """
+    asked = experiment.calibration
+    calibrated = [scheme for scheme in experiment.possible if scheme.needs_calibration]
+    if asked is None or not calibrated:
+        return
+    largest = max(calibrated, key=lambda scheme: asked.for_scheme(scheme).samples)
+    calibration = asked.for_scheme(largest)
+    field = "calibration.samples" if calibration == asked else f"calibration_samples of scheme {largest.name!r}"
     source = calibration.source
     if not isinstance(source, LocalText):
         return
@@ -118,7 +127,7 @@ def _calibration(calibration: Calibration, experiment: Experiment) -> None:
         rows = [line for line in source.path.read_text().splitlines() if line.strip()]
         if not calibration.packed and len(rows) < calibration.samples:
             raise UserError(
-                f"calibration.samples: {calibration.samples} asked for, {source.path.name} has {len(rows)} rows; "
+                f"{field}: {calibration.samples} asked for, {source.path.name} has {len(rows)} rows; "
                 "ask for fewer or give a longer file"
             )
         keys = set(yaml.safe_load(rows[0])) if rows else set()
@@ -130,7 +139,7 @@ def _calibration(calibration: Calibration, experiment: Experiment) -> None:
             _chat_template(experiment, "calibration.source.path")
     if size < wanted:
         raise UserError(
-            f"calibration.samples: {calibration.samples} samples of {calibration.sequence_length} tokens need more "
+            f"{field}: {calibration.samples} samples of {calibration.sequence_length} tokens need more "
             f"text than the {size} bytes of {source.path.name}; ask for fewer or give a longer file"
         )
 
@@ -214,8 +223,9 @@ def _quantizing_memory(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
             raise UserError(
-                f"schemes.{position}: quantizing {variant.name!r} needs about {wanted / memory.GIB:.1f} GiB of GPU "
-                f"memory, {plan.hardware.name} has {available / memory.GIB:.1f}; use a larger GPU or a smaller model"
+                f"{plan.experiment.place(position)}: quantizing {variant.name!r} needs about "
+                f"{wanted / memory.GIB:.1f} GiB of GPU memory, {plan.hardware.name} has {available / memory.GIB:.1f}; "
+                "use a larger GPU or a smaller model"
             )
 
 

@@ -81,7 +81,7 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
         raise StepFailed("the base model is not compressed")
     calibration = None
     if scheme.needs_calibration and experiment.calibration:
-        calibration = experiment.calibration.model_dump(mode="json")
+        calibration = experiment.calibration.for_scheme(scheme).model_dump(mode="json")
     destination = draft.folder / "checkpoint"
     log = run.logs / f"quantize-{outcome.name}-{outcome.plan.checkpoint.fingerprint}.log"
     with lease(Quantizer, _needs(run, place), node=place.host) as quantizer:

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import TypeAdapter
 
+from configs.calibration import Calibration
 from configs.hardware import Hardware
 from configs.schemes import Scheme
 
@@ -80,6 +81,14 @@ def test_scheme_makes_its_recipe(settings: dict, modifiers: list[str], calibrate
     scheme = SCHEME.validate_python(settings)
     assert list(scheme.recipe()["quantize_stage"]["quantize_modifiers"]) == modifiers
     assert scheme.needs_calibration is calibrated
+
+
+def test_scheme_may_have_its_own_number_of_calibration_samples() -> None:
+    source = {"kind": "local", "path": "text.txt"}
+    asked = Calibration.model_validate({"source": source, "samples": 16, "seed": 7})
+    own = asked.for_scheme(SCHEME.validate_python({"kind": "int4-w4a16", "calibration_samples": 64}))
+    assert own == asked.model_copy(update={"samples": 64})
+    assert asked.for_scheme(SCHEME.validate_python({"kind": "int4-w4a16"})) == asked
 
 
 def test_group_scales_count_in_the_stored_bits() -> None:

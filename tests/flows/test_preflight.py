@@ -104,6 +104,18 @@ def test_calibration_file_that_is_not_enough(
     assert words in refused(path, capfd)
 
 
+def test_calibration_file_that_is_not_enough_for_the_scheme_that_asks_for_most(
+    experiment_file: Any, tmp_path: Path, capfd: Any
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("word " * 20)
+    schemes = [*CALIBRATED, {**CALIBRATED[0], "name": "more", "calibration_samples": 13}]
+    asked = {"schemes": schemes, "calibration": calibration(text)}
+    assert "calibration_samples of scheme 'more': 13 samples of 8 tokens" in refused(experiment_file(**asked), capfd)
+    schemes[1]["calibration_samples"] = 12
+    assert main(["plan", str(experiment_file(**asked))]) == DONE
+
+
 def test_calibration_file_that_is_missing(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
     path = experiment_file(schemes=CALIBRATED, calibration=calibration(tmp_path / "none.txt"))
     assert "is not a file" in refused(path, capfd)
@@ -142,6 +154,25 @@ def test_recipe_file_that_is_missing_or_no_recipe(experiment_file: Any, tmp_path
     assert "is not a file" in refused(path, capfd)
     recipe.write_text("- 1")
     assert "holds no recipe" in refused(path, capfd)
+
+
+def test_scheme_of_a_sweep_is_told_of_where_it_was_asked_for(experiment_file: Any, capfd: Any) -> None:
+    space = [{"kind": "fp8-dynamic"}, {"kind": "w8a16", "algorithm": "rtn"}]
+    line = refused(experiment_file(schemes=[{"kind": "nvfp4a16"}], sweep={"space": space[:1]}), capfd)
+    assert "schemes.0: 'nvfp4a16' cannot be served here" in line
+    line = refused(experiment_file(schemes=[], sweep={"space": space}), capfd)
+    assert "sweep.space.1: 'w8a16' cannot be served here" in line
+
+
+def test_what_a_search_may_come_up_with_is_checked_before(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("word " * 20)
+    space = [{"kind": "int4-w4a16", "calibration_samples": {"low": 1, "high": 13}}]
+    sweep = {"space": space, "search": "optuna", "samples": 2}
+    path = experiment_file(sweep=sweep, calibration=calibration(text))
+    assert "calibration_samples of scheme 'int4-w4a16-cal13': 13 samples" in refused(path, capfd)
+    sweep["space"] = [{"kind": "recipe", "path": [str(tmp_path / "none.yaml")], "calibrated": False}]
+    assert "sweep.space.0.path" in refused(experiment_file(sweep=sweep), capfd)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a folder that even it cannot write to")

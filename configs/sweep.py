@@ -1,0 +1,123 @@
+"""A sweep: schemes that are not listed one by one, but drawn from a space."""
+
+import random
+from collections.abc import Mapping
+from functools import cached_property
+from math import prod
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from configs import names
+from configs.base import Settings
+from configs.schemes import Scheme
+from configs.space import Parameter, Template, Value, mistake
+
+
+class Sweep(Settings):
+    """The space that schemes are drawn from, and how.
+
+    `exhaustive` takes every combination of every template, `random` draws some of them, `optuna`
+    chooses each by what the earlier ones brought, while the experiment runs.
+    """
+
+    space: tuple[Template, ...] = Field(min_length=1)
+    search: Literal["exhaustive", "random", "optuna"] = "exhaustive"
+    samples: int | None = Field(default=None, ge=1)
+    """How many variants to try; for `random` and `optuna`."""
+    seed: int = 42
+    """Of the draws. More samples with the same seed are the earlier ones and further ones."""
+    max_concurrent: int | None = Field(default=None, ge=1)
+    """Variants under way at once; None: as many as there are places for engines, and one that is quantized ahead."""
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> Self:
+        if self.search == "exhaustive":
+            self._takes_all()
+        elif self.samples is None:
+            message = f"missing; search {self.search} needs to know how many variants to try"
+            raise mistake(message, "samples")
+        if self.search == "random" and len(self.expanded) < (self.samples or 0):
+            message = (
+                f"{self.samples} asked for, different schemes in the space: {len(self.expanded)}; ask for fewer, or "
+                "set search: exhaustive"
+            )
+            raise mistake(message, "samples")
+        return self
+
+    def _takes_all(self) -> None:
+        if self.samples is not None:
+            message = f"{self.samples} asked for, but search exhaustive takes all; remove it, or set search: random"
+            raise mistake(message, "samples")
+        for position, template in enumerate(self.space):
+            for parameter in template.stepless:
+                message = (
+                    f"{parameter.low} to {parameter.high} without a step are values without end; add a step, or set "
+                    "search: random or optuna"
+                )
+                raise mistake(message, "space", position, parameter.field)
+
+    @property
+    def size(self) -> int | None:
+        """How many combinations the space has, or None where a range has no step."""
+        if any(template.stepless for template in self.space):
+            return None
+        return sum(template.combinations for template in self.space)
+
+    @property
+    def expanded(self) -> tuple[Scheme, ...]:
+        """The schemes that are known before one is tried, each once; none for `optuna`."""
+        return () if self.search == "optuna" else tuple(self.possible)
+
+    @cached_property
+    def possible(self) -> dict[Scheme, int]:
+        """Schemes with the index of their template: all of them, or for `optuna` those at the corners of the
+        space, so that what can come up is checked before one is tried."""
+        if self.search == "random":
+            return self._drawn()
+        corners = self.search == "optuna"
+        found: dict[Scheme, int] = {}
+        for index, template in enumerate(self.space):
+            for values in template.corners() if corners else template.every():
+                found.setdefault(self.scheme(index, values), index)
+        return found
+
+    def parameters(self) -> tuple[tuple[Parameter, ...], ...]:
+        """For each template the fields that vary; empty where it is one scheme."""
+        return tuple(template.parameters for template in self.space)
+
+    def scheme(self, template_index: int, values: Mapping[str, Value]) -> Scheme:
+        """The scheme of one combination, under a name made of what varies.
+
+        Args:
+            values: one for each field that varies; a number of a range is taken to the nearest that it has.
+
+        Raises:
+            ValueError: these are not the fields that vary, or not values that they may have.
+        """
+        template = self.space[template_index]
+        if set(values) != {parameter.field for parameter in template.parameters}:
+            raise ValueError(f"sweep.space.{template_index}: values for {sorted(values)} are not those that vary")
+        scheme = template.scheme({p.field: p.taken(values[p.field]) for p in template.parameters})
+        return scheme.model_copy(update={"name": names.of(scheme, self._telling[scheme.kind])})
+
+    def _drawn(self) -> dict[Scheme, int]:
+        """As many different schemes as asked for, in the order of the draws, or fewer where there are no more."""
+        draw = random.Random(self.seed)
+        chances = [template.combinations for template in self.space]
+        left = sum(prod(parameter.count for parameter in template.parameters) for template in self.space)
+        seen: set[tuple[int, tuple[Value, ...]]] = set()
+        found: dict[Scheme, int] = {}
+        while len(found) < (self.samples or 0) and len(seen) < left:
+            (index,) = draw.choices(range(len(chances)), chances)
+            values = {p.field: p.at(draw.randrange(p.count)) for p in self.space[index].parameters}
+            if (index, tuple(values.values())) not in seen:
+                seen.add((index, tuple(values.values())))
+                found.setdefault(self.scheme(index, values), index)
+        return found
+
+    @cached_property
+    def _telling(self) -> dict[str, tuple[str, ...]]:
+        """By kind, the fields that tell its schemes apart."""
+        kinds = {template.kind for template in self.space}
+        return {kind: names.telling_fields([t for t in self.space if t.kind == kind]) for kind in kinds}
