@@ -15,7 +15,6 @@ from configs.base import UserError
 from configs.experiment import Experiment, Storage
 from configs.loading import load_experiment
 from flows import board, clean, cluster, compare, experiment, overview, preflight, report, tracking
-from flows import plan as planning
 from flows.context import Run
 from flows.plan import Plan
 from flows.progress import Progress
@@ -130,7 +129,7 @@ def _console() -> Console:
 def _planned(asked: Experiment) -> Plan:
     """The plan of an experiment, whether or not this machine could do it now."""
     preflight.check_inputs(asked, cluster.accelerator(asked))
-    return planning.make(asked, cluster.this_machine(asked))
+    return experiment.planned(asked)
 
 
 def _state(asked: Experiment) -> Run:

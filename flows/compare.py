@@ -66,6 +66,18 @@ def _not_best(outcome: Outcome, judged: Sequence[Judged], experiment: Experiment
     return racing.not_best(outcome, ours, ahead)
 
 
+def score(outcome: Outcome, run: Run) -> float | None:
+    """What a search maximizes: the objective, turned so that more is better; None for a variant that is not
+    measured in full, breaks a constraint or loses too much accuracy."""
+    base, decision, asked = run.base, run.plan.experiment.decision, run.plan.experiment.accuracy
+    if not (outcome.complete and base.complete):
+        return None
+    found = _compared(_Measured.of(outcome, decision, asked), _Measured.of(base, decision, asked), decision, asked.seed)
+    if found.objective is None or found.broken_constraints or found.verdict == "fail":
+        return None
+    return better(decision) * found.objective.mean
+
+
 def standing(outcome: Outcome, run: Run) -> tuple[float, str]:
     """What loaded variants are sorted by, the best by the objective first."""
     decision = run.plan.experiment.decision

@@ -11,7 +11,8 @@ from ray.actor import ActorHandle
 
 from actors.conductor import claimed
 from actors.seating import Place
-from flows.plan import Plan, VariantPlan
+from configs.schemes import Scheme
+from flows.plan import Plan, VariantPlan, extended
 from flows.progress import Says
 from flows.records import Draft, Record, Store
 from flows.steps import Step
@@ -124,6 +125,13 @@ class Run:
     @property
     def base(self) -> Outcome:
         return self.outcomes[self.plan.base.name]
+
+    def add(self, scheme: Scheme) -> None:
+        """One more variant, which a search came upon."""
+        self.plan = extended(self.plan, [scheme])
+        for variant in self.plan.variants:
+            if variant.name not in self.outcomes:
+                self.outcomes[variant.name] = Outcome.of(variant, self.store)
 
     def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
         """The record of a step; where there is none, it is done here, or waited for where another experiment

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from configs.experiment import Experiment
-from flows import cluster, compare, preflight, report, tracking
+from flows import cluster, compare, preflight, report, searched, tracking
 from flows import plan as planning
 from flows.context import Run
 from flows.judgement import Judgement
@@ -21,7 +21,8 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     store = Store(experiment.storage.root)
     store.refer(experiment.name, plan.steps)
     state = Run.of(plan, store, progress, logs_folder(experiment))
-    if unfinished := _unfinished(state):
+    unfinished, searching = _unfinished(state), _searching(state)
+    if unfinished or searching:
         with tracking.open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
             progress.say("logs", f"{state.logs} and {ray_logs}")
             with services(state) as shared:
@@ -40,6 +41,12 @@ def _unfinished(state: Run) -> list[str]:
     return [name for name, o in state.outcomes.items() if not (o.complete or o.failure or name in stopped)]
 
 
+def _searching(state: Run) -> bool:
+    """Whether there is a search that has not come to its end."""
+    asked = state.plan.experiment.sweep
+    return bool(asked and asked.search == "optuna" and not searched.found(state.plan.experiment, state.store)[1])
+
+
 def checked_plan(experiment: Experiment) -> Plan:
     """The plan of an experiment that can work here.
 
@@ -47,9 +54,15 @@ def checked_plan(experiment: Experiment) -> Plan:
         UserError: it cannot; nothing was taken.
     """
     preflight.check_inputs(experiment, cluster.accelerator(experiment))
-    plan = planning.make(experiment, cluster.this_machine(experiment))
+    plan = planned(experiment)
     preflight.check(plan)
     return plan
+
+
+def planned(experiment: Experiment) -> Plan:
+    """The plan of an experiment on this machine, with what its search has come upon before."""
+    schemes, _ = searched.found(experiment, Store(experiment.storage.root))
+    return planning.extended(planning.make(experiment, cluster.this_machine(experiment)), schemes)
 
 
 def results_folder(experiment: Experiment) -> Path:

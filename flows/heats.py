@@ -6,6 +6,7 @@ first slice of the documents only, and in the second heat on the rest.
 
 from dataclasses import dataclass
 
+from actors.conductor import claimed
 from flows.context import Hopeless, Outcome, Run, Services
 from flows.faults import fault
 from flows.stages.checkpoint import make_checkpoint
@@ -22,11 +23,19 @@ class Finish:
 
 
 def run_heat(run: Run, name: str, services: Services) -> Finish:
-    """The next heat of a variant; tried again, as often as configured, after a fault that may pass."""
+    """The next heat of a variant; tried again, as often as configured, after a fault that may pass. Where the
+    same variant of the same experiment is followed by somebody else, that is waited for."""
+    with claimed(services.conductor, f"{run.store.root}/experiments/{run.plan.experiment.name}/{name}"):
+        return _attempts(run, name, services)
+
+
+def _attempts(run: Run, name: str, services: Services) -> Finish:
     attempts = 1 + run.plan.experiment.retries
     for attempt in range(1, attempts + 1):
         outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
         run.outcomes[run.base.name] = Outcome.of(run.plan.base, run.store)
+        if left_out := run.outcomes[name].failure:
+            return Finish(last=True, failure=left_out)
         try:
             finish = _heat(run, run.outcomes[name], services)
             run.progress.say(name, "measured in full" if finish.last else "rests until all have been through this heat")

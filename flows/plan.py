@@ -1,6 +1,7 @@
 """From an experiment to its steps: what would be done, and which of it already has a record."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -87,6 +88,14 @@ def make(experiment: Experiment, hardware: Hardware) -> Plan:
     maker = _Maker(experiment, hardware, seats)
     variants = (maker.variant(BASE, None), *(maker.variant(s.name, s) for s in experiment.schemes))
     return Plan(experiment, hardware, seats, hardware.compute_dtype, variants)
+
+
+def extended(plan: Plan, schemes: Sequence[Scheme]) -> Plan:
+    """The same plan with further schemes, which a search came upon."""
+    maker = _Maker(plan.experiment, plan.hardware, plan.seats)
+    known = {variant.name for variant in plan.variants}
+    new = tuple(maker.variant(scheme.name, scheme) for scheme in schemes if scheme.name not in known)
+    return replace(plan, variants=plan.variants + new)
 
 
 @dataclass(frozen=True)

@@ -120,11 +120,15 @@ class Store:
         A run does so before it looks for records: whatever it finds then is not cleaned away.
         """
         named = [{"variant": step.variant, "kind": step.kind, "fingerprint": step.fingerprint} for step in steps]
-        file = self.experiments / experiment / _STEPS
+        self.keep(experiment, _STEPS, named)
+
+    def keep(self, experiment: str, name: str, content: Any) -> None:
+        """Write a JSON file into an experiment's folder, whole or not at all."""
+        file = self.experiments / experiment / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        written = file.with_name(f".{_STEPS}.{uuid.uuid4().hex[:8]}")
+        written = file.with_name(f".{name}.{uuid.uuid4().hex[:8]}")
         try:
-            _write(written, named)
+            _write(written, content)
             _flush(written)
             written.rename(file)
         finally:

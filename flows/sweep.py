@@ -12,8 +12,12 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
 
-from flows import compare
+from configs.schemes import Scheme
+from configs.space import Choices, Parameter, Value
+from configs.sweep import Sweep
+from flows import compare, searched
 from flows.context import Outcome, Run, Services
 from flows.heats import run_heat
 from flows.plan import Plan
@@ -44,15 +48,18 @@ class VariantTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Go on with another variant in the same process."""
-        self._name = new_config["variant"]
+        self._name, self._scheme = new_config["variant"], new_config["scheme"]
         return True
 
     def step(self) -> dict[str, Any]:
         """One heat."""
         progress = EventFile(events_folder(self._logs) / f"{self._name}.jsonl")
         run = Run.of(self._plan, Store(self._plan.experiment.storage.root), progress, self._logs)
+        if self._scheme is not None:
+            run.add(self._scheme)
         finish = run_heat(run, self._name, self._services)
-        return {"variant": self._name, "failure": finish.failure, "done": finish.last}
+        found = compare.score(run.outcomes[self._name], run) if self._scheme is not None else None
+        return {"failure": finish.failure, "score": found, "done": finish.last}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The records are in the store."""
@@ -61,21 +68,72 @@ class VariantTrial(tune.Trainable):
         """The records are in the store."""
 
 
-class Feed(Searcher):
-    """Gives out the variants in their order, as long as there is room for one more."""
+class Search:
+    """Optuna, through Tune: each scheme is chosen by what the earlier ones brought. With the same seed it
+    asks the same questions again, and those with records are answered at once."""
 
-    def __init__(self, names: list[str], room: int) -> None:
+    def __init__(self, sweep: Sweep, run: Run) -> None:
+        self._sweep, self._run, self._left = sweep, run, sweep.samples or 0
+        self._optuna = OptunaSearch(space=self._choose, metric="score", mode="max", seed=sweep.seed)
+
+    @property
+    def ended(self) -> bool:
+        return self._left == 0
+
+    def suggest(self, trial_id: str) -> Scheme:
+        """The next scheme; it is a variant of the run from now on."""
+        self._left -= 1
+        values: dict[str, Any] = self._optuna.suggest(trial_id) or {}
+        template = values.pop("template")
+        fields = {parameter.field: self._value(parameter, values[key]) for key, parameter in self._named(template)}
+        scheme = self._sweep.scheme(template, fields)
+        self._run.add(scheme)
+        return scheme
+
+    def told(self, trial_id: str, score: float | None) -> None:
+        """What came of a scheme; None where it cannot be recommended."""
+        self._optuna.on_trial_complete(trial_id, None if score is None else {"score": score})
+
+    def _choose(self, trial: Any) -> None:
+        """Optuna's way through the space: first the kind of scheme, then what varies in it."""
+        template = trial.suggest_categorical("template", list(range(len(self._sweep.space))))
+        for key, parameter in self._named(template):
+            if isinstance(parameter, Choices):
+                trial.suggest_categorical(key, list(range(parameter.count)))
+            elif parameter.integer:
+                trial.suggest_int(key, int(parameter.low), int(parameter.high), step=int(parameter.step or 1))
+            else:
+                trial.suggest_float(key, parameter.low, parameter.high, step=parameter.step)
+
+    def _named(self, template: int) -> list[tuple[str, Parameter]]:
+        return [(f"{template}.{parameter.field}", parameter) for parameter in self._sweep.parameters()[template]]
+
+    @staticmethod
+    def _value(parameter: Parameter, suggested: Any) -> Value:
+        return parameter.at(suggested) if isinstance(parameter, Choices) else suggested
+
+
+class Feed(Searcher):
+    """Gives out the variants: those that are known in their order, then those that a search comes upon, as
+    long as there is room for one more."""
+
+    def __init__(self, names: list[str], search: Search | None, room: int) -> None:
         super().__init__()
-        self._names, self._room = list(names), room
+        self._names, self._search, self._room = list(names), search, room
         self._under_way: set[str] = set()
+        self._searched: set[str] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Feed":
         """Tune copies what it is given; the scheduler speaks to this one."""
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps what it is given in a file, too; the records are in the store."""
+        return {}
+
     @property
     def empty(self) -> bool:
-        return not self._names
+        return not self._names and (self._search is None or self._search.ended)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next variant; None where there is no room now."""
@@ -84,11 +142,17 @@ class Feed(Searcher):
         if len(self._under_way) >= self._room:
             return None
         self._under_way.add(trial_id)
-        return {"variant": self._names.pop(0)}
+        if self._names or self._search is None:
+            return {"variant": self._names.pop(0), "scheme": None}
+        self._searched.add(trial_id)
+        scheme = self._search.suggest(trial_id)
+        return {"variant": scheme.name, "scheme": scheme}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Makes room."""
+        """Makes room, and tells the search what came of it."""
         self.rests(trial_id)
+        if self._search is not None and trial_id in self._searched:
+            self._search.told(trial_id, (result or {}).get("score"))
 
     def rests(self, trial_id: str) -> None:
         """A variant that waits for the others' first heats makes room for one of them."""
@@ -155,10 +219,13 @@ class Racing(FIFOScheduler):
 
 
 def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
-    """Follow every variant that is not finished; fill in what became of them."""
+    """Follow every variant that is not finished, and those that a search comes upon; fill in what became of
+    them."""
     experiment = run.plan.experiment
-    room = len(services.benchmarkers) + 1
-    feed = Feed(unfinished, room)
+    asked = experiment.sweep
+    search = Search(asked, run) if asked and asked.search == "optuna" else None
+    room = (asked.max_concurrent if asked else None) or len(services.benchmarkers) + 1
+    feed = Feed(unfinished, search, room)
     os.environ |= _QUIET_TUNE
     followed = tune.with_parameters(VariantTrial, plan=run.plan, logs=run.logs, services=services)
     tuner = tune.Tuner(
@@ -184,3 +251,6 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
         failure = "crashed: its process died" if result.error else (result.metrics or {}).get("failure")
         if failure and result.config:
             run.outcomes[result.config["variant"]].failure = failure
+    if search is not None:
+        schemes = [variant.scheme for variant in run.plan.variants if variant.scheme]
+        searched.keep(experiment, run.store, schemes[len(experiment.schemes) :], ended=search.ended)
