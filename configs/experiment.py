@@ -105,6 +105,11 @@ class Experiment(Settings):
             raise ValueError(f"schemes: the name {twice[0]!r} stands twice; give each its own `name`")
         if BASE in names:
             raise ValueError(f"schemes: the name {BASE!r} is taken by the model itself; choose another `name`")
+        if self.racing and self.sweep and self.sweep.search == "optuna":
+            raise ValueError(
+                "racing: a search by optuna chooses by variants that were measured in full; leave out `racing`, or set "
+                "sweep.search: random"
+            )
         calibrated = [scheme.name for scheme in self.possible if scheme.needs_calibration]
         if calibrated and self.calibration is None:
             raise ValueError(

@@ -37,9 +37,10 @@ class Sweep(Settings):
         elif self.samples is None:
             message = f"missing; search {self.search} needs to know how many variants to try"
             raise mistake(message, "samples")
-        if self.search == "random" and len(self.expanded) < (self.samples or 0):
+        different = len(self.expanded) if self.search == "random" else self.size
+        if different is not None and different < (self.samples or 0):
             message = (
-                f"{self.samples} asked for, different schemes in the space: {len(self.expanded)}; ask for fewer, or "
+                f"{self.samples} asked for, different schemes in the space: {different}; ask for fewer, or "
                 "set search: exhaustive"
             )
             raise mistake(message, "samples")

@@ -189,8 +189,12 @@ def has_chat_template(folder: Path) -> bool:
     return settings.is_file() and bool(json.loads(settings.read_text()).get("chat_template"))
 
 
-def check_divides(folder: Path, scheme: Scheme, position: int) -> None:
-    """Raise UserError where a group of weights does not divide a layer's input."""
+def check_divides(folder: Path, scheme: Scheme, place: str) -> None:
+    """Raise UserError where a group of weights does not divide a layer's input.
+
+    Args:
+        place: where the experiment asks for the scheme.
+    """
     group = scheme.weights_per_scale
     if group is None:
         return
@@ -198,7 +202,7 @@ def check_divides(folder: Path, scheme: Scheme, position: int) -> None:
         if inputs % group:
             fitting = [g for g in (256, 128, 64, 32, 16) if inputs % g == 0]
             raise UserError(
-                f"schemes.{position}.group_size: {group} does not divide the {inputs} inputs of {name}; "
+                f"{place}.group_size: {group} does not divide the {inputs} inputs of {name}; "
                 f"use one of {', '.join(map(str, fitting)) or 'its divisors'} or put the layer into `ignore`"
             )
 

@@ -66,7 +66,7 @@ def _not_best(outcome: Outcome, judged: Sequence[Judged], experiment: Experiment
     return racing.not_best(outcome, ours, ahead)
 
 
-def score(outcome: Outcome, run: Run) -> float | None:
+def score(run: Run, outcome: Outcome) -> float | None:
     """What a search maximizes: the objective, turned so that more is better; None for a variant that is not
     measured in full, breaks a constraint or loses too much accuracy."""
     base, decision, asked = run.base, run.plan.experiment.decision, run.plan.experiment.accuracy

@@ -126,6 +126,10 @@ class Run:
     def base(self) -> Outcome:
         return self.outcomes[self.plan.base.name]
 
+    def look_again(self) -> None:
+        """What the records say of everybody by now."""
+        self.outcomes = {name: Outcome.of(outcome.plan, self.store) for name, outcome in self.outcomes.items()}
+
     def add(self, scheme: Scheme) -> None:
         """One more variant, which a search came upon."""
         self.plan = extended(self.plan, [scheme])

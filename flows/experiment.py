@@ -21,8 +21,8 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     store = Store(experiment.storage.root)
     store.refer(experiment.name, plan.steps)
     state = Run.of(plan, store, progress, logs_folder(experiment))
-    unfinished, searching = _unfinished(state), _searching(state)
-    if unfinished or searching:
+    searching = searched.goes_on(plan, store)
+    if (unfinished := _unfinished(state, searching)) or searching:
         with tracking.open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
             progress.say("logs", f"{state.logs} and {ray_logs}")
             with services(state) as shared:
@@ -35,16 +35,13 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     return state, judgement
 
 
-def _unfinished(state: Run) -> list[str]:
-    """Variants for which there is something left to do, the base first."""
+def _unfinished(state: Run, searching: bool) -> list[str]:
+    """Variants for which there is something left to do, the base first; a search that goes on asks again for
+    those that it came upon."""
     stopped = {found.name for found in compare.stopped(state)}
-    return [name for name, o in state.outcomes.items() if not (o.complete or o.failure or name in stopped)]
-
-
-def _searching(state: Run) -> bool:
-    """Whether there is a search that has not come to its end."""
-    asked = state.plan.experiment.sweep
-    return bool(asked and asked.search == "optuna" and not searched.found(state.plan.experiment, state.store)[1])
+    asked = state.plan.experiment.variants if searching else tuple(state.outcomes)
+    outcomes = [state.outcomes[name] for name in asked]
+    return [o.name for o in outcomes if not (o.complete or o.failure or o.name in stopped)]
 
 
 def checked_plan(experiment: Experiment) -> Plan:
@@ -61,8 +58,8 @@ def checked_plan(experiment: Experiment) -> Plan:
 
 def planned(experiment: Experiment) -> Plan:
     """The plan of an experiment on this machine, with what its search has come upon before."""
-    schemes, _ = searched.found(experiment, Store(experiment.storage.root))
-    return planning.extended(planning.make(experiment, cluster.this_machine(experiment)), schemes)
+    plan = planning.make(experiment, cluster.this_machine(experiment))
+    return planning.extended(plan, searched.found(plan, Store(experiment.storage.root)).schemes)
 
 
 def results_folder(experiment: Experiment) -> Path:

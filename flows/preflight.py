@@ -38,7 +38,7 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     if isinstance(experiment.model, PathModel):
         checkpoints.check_model_folder(experiment.model.path)
         for position, scheme in enumerate(experiment.possible):
-            checkpoints.check_divides(experiment.model.path, scheme, position)
+            checkpoints.check_divides(experiment.model.path, scheme, experiment.place(position))
     for position, scheme in enumerate(experiment.possible):
         if isinstance(scheme, RecipeFile):
             _recipe(scheme, experiment.place(position))

@@ -1,32 +1,59 @@
-"""The schemes that a search came upon, kept so that report and status know them too."""
+"""The schemes that a search came upon, kept in the store so that plan, status, report and clean know them too."""
 
 import json
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from configs.experiment import Experiment
 from configs.schemes import Scheme
+from flows.context import Run
+from flows.plan import Plan
 from flows.records import Store
 
 _FILE = "searched.json"
 _SCHEME: TypeAdapter[Scheme] = TypeAdapter(Scheme)
 
 
-def found(experiment: Experiment, store: Store) -> tuple[list[Scheme], bool]:
-    """What the same search has come upon so far, and whether it has ended."""
-    file = store.experiments / experiment.name / _FILE
-    if experiment.sweep is None or not file.is_file():
-        return [], False
-    kept = json.loads(file.read_text())
-    if kept["sweep"] != experiment.sweep.model_dump(mode="json"):
-        return [], False
-    return [_SCHEME.validate_python(scheme) for scheme in kept["schemes"]], kept["ended"]
+@dataclass(frozen=True)
+class Search:
+    """How far a search has come."""
+
+    schemes: tuple[Scheme, ...] = ()
+    """In the order of asking."""
+    ended: bool = False
+    """Whether it will ask for no more; they need not all be measured."""
 
 
-def keep(experiment: Experiment, store: Store, schemes: list[Scheme], *, ended: bool) -> None:
-    """Write down what a search has come upon so far."""
-    if experiment.sweep is None:
-        return
-    asked = experiment.sweep.model_dump(mode="json")
-    kept = [scheme.model_dump(mode="json") for scheme in schemes]
-    store.keep(experiment.name, _FILE, {"sweep": asked, "schemes": kept, "ended": ended})
+def found(plan: Plan, store: Store) -> Search:
+    """How far the search of an experiment has come; one that asked something else does not count."""
+    file = store.experiments / plan.experiment.name / _FILE
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    if kept.get("asked") != _asked(plan):
+        return Search()
+    return Search(tuple(_SCHEME.validate_python(scheme) for scheme in kept["schemes"]), kept["ended"])
+
+
+def goes_on(plan: Plan, store: Store) -> bool:
+    """Whether there is a search, and it has more to ask."""
+    asked = plan.experiment.sweep
+    return asked is not None and asked.search == "optuna" and not found(plan, store).ended
+
+
+def keep(run: Run, *, ended: bool) -> None:
+    """Write down how far a search has come, and that its records are in use."""
+    plan = run.plan
+    listed = plan.experiment.variants
+    schemes = [v.scheme.model_dump(mode="json") for v in plan.variants if v.scheme and v.name not in listed]
+    run.store.keep(plan.experiment.name, _FILE, {"asked": _asked(plan), "schemes": schemes, "ended": ended})
+    run.store.refer(plan.experiment.name, plan.steps)
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    """Whatever a search depends on beside the results."""
+    experiment = plan.experiment
+    return {
+        "sweep": experiment.sweep.model_dump(mode="json") if experiment.sweep else None,
+        "decision": experiment.decision.model_dump(mode="json"),
+        "base": [step.fingerprint for step in plan.base.steps],
+    }

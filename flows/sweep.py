@@ -4,7 +4,11 @@ A trial's process waits and asks others to work: it holds no device, and its var
 step. The records say what is done, so nothing of Tune's own state is ever read again.
 """
 
+import itertools
+import logging
 import os
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from configs.schemes import Scheme
-from configs.space import Choices, Parameter, Value
 from configs.sweep import Sweep
-from flows import compare, searched
-from flows.context import Outcome, Run, Services
+from flows import compare, questions, searched
+from flows.context import Run, Services
 from flows.heats import run_heat
 from flows.plan import Plan
 from flows.progress import EventFile, events_folder, relayed
@@ -58,8 +61,7 @@ class VariantTrial(tune.Trainable):
         if self._scheme is not None:
             run.add(self._scheme)
         finish = run_heat(run, self._name, self._services)
-        found = compare.score(run.outcomes[self._name], run) if self._scheme is not None else None
-        return {"failure": finish.failure, "score": found, "done": finish.last}
+        return {"failure": finish.failure, "done": finish.last}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The records are in the store."""
@@ -68,49 +70,77 @@ class VariantTrial(tune.Trainable):
         """The records are in the store."""
 
 
-class Search:
-    """Optuna, through Tune: each scheme is chosen by what the earlier ones brought. With the same seed it
-    asks the same questions again, and those with records are answered at once."""
+@dataclass(frozen=True)
+class _Asked:
+    """A scheme that was suggested: Tune's trial, Optuna's, and the variant."""
 
-    def __init__(self, sweep: Sweep, run: Run) -> None:
-        self._sweep, self._run, self._left = sweep, run, sweep.samples or 0
-        self._optuna = OptunaSearch(space=self._choose, metric="score", mode="max", seed=sweep.seed)
+    trial: str
+    question: str
+    variant: str
+
+
+class Search:
+    """Optuna, through Tune: each scheme is chosen by what the earlier ones brought.
+
+    One is chosen when the results of all but the last few before it are known, and they are told in the order
+    of asking. So the same seed and the same results bring the same schemes, whoever was faster; on a run that
+    goes on, those with records are answered at once.
+    """
+
+    _ASKED_AGAIN = 100
+    """After so many suggestions in a row that were there before, nothing new is to be found."""
+
+    def __init__(self, run: Run, asked: Sweep, lag: int) -> None:
+        self._run, self._space, self._left, self._lag = run, asked, asked.samples or 0, lag
+        self._optuna = OptunaSearch(space=partial(questions.ask, asked), metric="score", mode="max", seed=asked.seed)
+        self._known = {scheme.bare for scheme in run.plan.experiment.schemes}
+        self._questions = itertools.count()
+        self._asked: list[_Asked] = []
+        """What Optuna was not told the result of, in the order of asking."""
+        self._over: set[str] = set()
+        """Trials that have ended."""
 
     @property
     def ended(self) -> bool:
         return self._left == 0
 
-    def suggest(self, trial_id: str) -> Scheme:
-        """The next scheme; it is a variant of the run from now on."""
-        self._left -= 1
-        values: dict[str, Any] = self._optuna.suggest(trial_id) or {}
-        template = values.pop("template")
-        fields = {parameter.field: self._value(parameter, values[key]) for key, parameter in self._named(template)}
-        scheme = self._sweep.scheme(template, fields)
-        self._run.add(scheme)
+    def may_ask(self, *, listed_over: bool) -> bool:
+        """Whether enough is known for the next.
+
+        Args:
+            listed_over: whether the base, and all that is not searched for, has been measured.
+        """
+        due = self._asked[: max(0, len(self._asked) + 1 - self._lag)]
+        return not due or (listed_over and all(asked.trial in self._over for asked in due))
+
+    def suggest(self, trial_id: str) -> Scheme | None:
+        """The next scheme, a variant of the run from now on; None where the search has come to its end."""
+        while len(self._asked) >= self._lag:
+            asked = self._asked.pop(0)
+            self._run.look_again()
+            found = compare.score(self._run, self._run.outcomes[asked.variant])
+            self._optuna.on_trial_complete(asked.question, None if found is None else {"score": found})
+        scheme = self._new(trial_id)
+        self._left = 0 if scheme is None else self._left - 1
+        searched.keep(self._run, ended=self.ended)
         return scheme
 
-    def told(self, trial_id: str, score: float | None) -> None:
-        """What came of a scheme; None where it cannot be recommended."""
-        self._optuna.on_trial_complete(trial_id, None if score is None else {"score": score})
+    def on_trial_complete(self, trial_id: str) -> None:
+        """What came of it stands in the records."""
+        self._over.add(trial_id)
 
-    def _choose(self, trial: Any) -> None:
-        """Optuna's way through the space: first the kind of scheme, then what varies in it."""
-        template = trial.suggest_categorical("template", list(range(len(self._sweep.space))))
-        for key, parameter in self._named(template):
-            if isinstance(parameter, Choices):
-                trial.suggest_categorical(key, list(range(parameter.count)))
-            elif parameter.integer:
-                trial.suggest_int(key, int(parameter.low), int(parameter.high), step=int(parameter.step or 1))
-            else:
-                trial.suggest_float(key, parameter.low, parameter.high, step=parameter.step)
-
-    def _named(self, template: int) -> list[tuple[str, Parameter]]:
-        return [(f"{template}.{parameter.field}", parameter) for parameter in self._sweep.parameters()[template]]
-
-    @staticmethod
-    def _value(parameter: Parameter, suggested: Any) -> Value:
-        return parameter.at(suggested) if isinstance(parameter, Choices) else suggested
+    def _new(self, trial_id: str) -> Scheme | None:
+        """What Optuna suggests, when it is not among what there was before; that is no trial of its own."""
+        for _ in range(self._ASKED_AGAIN):
+            question = str(next(self._questions))
+            scheme = questions.scheme(self._space, self._optuna.suggest(question) or {})
+            if scheme.bare not in self._known:
+                self._known.add(scheme.bare)
+                self._asked.append(_Asked(trial_id, question, scheme.name))
+                self._run.add(scheme)
+                return scheme
+            self._optuna.on_trial_complete(question, error=True)
+        return None
 
 
 class Feed(Searcher):
@@ -121,7 +151,8 @@ class Feed(Searcher):
         super().__init__()
         self._names, self._search, self._room = list(names), search, room
         self._under_way: set[str] = set()
-        self._searched: set[str] = set()
+        self._listed: set[str] = set()
+        """Of those, the ones that were not searched for."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Feed":
         """Tune copies what it is given; the scheduler speaks to this one."""
@@ -136,23 +167,30 @@ class Feed(Searcher):
         return not self._names and (self._search is None or self._search.ended)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next variant; None where there is no room now."""
+        """The next variant; None where there is no room now, or too little is known to choose one."""
         if self.empty:
             return Searcher.FINISHED  # type: ignore[return-value]  # as Tune's own searchers do
         if len(self._under_way) >= self._room:
             return None
+        scheme = None
+        if self._names:
+            name = self._names.pop(0)
+            self._listed.add(trial_id)
+        elif self._search is None or not self._search.may_ask(listed_over=not self._listed):
+            return None
+        elif (scheme := self._search.suggest(trial_id)) is None:
+            return Searcher.FINISHED  # type: ignore[return-value]
+        else:
+            name = scheme.name
         self._under_way.add(trial_id)
-        if self._names or self._search is None:
-            return {"variant": self._names.pop(0), "scheme": None}
-        self._searched.add(trial_id)
-        scheme = self._search.suggest(trial_id)
-        return {"variant": scheme.name, "scheme": scheme}
+        return {"variant": name, "scheme": scheme}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Makes room, and tells the search what came of it."""
+        """Makes room."""
         self.rests(trial_id)
-        if self._search is not None and trial_id in self._searched:
-            self._search.told(trial_id, (result or {}).get("score"))
+        self._listed.discard(trial_id)
+        if self._search is not None:
+            self._search.on_trial_complete(trial_id)
 
     def rests(self, trial_id: str) -> None:
         """A variant that waits for the others' first heats makes room for one of them."""
@@ -210,7 +248,7 @@ class Racing(FIFOScheduler):
     def _look(self) -> None:
         """Who stands where, by the records."""
         run = self._run
-        run.outcomes = {name: Outcome.of(outcome.plan, run.store) for name, outcome in run.outcomes.items()}
+        run.look_again()
         self._beaten = {found.name for found in compare.stopped(run)}
         for found in compare.stopped(run):
             run.progress.say(found.name, f"stopped: {found.reason}")
@@ -223,10 +261,11 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     them."""
     experiment = run.plan.experiment
     asked = experiment.sweep
-    search = Search(asked, run) if asked and asked.search == "optuna" else None
     room = (asked.max_concurrent if asked else None) or len(services.benchmarkers) + 1
+    search = Search(run, asked, lag=room) if asked and searched.goes_on(run.plan, run.store) else None
     feed = Feed(unfinished, search, room)
     os.environ |= _QUIET_TUNE
+    logging.getLogger("optuna").setLevel(logging.WARNING)
     followed = tune.with_parameters(VariantTrial, plan=run.plan, logs=run.logs, services=services)
     tuner = tune.Tuner(
         tune.with_resources(followed, tune.PlacementGroupFactory([_HOLDS])),
@@ -245,12 +284,8 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     )
     with relayed(events_folder(run.logs), run.progress):
         results = tuner.fit()
-    for name, outcome in run.outcomes.items():
-        run.outcomes[name] = Outcome.of(outcome.plan, run.store)
+    run.look_again()
     for result in (results[place] for place in range(len(results))):
         failure = "crashed: its process died" if result.error else (result.metrics or {}).get("failure")
         if failure and result.config:
             run.outcomes[result.config["variant"]].failure = failure
-    if search is not None:
-        schemes = [variant.scheme for variant in run.plan.variants if variant.scheme]
-        searched.keep(experiment, run.store, schemes[len(experiment.schemes) :], ended=search.ended)

@@ -45,9 +45,11 @@ def prepare_base(run: Run, services: Services) -> None:
         for outcome in run.outcomes.values():
             outcome.failure = outcome.failure or f"the base model is missing: {base.failure}"
         return
-    for position, variant in enumerate(run.plan.variants[1:]):
-        if variant.scheme and not variant.left_out:
-            checkpoints.check_divides(base.checkpoint_folder, variant.scheme, position)
+    experiment, hardware = run.plan.experiment, run.plan.hardware
+    for position, asked in enumerate(experiment.possible):
+        scheme = asked.resolved_for(hardware)
+        if not scheme.cannot_be_served_on(hardware):
+            checkpoints.check_divides(base.checkpoint_folder, scheme, experiment.place(position))
 
 
 def _needs(run: Run, place: Place) -> Needs:
