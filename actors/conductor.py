@@ -1,16 +1,20 @@
 """The one actor that says who may work where, for every experiment on a cluster.
 
 It hands out seats and turns (`actors.seating`), and claims: a step that two want is done by the one who
-claimed it, while the other waits. Whoever dies loses what it held: its seat, its turn, its claims.
+claimed it, while the other waits. Whoever dies loses what it held: its seat, its turn, its claims. Should the
+conductor itself die, it comes back with what it knew: everything stands in the cluster's own key-value store
+before it is answered, and every question may be asked twice.
 """
 
 import asyncio
 import contextlib
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import ray
 from ray._private import state as cluster_state
+from ray.experimental import internal_kv
 
 from actors.cores import Seats
 from actors.seating import Member, Place, Seating, Turn
@@ -18,6 +22,8 @@ from actors.seating import Member, Place, Seating, Turn
 _NAME, _NAMESPACE = "conductor", "model-serve-flow"
 _LOOK_S = 2.0
 """Between two looks at who is still alive."""
+_KEY = b"conductor"
+_State = tuple[Seating, Seats | None, dict[str, str]]
 _T = TypeVar("_T")
 
 
@@ -26,9 +32,7 @@ class Conductor:
     actor's, or a driver's job's."""
 
     def __init__(self) -> None:
-        self._seating = Seating({})
-        self._shape: Seats | None = None
-        self._claims: dict[str, str] = {}
+        self._seating, self._shape, self._claims = _remembered() or (Seating({}), None, {})
         self._changed = asyncio.Condition()
         self._watch: asyncio.Task[None] | None = None
 
@@ -37,7 +41,7 @@ class Conductor:
         async with self._changed:
             if self._shape is None or not self._seating.holders:
                 self._shape, self._seating = shape, Seating(dict.fromkeys(nodes, shape))
-            self._watch = self._watch or asyncio.get_running_loop().create_task(self._bury_the_dead())
+            self._tell()
             return self._shape
 
     async def take(self, holder: str, *, to_be_measured: bool) -> Place:
@@ -53,24 +57,24 @@ class Conductor:
         """Wait for a round with the others on the same host."""
         async with self._changed:
             self._seating.ready(holder, member)
-            self._changed.notify_all()
+            self._tell()
 
     async def next_turn(self, holder: str) -> Turn | None:
         """The next turn of a holder that is ready; None when its round is over."""
         found = await self._when(lambda: self._seating.turn(holder) or self._seating.measured(holder))
         return found if isinstance(found, Turn) else None
 
-    async def done(self, holder: str, tokens_per_second: float | None) -> None:
+    async def done(self, holder: str, turn: Turn, tokens_per_second: float | None) -> None:
         """A turn has ended; without a speed it failed."""
         async with self._changed:
-            self._seating.done(holder, tokens_per_second)
-            self._changed.notify_all()
+            self._seating.done(holder, turn, tokens_per_second)
+            self._tell()
 
     async def leave(self, holder: str) -> None:
         """Give a seat back."""
         async with self._changed:
             self._seating.leave(holder)
-            self._changed.notify_all()
+            self._tell()
 
     async def claim(self, holder: str, what: str) -> None:
         """Wait until nobody else does `what`; then it is the holder's until `release`."""
@@ -85,15 +89,22 @@ class Conductor:
         async with self._changed:
             if self._claims.get(what) == holder:
                 del self._claims[what]
-            self._changed.notify_all()
+            self._tell()
 
     async def _when(self, look: Callable[[], _T | None]) -> _T:
         """What `look` finds, as soon as it finds something."""
         async with self._changed:
             while not (found := look()):
                 await self._changed.wait()
-            self._changed.notify_all()
+            self._tell()
             return found
+
+    def _tell(self) -> None:
+        """Remember what has changed, and let everybody who waits look again."""
+        state: _State = (self._seating, self._shape, self._claims)
+        internal_kv._internal_kv_put(_KEY, pickle.dumps(state), namespace=_NAMESPACE.encode())
+        self._changed.notify_all()
+        self._watch = self._watch or asyncio.get_running_loop().create_task(self._bury_the_dead())
 
     async def _bury_the_dead(self) -> None:
         """Free what the dead held, and give up the seats of nodes that are gone."""
@@ -105,7 +116,13 @@ class Conductor:
                     self._seating.leave(holder)
                     self._claims = {what: who for what, who in self._claims.items() if who != holder}
                 self._seating.keep_hosts(nodes)
-                self._changed.notify_all()
+                self._tell()
+
+
+def _remembered() -> _State | None:
+    """What the conductor knew before it died."""
+    kept = internal_kv._internal_kv_get(_KEY, namespace=_NAMESPACE.encode())
+    return pickle.loads(kept) if kept else None
 
 
 def _living() -> tuple[set[str], set[str]]:
@@ -122,7 +139,7 @@ def conductor(**options: Any) -> Any:
         options: of the actor where it has to be started, its runtime environment for example.
     """
     shared = {"name": _NAME, "namespace": _NAMESPACE, "get_if_exists": True, "lifetime": "detached"}
-    kept_up = {"num_cpus": 0, "max_concurrency": 10_000, "max_restarts": -1}
+    kept_up = {"num_cpus": 0, "max_concurrency": 10_000, "max_restarts": -1, "max_task_retries": -1}
     return ray.remote(Conductor).options(**shared, **kept_up, **options).remote()
 
 

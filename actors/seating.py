@@ -7,8 +7,8 @@ sits down. Inside a round the turns are given one after the other, or to all at 
 company was seen to cost little.
 """
 
-from collections.abc import Collection, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.cores import Seats
@@ -32,6 +32,8 @@ class Turn:
     """Names of all that are loaded at the same time; empty where the member is loaded alone."""
     interference: Mapping[str, Any] | None = None
     """What company was seen to cost the first member, where that was measured."""
+    number: int = 0
+    """Of the batches of its round."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Member:
     repeats: tuple[int, ...]
     """Those that have no record yet."""
     max_interference: float
+    experiment: str = ""
 
 
+_Seen = dict[tuple[frozenset[str], int], Mapping[str, Any]]
+"""What company was seen to cost on a host, by whose experiments were in it and how many variants."""
 _Turns = dict[str, Turn]
-_Speeds = dict[str, float]
 
 
 class Round:
@@ -53,73 +57,84 @@ class Round:
     when the last is done. Who goes first changes from repeat to repeat, so that what drifts on the
     machine favours nobody."""
 
-    def __init__(self, members: Mapping[str, Member], *, together: bool) -> None:
+    def __init__(self, members: Mapping[str, Member], *, together: bool, seen: _Seen | None = None) -> None:
         self.members = dict(members)
-        self._script = self._batches(together and len(members) > 1)
-        self._waiting: _Turns = {}
-        self._at_work: set[str] = set()
-        self._speeds: _Speeds = {}
-        self._advance(first=True)
+        self._seen: _Seen = {} if seen is None else seen
+        self._given = 0
+        self._now: dict[str, Turn] = {}
+        """The turns of the latest batch that are not done."""
+        self._probes: list[dict[str, float]] = []
+        """Output tokens per second of the first member alone, then of all in company."""
+        company = frozenset(member.experiment for member in members.values()), len(members)
+        self._company = company if together and len(members) > 1 else None
+        if self._company is None or self._company in self._seen:
+            self._batches = self._repeats()
+        else:
+            self._batches = [dict.fromkeys(list(members)[:1], Turn(None)), dict.fromkeys(members, Turn(None))]
+        self._advance()
 
     def turn(self, holder: str) -> Turn | None:
-        """The holder's turn, if it has one now."""
-        turn = self._waiting.pop(holder, None)
-        if turn is not None:
-            self._at_work.add(holder)
-        return turn
+        """The holder's turn, if it has one now: the same until it is done."""
+        return self._now.get(holder)
 
-    def done(self, holder: str, tokens_per_second: float | None) -> None:
-        """A turn has ended; without a speed it failed."""
-        if tokens_per_second is not None:
-            self._speeds[holder] = tokens_per_second
-        self._at_work.discard(holder)
+    def done(self, holder: str, turn: Turn, tokens_per_second: float | None) -> None:
+        """A turn has ended; without a speed it failed. Said twice it counts once."""
+        if self._now.get(holder) != turn:
+            return
+        del self._now[holder]
+        if turn.repeat is None and tokens_per_second is not None:
+            self._probes[-1][holder] = tokens_per_second
         self._advance()
 
     def drop(self, holder: str) -> None:
         """A member is gone."""
         self.members.pop(holder, None)
-        self._waiting.pop(holder, None)
-        self._at_work.discard(holder)
+        self._now.pop(holder, None)
         self._advance()
 
-    def _advance(self, *, first: bool = False) -> None:
-        while self.members and not self._waiting and not self._at_work:
-            speeds, self._speeds = self._speeds, {}
-            try:
-                batch = next(self._script) if first else self._script.send(speeds)
-            except StopIteration:
+    def _advance(self) -> None:
+        while self.members and not self._now:
+            if not self._batches and self._probes:
+                self._judge_company()
+                self._batches = self._repeats()
+            if not self._batches:
                 self.members.clear()
                 return
-            first = False
-            self._waiting = {holder: turn for holder, turn in batch.items() if holder in self.members}
+            batch = self._batches.pop(0)
+            if any(turn.repeat is None for turn in batch.values()):
+                self._probes.append({})
+            self._given += 1
+            present = {holder: turn for holder, turn in batch.items() if holder in self.members}
+            self._now = {holder: replace(turn, number=self._given) for holder, turn in present.items()}
 
-    def _batches(self, together: bool) -> Generator[_Turns, _Speeds, None]:
-        interference = None
-        if together:
-            first, limit = next(iter(self.members.items()))
-            alone = yield {first: Turn(None)}
-            crowd = yield {holder: Turn(None) for holder in self.members}
-            together = False
-            if first in alone and first in crowd:
-                loss = 1 - crowd[first] / alone[first]
-                together = loss <= limit.max_interference
-                interference = {
-                    "variant": limit.name,
-                    "alone": alone[first],
-                    "in_company": crowd[first],
-                    "loss": loss,
-                    "limit": limit.max_interference,
-                }
+    def _judge_company(self) -> None:
+        """What company costs the first member; it holds for as many of the same experiments on this host."""
+        (alone, crowd), self._probes = self._probes, []
+        first = next(iter(self.members), "")
+        if self._company is None or first not in alone or first not in crowd:
+            self._company = None
+            return
+        self._seen[self._company] = {
+            "variant": self.members[first].name,
+            "alone": alone[first],
+            "in_company": crowd[first],
+            "loss": 1 - crowd[first] / alone[first],
+            "limit": self.members[first].max_interference,
+        }
+
+    def _repeats(self) -> list[_Turns]:
+        interference = self._seen[self._company] if self._company else None
+        together = interference is not None and interference["loss"] <= interference["limit"]
         company = tuple(member.name for member in self.members.values()) if together else ()
-        last = max((max(member.repeats) for member in self.members.values()), default=-1)
-        for repeat in range(last + 1):
+        batches: list[_Turns] = []
+        for repeat in range(max((max(member.repeats) for member in self.members.values()), default=-1) + 1):
             waiting = [holder for holder, member in self.members.items() if repeat in member.repeats]
             turn = Turn(repeat, company, interference)
             if together:
-                yield {holder: turn for holder in waiting}
+                batches.append(dict.fromkeys(waiting, turn))
             else:
-                for holder in waiting if repeat % 2 == 0 else waiting[::-1]:
-                    yield {holder: turn}
+                batches += [{holder: turn} for holder in (waiting if repeat % 2 == 0 else waiting[::-1])]
+        return batches
 
 
 @dataclass
@@ -128,6 +143,7 @@ class _Host:
     taken: dict[int, str] = field(default_factory=dict)
     ready: dict[str, Member] = field(default_factory=dict)
     round: Round | None = None
+    seen: _Seen = field(default_factory=dict)
 
     @property
     def free(self) -> int | None:
@@ -135,7 +151,8 @@ class _Host:
 
 
 class Seating:
-    """All hosts, everybody who sits, and everybody who waits for a seat in the order of asking."""
+    """All hosts, everybody who sits, and everybody who waits for a seat: those who will be measured before
+    those who only work, else in the order of asking."""
 
     def __init__(self, hosts: Mapping[str, Seats]) -> None:
         self._hosts = {name: _Host(seats) for name, seats in hosts.items()}
@@ -152,13 +169,17 @@ class Seating:
 
     def queue(self, holder: str, *, to_be_measured: bool) -> None:
         """Ask for a seat; `take` it when it is there."""
-        self._queue[holder] = to_be_measured
+        if self._place_of(holder) is None:
+            self._queue[holder] = to_be_measured
 
     def take(self, holder: str) -> Place | None:
         """The holder's seat, unless there is none yet, or somebody who asked earlier can have it."""
+        if (place := self._place_of(holder)) is not None:
+            return place
         if not self._hosts:
             raise RuntimeError("no node is left to work on")
-        for first, to_be_measured in self._queue.items():
+        # Whoever is compressed already goes first: a round waits for the last who joins it.
+        for first, to_be_measured in sorted(self._queue.items(), key=lambda asked: not asked[1]):
             name = self._host_for(to_be_measured)
             if name is None:
                 continue
@@ -184,7 +205,7 @@ class Seating:
     def ready(self, holder: str, member: Member) -> None:
         """A seated holder is ready to be measured; a round opens when nobody on its host works any more."""
         host = self._host_of(holder)
-        if host is not None:
+        if host is not None and not (host.round and holder in host.round.members):
             host.ready[holder] = member
             self._open_rounds()
 
@@ -198,11 +219,11 @@ class Seating:
         host = self._host_of(holder)
         return host is None or (holder not in host.ready and (host.round is None or holder not in host.round.members))
 
-    def done(self, holder: str, tokens_per_second: float | None) -> None:
-        """The holder's turn has ended."""
+    def done(self, holder: str, turn: Turn, tokens_per_second: float | None) -> None:
+        """The holder's turn has ended; said twice it counts once."""
         host = self._host_of(holder)
         if host and host.round:
-            host.round.done(holder, tokens_per_second)
+            host.round.done(holder, turn, tokens_per_second)
             self._open_rounds()
 
     def leave(self, holder: str) -> None:
@@ -215,6 +236,10 @@ class Seating:
                 host.round.drop(holder)
         self._open_rounds()
 
+    def _place_of(self, holder: str) -> Place | None:
+        taken = ((name, seat, other) for name, host in self._hosts.items() for seat, other in host.taken.items())
+        return next((Place(name, seat) for name, seat, other in taken if other == holder), None)
+
     def _host_of(self, holder: str) -> _Host | None:
         return next((host for host in self._hosts.values() if holder in host.taken.values()), None)
 
@@ -224,7 +249,7 @@ class Seating:
                 host.round = None
             working = set(host.taken.values()) - set(host.ready)
             if host.round is None and host.ready and not working and not self._may_still_come(host):
-                host.round, host.ready = Round(host.ready, together=host.seats.together), {}
+                host.round, host.ready = Round(host.ready, together=host.seats.together, seen=host.seen), {}
 
     def _may_still_come(self, host: _Host) -> bool:
         """Whether somebody who would be measured too waits for a seat that is free on this host."""

@@ -39,10 +39,11 @@ def put_under_load(run: Run, served: Served, services: Services) -> None:
     if not missing:
         return
     run.progress.say(name, "ready for load: waiting for the others on this host ...")
-    ray.get(services.conductor.ready.remote(my_id(), Member(name, missing, load.max_interference)))
+    member = Member(name, missing, load.max_interference, run.plan.experiment.name)
+    ray.get(services.conductor.ready.remote(my_id(), member))
     while (turn := ray.get(services.conductor.next_turn.remote(my_id()))) is not None:
         speed = _probe(run, served, services, turn) if turn.repeat is None else _benchmark(run, served, services, turn)
-        ray.get(services.conductor.done.remote(my_id(), speed))
+        ray.get(services.conductor.done.remote(my_id(), turn, speed))
 
 
 def _probe(run: Run, served: Served, services: Services, turn: Turn) -> float:

@@ -168,7 +168,7 @@ def test_what_a_search_may_come_up_with_is_checked_before(experiment_file: Any, 
     text = tmp_path / "text.txt"
     text.write_text("word " * 20)
     space = [{"kind": "int4-w4a16", "calibration_samples": {"low": 1, "high": 13}}]
-    sweep = {"space": space, "search": "optuna", "samples": 2}
+    sweep = {"space": space, "search": "optuna", "samples": 1}
     path = experiment_file(sweep=sweep, calibration=calibration(text))
     assert "calibration_samples of scheme 'int4-w4a16-cal13': 13 samples" in refused(path, capfd)
     sweep["space"] = [{"kind": "recipe", "path": [str(tmp_path / "none.yaml")], "calibrated": False}]
