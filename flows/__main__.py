@@ -5,9 +5,21 @@ no variant passed.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from actors import environments
+
+if __name__ == "__main__" and Path(sys.prefix).resolve().parent != environments.home().resolve():
+    # `python` is anything: a Ray job's entrypoint gets the first one on its node's path. The driver lives in its own.
+    try:
+        driver = str(environments.interpreter("driver"))
+    except environments.EnvironmentMissing as missing:
+        print(f"error: {missing}", file=sys.stderr)
+        sys.exit(2)
+    os.execv(driver, [driver, "-m", "flows", *sys.argv[1:]])
 
 from rich.console import Console
 

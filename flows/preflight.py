@@ -15,7 +15,7 @@ import yaml
 
 from actors import environments
 from configs.accuracy import TASKS_FOLDER, Task
-from configs.base import UserError
+from configs.base import REPOSITORY, UserError
 from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
@@ -83,6 +83,12 @@ def _environments_built(accelerator: str) -> None:
 
 
 def _store_writable(root: Path) -> None:
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    if (job.get("runtime_env") or {}).get("working_dir") and root.resolve().is_relative_to(REPOSITORY):
+        raise UserError(
+            f"storage.root: {root} lies inside the working directory of a Ray job, which Ray deletes; give a folder "
+            "that every node reaches, in the experiment or in MSF_STORE"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".writable.{os.getpid()}"
