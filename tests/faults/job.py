@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
 from tests_support import free_port
 
@@ -104,9 +104,9 @@ class TwoNodes:
 @contextlib.contextmanager
 def two_nodes(cores: int, **variables: str) -> Iterator[TwoNodes]:
     # A short path: Ray's sockets lie in it, and a socket's path has 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="msf", ignore_cleanup_errors=True) as folder:
-        with TwoNodes(Path(folder), cores, **variables) as cluster:
-            yield cluster
+    scratch = tempfile.TemporaryDirectory(prefix="msf", ignore_cleanup_errors=True)
+    with scratch as folder, TwoNodes(Path(folder), cores, **variables) as cluster:
+        yield cluster
 
 
 def experiment(folder: Path) -> Path:
