@@ -32,14 +32,20 @@ def connected(accelerator: str) -> Iterator[Path]:
     machine, bound to loopback, and ended with the block.
     """
     os.environ |= {"PYTHONPATH": PYTHONPATH, "MSF_ACCELERATOR": accelerator}
-    with _joined() if is_named() else _own():
-        # The raylet remarks on every worker that a lease ends; it says the same in its own log.
-        ray._private.worker._worker_logs_enabled = False
+    if is_named():
+        _join()
+    else:
+        _start()
+    # The raylet remarks on every worker that a lease ends; it says the same in its own log.
+    ray._private.worker._worker_logs_enabled = False
+    try:
         yield _logs_folder()
+    finally:
+        if not is_named():
+            ray.shutdown()
 
 
-@contextlib.contextmanager
-def _own() -> Iterator[None]:
+def _start() -> None:
     """A cluster of one machine."""
     _quieten()
     ray.init(
@@ -49,15 +55,13 @@ def _own() -> Iterator[None]:
         _node_ip_address=_LOOPBACK,
         **_QUIET,
     )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
-@contextlib.contextmanager
-def _joined() -> Iterator[None]:
-    """The cluster that RAY_ADDRESS names."""
+def _join() -> None:
+    """Be part of the cluster that RAY_ADDRESS names, until the process ends: where a job's driver leaves, Ray
+    deletes the working directory that it was started in, and it could not come back."""
+    if ray.is_initialized():
+        return
     address = os.environ["RAY_ADDRESS"]
     if "://" in address and not address.startswith("ray://"):
         raise UserError(
@@ -77,10 +81,6 @@ def _joined() -> Iterator[None]:
             f"RAY_ADDRESS: no cluster could be joined at {address}: {reason:.200}; start it with this project's "
             "environments, or unset RAY_ADDRESS"
         ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _quieten() -> None:
@@ -122,9 +122,9 @@ def nodes() -> tuple[Node, ...]:
 
 @cache
 def _nodes(_address: str) -> tuple[Node, ...]:
-    with contextlib.nullcontext() if ray.is_initialized() else _joined():
-        offers = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-        told = on_nodes(list(offers), machine.describe)
+    _join()
+    offers = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    told = on_nodes(list(offers), machine.describe)
     return tuple(
         Node(name, int(offer.get("CPU", 0)), int(offer.get("GPU", 0)), told[name]) for name, offer in offers.items()
     )

@@ -24,9 +24,6 @@ from flows import checkpoints, memory
 from flows.plan import Plan, task_files
 from flows.records import Store
 
-_ENGINE_OVERHEAD = 3 * memory.GIB
-"""Resident memory of one CPU engine beside weights and KV cache: server, scheduler and worker
-together were measured at 2.9 GiB for a 135M model."""
 _TASK_NAME = re.compile(r"^(task|group|tag):\s*[\"']?([\w./-]+)[\"']?\s*$", re.MULTILINE)
 
 
@@ -210,7 +207,7 @@ def _memory(plan: Plan) -> None:
         return
     if serving.cores and serving.cores > hardware.cores:
         raise UserError(f"serving.cores: {serving.cores} asked for, this machine has {hardware.cores}; ask for fewer")
-    engine = _ENGINE_OVERHEAD + serving.kv_cache_gib * memory.GIB + _base_bytes(plan)
+    engine = memory.serving_host_bytes(_base_bytes(plan), serving, on_cpu=True)
     wanted, held = engine * len(plan.seats.engines), hardware.memory_bytes
     if wanted > held:
         raise UserError(
