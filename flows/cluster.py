@@ -131,9 +131,12 @@ def _nodes(_address: str) -> tuple[Node, ...]:
 
 
 def accelerator(experiment: Experiment) -> str:
-    """What the experiment asks for; `auto` is cuda where there is a GPU: here, or on the cluster that is named."""
-    if experiment.accelerator != "auto":
-        return experiment.accelerator
+    """What the experiment asks for, or else what is seen."""
+    return seen_accelerator() if experiment.accelerator == "auto" else experiment.accelerator
+
+
+def seen_accelerator() -> str:
+    """cuda where there is a GPU, here or on the cluster that is named, unless MSF_ACCELERATOR says otherwise."""
     if is_named() and "MSF_ACCELERATOR" not in os.environ:
         return "cuda" if any(node.gpus for node in nodes()) else "cpu"
     return environments.accelerator()
