@@ -141,6 +141,7 @@ def stopped_and_resumed(cluster: TwoNodes, folder: Path) -> dict[str, Any]:
     kept = {path: path.stat().st_mtime_ns for path in store.glob("records/*/*/record.json")}
     resumed = cluster.submit("second", *entrypoint)
     decision = store / "experiments/job/decision.json"
+    examined = cluster.submit("doctor", "python", "-m", "flows", "doctor", str(file)).stdout
     return {
         "without a token": refused.returncode,
         "stopped": "STOPPED" in cluster.job("status", "first").stdout,
@@ -149,6 +150,7 @@ def stopped_and_resumed(cluster: TwoNodes, folder: Path) -> dict[str, Any]:
         "resumed": resumed.returncode,
         "logs": cluster.job("logs", "second").stdout[-3000:],
         "records": len(list(store.glob("records/*/*/record.json"))),
+        "doctor": examined[examined.find("cluster at") :],
         "decision": json.loads(decision.read_text())["sentence"] if decision.is_file() else None,
     }
 
