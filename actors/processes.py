@@ -54,6 +54,28 @@ def end(lease: str, patience_s: float = 10.0) -> list[int]:
     return left
 
 
+def left_over() -> list[int]:
+    """Process ids that bear a lease's mark and have no Ray above them: whoever held that lease is dead."""
+    mark = f"{LEASE_MARK}=".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            marked = entry.name.isdigit() and b"\0" + mark in b"\0" + (entry / "environ").read_bytes()
+            if marked and "raylet" not in _ancestors(int(entry.name)):
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def _ancestors(process: int) -> list[str]:
+    """Names of the processes above one."""
+    found = []
+    while process > 1:
+        name, _, rest = Path(f"/proc/{process}/stat").read_text().rpartition(") ")
+        found.append(name.partition("(")[2])
+        process = int(rest.split()[1])
+    return found[1:]
+
+
 def outputs(processes: list[int]) -> list[Path]:
     """The files that processes write their standard output and error to, each once."""
     found = set()

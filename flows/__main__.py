@@ -5,16 +5,28 @@ no variant passed.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from actors import environments
+
+if __name__ == "__main__" and Path(sys.prefix).resolve().parent != environments.home().resolve():
+    # `python` is anything: a Ray job's entrypoint gets the first one on its node's path. The driver lives in its own.
+    try:
+        driver = str(environments.interpreter("driver"))
+    except environments.EnvironmentMissing as missing:
+        print(f"error: {missing}", file=sys.stderr)
+        sys.exit(2)
+    os.execv(driver, [driver, "-m", "flows", *sys.argv[1:]])
 
 from rich.console import Console
 
 from configs.base import UserError
 from configs.experiment import Experiment, Storage
 from configs.loading import load_experiment
-from flows import board, clean, cluster, compare, experiment, overview, preflight, report, tracking
+from flows import board, clean, cluster, compare, doctor, experiment, overview, preflight, report, tracking
 from flows.context import Run
 from flows.plan import Plan
 from flows.progress import Progress
@@ -68,7 +80,21 @@ def _parser() -> argparse.ArgumentParser:
     cleaning.add_argument("--store", type=Path, default=Storage().root, help="a storage.root; now %(default)s")
     cleaning.add_argument("--remove", action="store_true", help="remove it")
     cleaning.set_defaults(command=_clean)
+    text = "what is wrong with this machine, or with the cluster that RAY_ADDRESS names"
+    examining = commands.add_parser("doctor", help=text, description=text)
+    examining.add_argument(
+        "experiment", type=Path, nargs="?", metavar="EXPERIMENT.yaml", help="whose store, port and accelerator count"
+    )
+    examining.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a field")
+    examining.set_defaults(command=_examine)
     return parser
+
+
+def _examine(options: argparse.Namespace) -> int:
+    asked = load_experiment(options.experiment, options.set) if options.experiment else None
+    found = doctor.examine(asked)
+    doctor.show(found, _console())
+    return FAILED if any(finding.todo for finding in found) else DONE
 
 
 def _on_experiment(

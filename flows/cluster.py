@@ -3,14 +3,16 @@
 import contextlib
 import logging
 import os
-import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from actors import environments
+from actors import environments, machine
+from actors.lease import on_nodes
 from configs.base import REPOSITORY, UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
@@ -19,6 +21,7 @@ _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "a
 PYTHONPATH = str(REPOSITORY)
 """Where the cluster's workers find this project, and nothing that the user's own path may hold."""
 _LOOPBACK = "127.0.0.1"
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @contextlib.contextmanager
@@ -28,30 +31,66 @@ def connected(accelerator: str) -> Iterator[Path]:
     RAY_ADDRESS (set by `ray job submit`) names a running cluster; otherwise one is started on this
     machine, bound to loopback, and ended with the block.
     """
+    os.environ |= {"PYTHONPATH": PYTHONPATH, "MSF_ACCELERATOR": accelerator}
+    if is_named():
+        _join()
+    else:
+        _start()
+    # The raylet remarks on every worker that a lease ends; it says the same in its own log.
+    ray._private.worker._worker_logs_enabled = False
+    try:
+        yield _logs_folder()
+    finally:
+        if not is_named():
+            ray.shutdown()
+
+
+def _start() -> None:
+    """A cluster of one machine."""
+    _quieten()
+    ray.init(
+        address="local",
+        num_cpus=len(os.sched_getaffinity(0)),
+        include_dashboard=False,
+        _node_ip_address=_LOOPBACK,
+        **_QUIET,
+    )
+
+
+def _join() -> None:
+    """Be part of the cluster that RAY_ADDRESS names, until the process ends: where a job's driver leaves, Ray
+    deletes the working directory that it was started in, and it could not come back."""
+    if ray.is_initialized():
+        return
+    address = os.environ["RAY_ADDRESS"]
+    if "://" in address and not address.startswith("ray://"):
+        raise UserError(
+            f"RAY_ADDRESS: {address} is where jobs are submitted; a driver joins at HOST:PORT, or use `auto`"
+        )
+    _quieten()
+    try:
+        ray.init(**_QUIET)
+    except ray.exceptions.AuthenticationError:
+        raise UserError(
+            f"RAY_ADDRESS: the cluster at {address} refuses this token, or there is none; put the cluster's into "
+            "~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names, and set RAY_AUTH_MODE=token"
+        ) from None
+    except (ConnectionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"RAY_ADDRESS: no cluster could be joined at {address}: {reason:.200}; start it with this project's "
+            "environments, or unset RAY_ADDRESS"
+        ) from None
+
+
+def _quieten() -> None:
+    """What Ray reads from the environment, before it starts."""
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray starts workers at niceness 15: beside any other work on the machine a benchmark would starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
     # A cluster that lives for one run reports its use to nobody, unless the user asks for it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ |= {"PYTHONPATH": PYTHONPATH, "MSF_ACCELERATOR": accelerator}
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            _node_ip_address=_LOOPBACK,
-            **quiet,
-        )
-    # The raylet remarks on every worker that a lease ends; it says the same in its own log.
-    ray._private.worker._worker_logs_enabled = False
-    try:
-        yield _logs_folder()
-    finally:
-        ray.shutdown()
 
 
 def _logs_folder() -> Path:
@@ -59,52 +98,104 @@ def _logs_folder() -> Path:
     return Path(node.get_logs_dir_path() if node else "")
 
 
+def is_named() -> bool:
+    """Whether a running cluster is to be used; without one nothing of Ray is started to make a plan."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster that RAY_ADDRESS names."""
+
+    id: str
+    cores: int
+    """That Ray gives out; none of a head that does no work."""
+    gpus: int
+    told: dict[str, Any]
+    """What it says of itself: `actors.machine.describe`."""
+
+
+def nodes() -> tuple[Node, ...]:
+    """The nodes of the cluster that RAY_ADDRESS names, asked once."""
+    return _nodes(os.environ["RAY_ADDRESS"])
+
+
+@cache
+def _nodes(_address: str) -> tuple[Node, ...]:
+    _join()
+    offers = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    told = on_nodes(list(offers), machine.describe)
+    return tuple(
+        Node(name, int(offer.get("CPU", 0)), int(offer.get("GPU", 0)), told[name]) for name, offer in offers.items()
+    )
+
+
 def accelerator(experiment: Experiment) -> str:
-    return environments.accelerator() if experiment.accelerator == "auto" else experiment.accelerator
+    """What the experiment asks for, or else what is seen."""
+    return seen_accelerator() if experiment.accelerator == "auto" else experiment.accelerator
+
+
+def seen_accelerator() -> str:
+    """cuda where there is a GPU, here or on the cluster that is named, unless MSF_ACCELERATOR says otherwise."""
+    if is_named() and "MSF_ACCELERATOR" not in os.environ:
+        return "cuda" if any(node.gpus for node in nodes()) else "cpu"
+    return environments.accelerator()
 
 
 def this_machine(experiment: Experiment) -> Hardware:
-    """The hardware that a plan is judged against.
+    """The hardware that a plan is judged against: this machine's, or, where RAY_ADDRESS names a cluster, that of
+    its largest node. A head that Ray gives nothing of, and the machine that the driver runs on, do not count.
 
     Raises:
-        UserError: the experiment wants CUDA and no GPU is to be seen.
+        UserError: the experiment wants CUDA and no GPU is to be seen, or the cluster has no node that works.
     """
     wanted = accelerator(experiment)
-    cpu = _cpu_description()
+    if not is_named():
+        return _hardware(wanted, machine.describe())
+    largest = max(nodes(), key=lambda node: (node.gpus if wanted == "cuda" else 0, node.cores))
+    if not (largest.gpus if wanted == "cuda" else largest.cores):
+        what = "GPU" if wanted == "cuda" else "CPU core"
+        raise UserError(
+            f"RAY_ADDRESS: no node of the cluster gives out a {what} (accelerator: {wanted}); wait for a worker node "
+            "to join or add one, the head does no work"
+        )
+    return _on_offer(wanted, largest)
+
+
+def is_alike(node: str, hardware: Hardware) -> bool:
+    """Whether a node is of the kind that a plan is made for; figures of another kind are not comparable."""
+    if not is_named():
+        return True
+    found = [_on_offer(hardware.accelerator, each).name for each in nodes() if each.id == node]
+    return found == [hardware.name]
+
+
+def _on_offer(wanted: str, node: Node) -> Hardware:
+    """The part of a node that Ray gives out."""
+    if wanted == "cuda":
+        return _hardware(wanted, {**node.told, "gpus": node.told["gpus"][: node.gpus]})
+    return _hardware(wanted, {**node.told, "cores": min(node.told["cores"], node.cores)})
+
+
+def _hardware(wanted: str, told: dict[str, Any]) -> Hardware:
     base: dict[str, Any] = {
         "accelerator": wanted,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "instructions": tuple(i for i in _INSTRUCTIONS if i in cpu["flags"].split()),
+        "cores": told["cores"],
+        "memory_bytes": told["memory_bytes"],
+        "instructions": tuple(i for i in _INSTRUCTIONS if i in told["flags"]),
     }
     if wanted == "cpu":
-        return Hardware(name=cpu["model name"], **base)
-    gpus = _nvidia_smi()
-    if not gpus:
+        return Hardware(name=told["cpu"], **base)
+    if not told["gpus"]:
         raise UserError(
             "accelerator: 'cuda' is asked for, but nvidia-smi shows no GPU here; run it on a GPU machine or "
             "set accelerator: cpu"
         )
-    name, memory, capability = gpus[0]
+    name, memory, capability = told["gpus"][0]
     return Hardware(
         name=name,
-        gpus=len(gpus),
+        gpus=len(told["gpus"]),
         gpu_memory_bytes=int(memory) << 20,
         compute_capability=float(capability),
         **base,
     )
-
-
-def _cpu_description() -> dict[str, str]:
-    first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
-    return {"model name": "CPU", "flags": ""} | {key.strip(): value.strip() for key, value in pairs}
-
-
-def _nvidia_smi() -> list[list[str]]:
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.strip()]

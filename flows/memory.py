@@ -4,12 +4,22 @@ The figures behind the formulas were measured on an 8B model: tests/bench/README
 """
 
 from configs.schemes import Scheme
+from configs.serving import Serving
 from flows import checkpoints
 
 GIB = 1 << 30
 _BEYOND_TENSORS = 2.2 * GIB
 """What a quantizing GPU holds beside tensors: torch reserves 0.7 to 1.4 GiB more than it allocates, and
 0.7 to 0.8 GiB is not torch's."""
+
+ENGINE_OVERHEAD = 3 * GIB
+"""Host memory of one engine beside weights and KV cache: server, scheduler and worker together were measured
+at 2.9 GiB for a 135M model on a CPU."""
+
+
+def serving_host_bytes(weight_bytes: int, serving: Serving, *, on_cpu: bool) -> int:
+    """Host memory of one engine. On a GPU the weights pass through it once; on a CPU they stay, with the KV cache."""
+    return ENGINE_OVERHEAD + weight_bytes + (serving.kv_cache_gib * GIB if on_cpu else 0)
 
 
 def quantizing_gpu_bytes(tensors: list[checkpoints.Tensor], scheme: Scheme) -> int:

@@ -15,7 +15,7 @@ import yaml
 
 from actors import environments
 from configs.accuracy import TASKS_FOLDER, Task
-from configs.base import UserError
+from configs.base import REPOSITORY, UserError
 from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
@@ -24,9 +24,6 @@ from flows import checkpoints, memory
 from flows.plan import Plan, task_files
 from flows.records import Store
 
-_ENGINE_OVERHEAD = 3 * memory.GIB
-"""Resident memory of one CPU engine beside weights and KV cache: server, scheduler and worker
-together were measured at 2.9 GiB for a 135M model."""
 _TASK_NAME = re.compile(r"^(task|group|tag):\s*[\"']?([\w./-]+)[\"']?\s*$", re.MULTILINE)
 
 
@@ -83,6 +80,12 @@ def _environments_built(accelerator: str) -> None:
 
 
 def _store_writable(root: Path) -> None:
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    if (job.get("runtime_env") or {}).get("working_dir") and root.resolve().is_relative_to(REPOSITORY):
+        raise UserError(
+            f"storage.root: {root} lies inside the working directory of a Ray job, which Ray deletes; give a folder "
+            "that every node reaches, in the experiment or in MSF_STORE"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".writable.{os.getpid()}"
@@ -204,7 +207,7 @@ def _memory(plan: Plan) -> None:
         return
     if serving.cores and serving.cores > hardware.cores:
         raise UserError(f"serving.cores: {serving.cores} asked for, this machine has {hardware.cores}; ask for fewer")
-    engine = _ENGINE_OVERHEAD + serving.kv_cache_gib * memory.GIB + _base_bytes(plan)
+    engine = memory.serving_host_bytes(_base_bytes(plan), serving, on_cpu=True)
     wanted, held = engine * len(plan.seats.engines), hardware.memory_bytes
     if wanted > held:
         raise UserError(

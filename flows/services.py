@@ -13,6 +13,7 @@ from actors.lease import Needs, lease
 from actors.seating import Place
 from actors.serving import end_deployment, serving_host
 from configs.base import UserError
+from flows import cluster
 from flows.context import Run, Services
 from flows.stages.measure import application
 
@@ -49,9 +50,10 @@ def services(run: Run) -> Iterator[Services]:
 
 
 def _nodes(run: Run) -> list[str]:
-    """Ids of the nodes that have what one seat needs."""
+    """Ids of the nodes that have what one seat needs, and are of the kind that was planned for."""
     seats, on_cpu = run.plan.seats, run.plan.hardware.on_cpu
     cores = max(len(engine) for engine in seats.engines)
     gpus = 0 if on_cpu else run.plan.experiment.serving.tensor_parallel_size
     offers = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    return [name for name, has in offers if has.get("CPU", 0) >= cores and has.get("GPU", 0) >= gpus]
+    fitting = [name for name, has in offers if has.get("CPU", 0) >= cores and has.get("GPU", 0) >= gpus]
+    return [name for name in fitting if cluster.is_alike(name, run.plan.hardware)]

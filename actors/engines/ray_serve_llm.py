@@ -86,7 +86,12 @@ def submit(
             "ingress_deployment_config": {
                 "num_replicas": 1,
                 "max_ongoing_requests": 4096,
-                "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": {LEASE_MARK: lease}}},
+                # Beside its engine: on another node the network between them would be measured too.
+                "ray_actor_options": {
+                    "num_cpus": 0,
+                    "resources": there,
+                    "runtime_env": {"env_vars": {LEASE_MARK: lease}},
+                },
             },
         }
     )

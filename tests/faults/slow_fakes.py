@@ -1,4 +1,5 @@
-"""The command line on fake engines that take their time, on a made-up machine with a cluster of its own.
+"""The command line on fake engines that take their time, on a made-up machine with a cluster of its own, or on
+the cluster that RAY_ADDRESS names.
 
 FAKE_SECONDS says how long every engine call takes. Used by what kills and by what measures overhead.
 """
@@ -19,5 +20,6 @@ MACHINE = Hardware(
 
 if __name__ == "__main__":
     cluster.PYTHONPATH = f"{REPOSITORY / 'tests/fakes'}:{REPOSITORY}"
-    cluster.this_machine = lambda _experiment: MACHINE
+    if not cluster.is_named():
+        cluster.this_machine = lambda _experiment: MACHINE
     sys.exit(main())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests_support import write_model
 
-from actors import environments
+from actors import environments, machine
 from configs.hardware import Hardware
 from flows import cluster, preflight
 from flows.__main__ import BAD_INPUT, DONE, main
@@ -211,7 +211,7 @@ def test_disk_too_small_for_the_plan(
 def test_cuda_without_a_gpu(experiment_file: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(environments, "interpreter", lambda role, accelerator=None: Path("python"))
-    monkeypatch.setattr(cluster, "_nvidia_smi", list)
+    monkeypatch.setattr(machine, "_nvidia_smi", list)
     assert "nvidia-smi shows no GPU" in refused(experiment_file(accelerator="cuda"), capfd)
 
 

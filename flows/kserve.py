@@ -1,0 +1,155 @@
+"""A variant as KServe runs it: the manifests, from its record and the settings that were benchmarked. Pure.
+
+KServe reads the model to /mnt/models; the engine gets exactly the arguments of `flows.plan.engine_args`, and asks
+for the GPUs and the memory that they and the checkpoint's bytes call for.
+"""
+
+import math
+import re
+from typing import Any
+
+from configs.base import UserError
+from configs.experiment import Experiment
+from configs.hardware import Hardware
+from configs.kserve import KServe
+from flows import memory
+from flows.plan import engine_args
+
+_PORT = 8080
+_MODEL = "/mnt/models"
+_FORMAT = "vLLM"
+_PROBED_EVERY_S = 10
+
+
+def manifests(
+    kserve: KServe,
+    experiment: Experiment,
+    hardware: Hardware,
+    *,
+    variant: str,
+    checkpoint: str,
+    weight_bytes: int,
+    cores: int,
+) -> list[dict[str, Any]]:
+    """A ServingRuntime and the InferenceService that names it.
+
+    Args:
+        checkpoint: the checkpoint's folder, relative to the store's root.
+        weight_bytes: size of its weights, by its record.
+        cores: CPU cores of the engine, as benchmarked on a CPU; of no matter on GPUs.
+
+    Raises:
+        UserError: the weights do not fit the GPUs that were planned for.
+    """
+    name = service_name(experiment.name, variant)
+    resources = _resources(experiment, hardware, weight_bytes, cores)
+    return [_runtime(kserve, experiment, hardware, name), _service(kserve, name, variant, checkpoint, resources)]
+
+
+def service_name(experiment: str, variant: str) -> str:
+    """The name of both resources: a DNS label that leaves KServe room for what it appends.
+
+    Raises:
+        UserError: there is none.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", f"{experiment}-{variant}".lower()).strip("-")
+    if not name[0].isalpha() or len(name) > 50:
+        raise UserError(
+            f"name: {name!r} would be the service's name; it must begin with a letter and have at most 50 characters: "
+            "change the name of the experiment or of the variant"
+        )
+    return name
+
+
+def arguments(engine: dict[str, Any]) -> list[str]:
+    """Engine arguments as vLLM's command line takes them."""
+    flags = []
+    for name, value in engine.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            flags.append(f"--{flag}={value}")
+    return flags
+
+
+def _resources(experiment: Experiment, hardware: Hardware, weight_bytes: int, cores: int) -> dict[str, str]:
+    serving = experiment.serving
+    host = memory.serving_host_bytes(weight_bytes, serving, on_cpu=hardware.on_cpu)
+    wanted = {"memory": f"{math.ceil(host / memory.GIB)}Gi"}
+    if hardware.on_cpu:
+        return {"cpu": str(cores), **wanted}
+    gpus = serving.tensor_parallel_size
+    room = gpus * hardware.gpu_memory_bytes * serving.gpu_memory_utilization
+    if weight_bytes >= room:
+        raise UserError(
+            f"serving.tensor_parallel_size: {weight_bytes / memory.GIB:.1f} GiB of weights do not fit {gpus} of "
+            f"{hardware.name}, of which vLLM takes {room / memory.GIB:.1f} GiB; use more GPUs or a smaller variant"
+        )
+    return {**wanted, "nvidia.com/gpu": str(gpus)}
+
+
+def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: str) -> dict[str, Any]:
+    serving = experiment.serving
+    variables: list[dict[str, Any]] = [{"name": "VLLM_NO_USAGE_STATS", "value": "1"}]
+    if hardware.on_cpu:
+        variables.append({"name": "VLLM_CPU_KVCACHE_SPACE", "value": str(serving.kv_cache_gib)})
+    if kserve.secret:
+        reference = {"secretKeyRef": {"name": kserve.secret, "key": "token"}}
+        variables.append({"name": "VLLM_API_KEY", "valueFrom": reference})
+    asked = {"httpGet": {"path": "/health", "port": _PORT}, "periodSeconds": _PROBED_EVERY_S, "timeoutSeconds": 5}
+    container = {
+        "name": "kserve-container",
+        "image": kserve.image,
+        "command": ["python3", "-m", "vllm.entrypoints.openai.api_server"],
+        "args": [
+            f"--model={_MODEL}",
+            f"--served-model-name={name}",
+            f"--port={_PORT}",
+            *arguments(engine_args(experiment, hardware)),
+        ],
+        "env": variables,
+        "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
+        # As long as the benchmark gave it to start, and only then is it looked at more strictly.
+        "startupProbe": {**asked, "failureThreshold": math.ceil(serving.start_timeout_s / _PROBED_EVERY_S)},
+        "readinessProbe": {**asked, "failureThreshold": 3},
+        "livenessProbe": {**asked, "failureThreshold": 6},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "memory", "mountPath": "/dev/shm"}],
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": {"name": name, "namespace": kserve.namespace},
+        "spec": {
+            "multiModel": False,
+            "supportedModelFormats": [{"name": _FORMAT, "autoSelect": False}],
+            "containers": [container],
+            "volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}],
+        },
+    }
+
+
+def _service(kserve: KServe, name: str, variant: str, checkpoint: str, resources: dict[str, str]) -> dict[str, Any]:
+    annotations = {"serving.kserve.io/deploymentMode": "RawDeployment"}
+    if kserve.auth == "opendatahub":
+        annotations["security.opendatahub.io/enable-auth"] = "true"
+    uri = kserve.storage_uri.replace("{checkpoint}", checkpoint).replace("{variant}", variant)
+    predictor: dict[str, Any] = {
+        "minReplicas": kserve.replicas,
+        "maxReplicas": kserve.replicas,
+        "model": {
+            "modelFormat": {"name": _FORMAT},
+            "runtime": name,
+            "storageUri": uri,
+            "resources": {"requests": resources, "limits": resources},
+        },
+    }
+    if kserve.service_account:
+        predictor["serviceAccountName"] = kserve.service_account
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "namespace": kserve.namespace, "annotations": annotations},
+        "spec": {"predictor": predictor},
+    }
