@@ -4,7 +4,7 @@ A seat is a share of a host: cores, or GPUs. Whatever computes sits on one, quan
 alike, so that nothing waits for a device while it holds another. A host is either at work or being
 measured: a round opens when everybody who sits there is ready for it, and while it lasts nobody else
 sits down. Inside a round the turns are given one after the other, or to all at the same time where
-company was seen to cost little.
+company was seen to cost little. What a benchmark is stays its member's business: here it is a number.
 """
 
 from collections.abc import Collection, Generator, Mapping
@@ -24,10 +24,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a member of a round does next: one repeat of the load, or a sweep that goes into no record."""
+    """What a member of a round does next: one of its benchmarks, or one that goes into no record."""
 
-    repeat: int | None
-    """None for a probe: how fast is it alone, and how fast in company?"""
+    benchmark: int
+    """Its place among those of the member."""
+    probe: bool = False
+    """Only to see how fast the member is, alone or in company."""
     company: tuple[str, ...] = ()
     """Names of all that are loaded at the same time; empty where the member is loaded alone."""
     interference: Mapping[str, Any] | None = None
@@ -35,13 +37,21 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Series:
+    """Benchmarks under the same load, which follow each other."""
+
+    missing: tuple[int, ...]
+    """Places of those that have no record yet."""
+    max_interference: float
+
+
+@dataclass(frozen=True)
 class Member:
     """Somebody who is ready to be measured."""
 
     name: str
-    repeats: tuple[int, ...]
-    """Those that have no record yet."""
-    max_interference: float
+    series: tuple[Series, ...]
+    """One for each load, in the same order for all members."""
 
 
 _Turns = dict[str, Turn]
@@ -50,12 +60,12 @@ _Speeds = dict[str, float]
 
 class Round:
     """The turns of those who are measured together. Turns come in batches: the next batch is given out
-    when the last is done. Who goes first changes from repeat to repeat, so that what drifts on the
-    machine favours nobody."""
+    when the last is done. Who goes first changes from benchmark to benchmark, so that what drifts on the
+    machine favours nobody. What company costs depends on the load, so it is seen anew for every series."""
 
     def __init__(self, members: Mapping[str, Member], *, together: bool) -> None:
         self.members = dict(members)
-        self._script = self._batches(together and len(members) > 1)
+        self._script = self._batches(together)
         self._waiting: _Turns = {}
         self._at_work: set[str] = set()
         self._speeds: _Speeds = {}
@@ -94,31 +104,42 @@ class Round:
             self._waiting = {holder: turn for holder, turn in batch.items() if holder in self.members}
 
     def _batches(self, together: bool) -> Generator[_Turns, _Speeds, None]:
+        for place in range(max((len(member.series) for member in self.members.values()), default=0)):
+            yield from self._one_series(place, together)
+
+    def _one_series(self, place: int, together: bool) -> Generator[_Turns, _Speeds, None]:
+        present = {
+            holder: member.series[place]
+            for holder, member in self.members.items()
+            if len(member.series) > place and member.series[place].missing
+        }
+        together = together and len(present) > 1
         interference = None
         if together:
-            first, limit = next(iter(self.members.items()))
-            alone = yield {first: Turn(None)}
-            crowd = yield {holder: Turn(None) for holder in self.members}
+            first, limit = next(iter(present.items()))
+            name = self.members[first].name
+            probes = {holder: Turn(series.missing[0], probe=True) for holder, series in present.items()}
+            alone = yield {first: probes[first]}
+            crowd = yield probes
             together = False
             if first in alone and first in crowd:
                 loss = 1 - crowd[first] / alone[first]
                 together = loss <= limit.max_interference
                 interference = {
-                    "variant": limit.name,
+                    "variant": name,
                     "alone": alone[first],
                     "in_company": crowd[first],
                     "loss": loss,
                     "limit": limit.max_interference,
                 }
-        company = tuple(member.name for member in self.members.values()) if together else ()
-        last = max((max(member.repeats) for member in self.members.values()), default=-1)
-        for repeat in range(last + 1):
-            waiting = [holder for holder, member in self.members.items() if repeat in member.repeats]
-            turn = Turn(repeat, company, interference)
+        company = tuple(self.members[h].name for h in present if h in self.members) if together else ()
+        for benchmark in sorted({missing for series in present.values() for missing in series.missing}):
+            waiting = [holder for holder, series in present.items() if benchmark in series.missing]
+            turn = Turn(benchmark, company=company, interference=interference)
             if together:
                 yield {holder: turn for holder in waiting}
             else:
-                for holder in waiting if repeat % 2 == 0 else waiting[::-1]:
+                for holder in waiting if benchmark % 2 == 0 else waiting[::-1]:
                     yield {holder: turn}
 
 
