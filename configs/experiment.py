@@ -132,8 +132,8 @@ class Experiment(Settings):
             )
         if self.workloads and self.sweep and self.sweep.search == "optuna":
             raise ValueError(
-                "workloads: a search by optuna looks for the best of one objective, and every workload has its own; give "
-                "one `load`, or set sweep.search: random"
+                "workloads: a search by optuna looks for one best, and every workload has its own; give one `load`, or "
+                "set sweep.search: random"
             )
         calibrated = [scheme.name for scheme in self.possible if scheme.needs_calibration]
         if calibrated and self.calibration is None:

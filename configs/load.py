@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from configs.base import Settings
 
-
 PRESETS = {"chat": (512, 1024), "rag": (2000, 500), "code": (512, 512), "reasoning": (300, 1500)}
 """Prompt and output tokens of a request. Agreed on in this project's issue 4 as typical of each kind of traffic, and
 taken from no published trace: who has a trace of their own writes its figures down instead."""
