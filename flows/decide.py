@@ -109,7 +109,7 @@ def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tu
     names = ", ".join(found)
     if len(answers) > 1:
         each = "; ".join(f"{name}: {_in_words(part.answer, part.recommended)}" for name, part in found.items())
-        sentence = f"The workloads want different variants. {each}."
+        sentence = f"The answer depends on the workload: {each}."
         return Judgement("differs by workload", None, sentence, (), (), reasons, stopped, dict(found))
     answer, recommended = next(iter(answers))
     words = _in_words(answer, recommended)

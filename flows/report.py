@@ -143,6 +143,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
             "repeats (Student's t)",
         ),
         ("latencies", _latencies(experiment.loads)),
+        *_how_limited(experiment.decision),
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {experiment.storage.root / 'records'}, by the fingerprints below"),
     ]
@@ -165,6 +166,16 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
         ("interference", _interference(records)),
     ]
     return [(f"{workload}: {key}" if workload else key, words) for key, words in found]
+
+
+def _how_limited(decision: Decision) -> list[tuple[str, str]]:
+    if not decision.constraints.latency_limits_ms:
+        return []
+    words = (
+        "what a variant can take lies between two loads of the grid: the last that keeps to the limits with all "
+        "lighter ones, and the first that does not; nothing was measured between them"
+    )
+    return [("limits", words)]
 
 
 def _latencies(loads: dict[str, Load]) -> str:

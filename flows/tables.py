@@ -122,18 +122,13 @@ def _objective_headers(decision: Decision) -> tuple[str, ...]:
 
 
 def _capacity(capacity: Capacity) -> str:
-    """Between which points of the load the limits are reached: the last that keeps to them with all lighter
-    ones, and the first that does not."""
-    again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
-    reach = _reach(capacity)
-    return f"{reach}\nand again at {again}" if again else reach
-
-
-def _reach(capacity: Capacity) -> str:
+    """Between which points of the load the limit lies: the last that keeps to it with all lighter ones, and the
+    first that does not."""
     if not capacity.violating:
-        return f"{load_in_words(capacity.asked or 0.0, capacity.unit)} or more"
-    first = load_in_words(capacity.violating[0], capacity.unit)
-    return f"less than {first}" if capacity.asked is None else f"between {capacity.asked:g} and {first}"
+        return f"{load_in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
+    reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
+    again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
+    return f"{reach},\nnot at {capacity.violating[0]:g}{f', again at {again}' if again else ''}"
 
 
 def loads(judgement: Judgement) -> Table:

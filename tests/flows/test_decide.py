@@ -122,7 +122,7 @@ def test_different_variants_that_are_all_deployed_open_the_gate() -> None:
     }
     found = for_all(parts, {}, ())
     assert (found.answer, found.deploys) == ("differs by workload", True)
-    assert found.sentence == "The workloads want different variants. chat: deploy b; rag: deploy a."
+    assert found.sentence == "The answer depends on the workload: chat: deploy b; rag: deploy a."
 
 
 def test_missing_evidence_under_a_workload_names_its_settings() -> None:

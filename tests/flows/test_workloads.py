@@ -39,7 +39,7 @@ def test_every_workload_has_the_answer_that_it_would_have_alone(experiment_file:
     found = decision(path)
     TypeAdapter(Judgement).validate_python(found)
     assert (found["answer"], found["recommended"]) == ("differs by workload", None)
-    assert found["sentence"] == "The workloads want different variants. chat: deploy even; rag: deploy long."
+    assert found["sentence"] == "The answer depends on the workload: chat: deploy even; rag: deploy long."
     assert {name: part["recommended"] for name, part in found["workloads"].items()} == {"chat": "even", "rag": "long"}
     assert "rag: Deploy long" in capfd.readouterr().out
     made = [p.parent.parent.name for p in records(path)]
