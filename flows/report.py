@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from configs.decision import Decision
+from configs.decision import Constraints, Decision
 from configs.load import Load
 from flows import plots, tables
 from flows.context import Run
@@ -29,13 +29,20 @@ class Part:
     reasons: dict[str, str]
     """Why variants lost under this load, when not for a reason that holds for all."""
     tables: list[tables.Table]
-    load_plot: str
-    pareto_plot: str
+    limits: Constraints
 
     @property
     def suffix(self) -> str:
         """What the ids of its tables and figures end in."""
         return f"-{self.workload}" if self.workload else ""
+
+    @property
+    def load_plot(self) -> str:
+        return plots.load(self.judgement, self.limits)
+
+    @property
+    def pareto_plot(self) -> str:
+        return plots.pareto(self.judgement)
 
 
 def write(run: Run, judgement: Judgement) -> None:
@@ -52,15 +59,18 @@ def show(run: Run, judgement: Judgement, console: Console) -> None:
     console.print()
     for found in tables.all_of(judgement, run.plan.experiment.decision):
         console.print(_terminal(found))
+    if judgement.workloads:
+        _show_reasons(judgement.reasons, console)
     for part in _parts(judgement, run.plan.experiment.decision):
         if part.workload:
             console.print(f"\n[bold]{part.workload}[/bold]: {part.judgement.sentence}", highlight=False)
-        for name, reason in part.reasons.items():
-            console.print(f"[bold]{name}[/bold]: {reason}", highlight=False)
-    if judgement.workloads:
-        for name, reason in judgement.reasons.items():
-            console.print(f"[bold]{name}[/bold]: {reason}", highlight=False)
+        _show_reasons(part.reasons, console)
     console.print(f"\n[bold]{judgement.sentence}[/bold]", highlight=False)
+
+
+def _show_reasons(reasons: dict[str, str], console: Console) -> None:
+    for name, reason in reasons.items():
+        console.print(f"[bold]{name}[/bold]: {reason}", highlight=False)
 
 
 def _terminal(found: tables.Table) -> Table:
@@ -102,8 +112,7 @@ def _parts(judgement: Judgement, decision: Decision) -> list[Part]:
             judgement=part,
             reasons={name: reason for name, reason in part.reasons.items() if name not in shared},
             tables=tables.of_load(judgement, workload, decision),
-            load_plot=plots.load(part, decision.constraints),
-            pareto_plot=plots.pareto(part),
+            limits=decision.constraints,
         )
         for workload, part in judgement.parts.items()
     ]
