@@ -1,5 +1,6 @@
 """Which CPU cores engines compute on, and which are left to the clients that load them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from configs.load import Load
@@ -21,25 +22,32 @@ class Seats:
     the clients."""
 
 
-def cpu_seats(cores: list[int], serving: Serving, load: Load) -> Seats:
-    """Split a machine's cores. Every engine gets the same number, whoever sits beside it.
+def cpu_seats(cores: list[int], serving: Serving, loads: Collection[Load]) -> Seats:
+    """Split a machine's cores. Every engine gets the same number, whoever sits beside it, and whichever load it is
+    put under.
 
     Where the clients cannot have cores of their own, engines are loaded in turn and the clients
     compute on the cores of the engine that rests.
     """
-    share = max(1, (len(cores) - load.client_cores) // SIDE_BY_SIDE)
+    client_cores = max(load.client_cores for load in loads)
+    share = max(1, (len(cores) - client_cores) // SIDE_BY_SIDE)
     each = min(serving.cores or share, len(cores))
     count = SIDE_BY_SIDE if len(cores) >= SIDE_BY_SIDE * each else 1
     engines = tuple(tuple(cores[i * each : (i + 1) * each]) for i in range(count))
     left = tuple(cores[count * each :])
-    together = load.company == "auto" and len(left) >= load.client_cores and count > 1
+    together = _company_allowed(loads) and len(left) >= client_cores and count > 1
     if together:
         return Seats(engines, (left,) * count, together=True)
     clients = tuple(tuple(c for c in cores if c not in engine) for engine in engines)
     return Seats(engines, clients, together=False)
 
 
-def gpu_seats(gpus: int, serving: Serving, load: Load) -> Seats:
+def gpu_seats(gpus: int, serving: Serving, loads: Collection[Load]) -> Seats:
     """One engine per tensor-parallel group of GPUs."""
     count = max(1, gpus // serving.tensor_parallel_size)
-    return Seats(((),) * count, ((),) * count, together=load.company == "auto" and count > 1)
+    return Seats(((),) * count, ((),) * count, together=_company_allowed(loads) and count > 1)
+
+
+def _company_allowed(loads: Collection[Load]) -> bool:
+    """One stay on a seat is for all loads, so one that wants to be alone keeps the others alone too."""
+    return all(load.company == "auto" for load in loads)

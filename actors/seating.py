@@ -4,7 +4,7 @@ A seat is a share of a host: cores, or GPUs. Whatever computes sits on one, quan
 alike, so that nothing waits for a device while it holds another. A host is either at work or being
 measured: a round opens when everybody who sits there is ready for it, and while it lasts nobody else
 sits down. Inside a round the turns are given one after the other, or to all at the same time where
-company was seen to cost little.
+company was seen to cost little. What a benchmark is stays its member's business: here it is a number.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,10 +24,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a member of a round does next: one repeat of the load, or a sweep that goes into no record."""
+    """What a member of a round does next: one of its benchmarks, or one that goes into no record."""
 
-    repeat: int | None
-    """None for a probe: how fast is it alone, and how fast in company?"""
+    benchmark: int
+    """Its place among those of the member."""
+    probe: bool = False
+    """Only to see how fast the member is, alone or in company."""
     company: tuple[str, ...] = ()
     """Names of all that are loaded at the same time; empty where the member is loaded alone."""
     interference: Mapping[str, Any] | None = None
@@ -37,40 +39,51 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Series:
+    """Benchmarks under the same load, which follow each other."""
+
+    missing: tuple[int, ...]
+    """Places of those that have no record yet."""
+    max_interference: float
+
+
+@dataclass(frozen=True)
 class Member:
     """Somebody who is ready to be measured."""
 
     name: str
-    repeats: tuple[int, ...]
-    """Those that have no record yet."""
-    max_interference: float
+    series: tuple[Series, ...]
+    """One for each load, in the same order for all members."""
     experiment: str = ""
 
 
-_Seen = dict[tuple[frozenset[str], int], Mapping[str, Any]]
-"""What company was seen to cost on a host, by whose experiments were in it and how many variants."""
+_Company = tuple[frozenset[str], int, int]
+"""Of which experiments, under which of their loads, and how many variants."""
+_Seen = dict[_Company, Mapping[str, Any]]
+"""What company was seen to cost on a host."""
 _Turns = dict[str, Turn]
 
 
 class Round:
     """The turns of those who are measured together. Turns come in batches: the next batch is given out
-    when the last is done. Who goes first changes from repeat to repeat, so that what drifts on the
-    machine favours nobody."""
+    when the last is done. Who goes first changes from benchmark to benchmark, so that what drifts on the
+    machine favours nobody. What company costs depends on the load, so every series has its own probes: the
+    first member alone, then all at once. They hold for as many of the same experiments on the same host."""
 
     def __init__(self, members: Mapping[str, Member], *, together: bool, seen: _Seen | None = None) -> None:
         self.members = dict(members)
+        self._together = together
         self._seen: _Seen = {} if seen is None else seen
+        self._place = -1
+        """Of the series under way."""
+        self._company: _Company | None = None
+        """Who might be loaded together in it; None for one after the other."""
+        self._batches: list[_Turns] = []
         self._given = 0
-        self._now: dict[str, Turn] = {}
+        self._now: _Turns = {}
         """The turns of the latest batch that are not done."""
         self._probes: list[dict[str, float]] = []
         """Output tokens per second of the first member alone, then of all in company."""
-        company = frozenset(member.experiment for member in members.values()), len(members)
-        self._company = company if together and len(members) > 1 else None
-        if self._company is None or self._company in self._seen:
-            self._batches = self._repeats()
-        else:
-            self._batches = [dict.fromkeys(list(members)[:1], Turn(None)), dict.fromkeys(members, Turn(None))]
         self._advance()
 
     def turn(self, holder: str) -> Turn | None:
@@ -82,7 +95,7 @@ class Round:
         if self._now.get(holder) != turn:
             return
         del self._now[holder]
-        if turn.repeat is None and tokens_per_second is not None:
+        if turn.probe and tokens_per_second is not None:
             self._probes[-1][holder] = tokens_per_second
         self._advance()
 
@@ -94,24 +107,47 @@ class Round:
 
     def _advance(self) -> None:
         while self.members and not self._now:
-            if not self._batches and self._probes:
-                self._judge_company()
-                self._batches = self._repeats()
-            if not self._batches:
+            if not self._batches and not self._go_on():
                 self.members.clear()
                 return
-            batch = self._batches.pop(0)
-            if any(turn.repeat is None for turn in batch.values()):
+            batch = self._batches.pop(0) if self._batches else {}
+            if any(turn.probe for turn in batch.values()):
                 self._probes.append({})
             self._given += 1
             present = {holder: turn for holder, turn in batch.items() if holder in self.members}
             self._now = {holder: replace(turn, number=self._given) for holder, turn in present.items()}
 
+    def _go_on(self) -> bool:
+        """From a series' probes to its benchmarks, from these to the next series; False after the last."""
+        if self._probes:
+            self._judge_company()
+            self._batches = self._benchmarks()
+            return True
+        self._place += 1
+        if self._place >= max(len(member.series) for member in self.members.values()):
+            return False
+        present = self._present()
+        experiments = frozenset(self.members[holder].experiment for holder in present)
+        self._company = (experiments, self._place, len(present)) if self._together and len(present) > 1 else None
+        if self._company is None or self._company in self._seen:
+            self._batches = self._benchmarks()
+        else:
+            probes = {holder: Turn(series.missing[0], probe=True) for holder, series in present.items()}
+            self._batches = [dict([next(iter(probes.items()))]), probes]
+        return True
+
+    def _present(self) -> dict[str, Series]:
+        """The series under way of those who miss something of it."""
+        return {
+            holder: member.series[self._place]
+            for holder, member in self.members.items()
+            if len(member.series) > self._place and member.series[self._place].missing
+        }
+
     def _judge_company(self) -> None:
-        """What company costs the first member; it holds for as many of the same experiments on this host."""
         (alone, crowd), self._probes = self._probes, []
-        first = next(iter(self.members), "")
-        if self._company is None or first not in alone or first not in crowd:
+        first = next((holder for holder in alone if holder in self.members), None)
+        if self._company is None or first is None or first not in crowd:
             self._company = None
             return
         self._seen[self._company] = {
@@ -119,21 +155,23 @@ class Round:
             "alone": alone[first],
             "in_company": crowd[first],
             "loss": 1 - crowd[first] / alone[first],
-            "limit": self.members[first].max_interference,
+            "limit": self.members[first].series[self._place].max_interference,
         }
 
-    def _repeats(self) -> list[_Turns]:
+    def _benchmarks(self) -> list[_Turns]:
+        """What is missing of the series under way."""
+        present = self._present()
         interference = self._seen[self._company] if self._company else None
         together = interference is not None and interference["loss"] <= interference["limit"]
-        company = tuple(member.name for member in self.members.values()) if together else ()
+        company = tuple(self.members[holder].name for holder in present) if together else ()
         batches: list[_Turns] = []
-        for repeat in range(max((max(member.repeats) for member in self.members.values()), default=-1) + 1):
-            waiting = [holder for holder, member in self.members.items() if repeat in member.repeats]
-            turn = Turn(repeat, company, interference)
+        for benchmark in sorted({missing for series in present.values() for missing in series.missing}):
+            waiting = [holder for holder, series in present.items() if benchmark in series.missing]
+            turn = Turn(benchmark, company=company, interference=interference)
             if together:
                 batches.append(dict.fromkeys(waiting, turn))
             else:
-                batches += [{holder: turn} for holder in (waiting if repeat % 2 == 0 else waiting[::-1])]
+                batches += [{holder: turn} for holder in (waiting if benchmark % 2 == 0 else waiting[::-1])]
         return batches
 
 

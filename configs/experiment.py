@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -19,6 +19,8 @@ from configs.sweep import Sweep
 
 BASE = "base"
 """The name of the variant that is not compressed."""
+ONLY = ""
+"""The name of the load in an experiment that has one, and no workloads."""
 
 
 def _data_home() -> Path:
@@ -63,7 +65,10 @@ class Experiment(Settings):
     quantizing: Quantizing = Quantizing()
     accuracy: Accuracy
     serving: Serving = Serving()
-    load: Load
+    load: Load | None = None
+    workloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Load] = Field(default_factory=dict)
+    """In place of `load`: several kinds of traffic, each with a name, a load and an answer of its own. Accuracy
+    is measured once for all."""
     decision: Decision = Decision()
     racing: Racing | None = None
     """None: every variant is measured in full."""
@@ -77,6 +82,21 @@ class Experiment(Settings):
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     unservable: Literal["refuse", "leave_out"] = "refuse"
     """A scheme that this hardware cannot serve: an error, or left out of the run with its reason."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_load_or_workloads(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = [key for key in ("load", "workloads") if values.get(key)]
+        if not given:
+            raise ValueError("load: missing; give one `load`, or several by name as `workloads`")
+        if len(given) > 1:
+            raise ValueError(
+                "load: stands beside `workloads`, and there is room for one of them; leave one out (a single setting "
+                "is workloads.NAME.KEY)"
+            )
+        return values
 
     @field_validator("schemes")
     @classmethod
@@ -110,17 +130,33 @@ class Experiment(Settings):
                 "racing: a search by optuna chooses by variants that were measured in full; leave out `racing`, or set "
                 "sweep.search: random"
             )
+        if self.workloads and self.sweep and self.sweep.search == "optuna":
+            raise ValueError(
+                "workloads: a search by optuna looks for one best, and every workload has its own; give one `load`, or "
+                "set sweep.search: random"
+            )
         calibrated = [scheme.name for scheme in self.possible if scheme.needs_calibration]
         if calibrated and self.calibration is None:
             raise ValueError(
                 f"calibration: missing, but scheme {calibrated[0]!r} needs it; add a `calibration` section"
             )
-        if self.load.prompt_tokens + self.load.output_tokens > self.serving.max_model_len:
-            raise ValueError(
-                f"load: {self.load.prompt_tokens} prompt + {self.load.output_tokens} output tokens exceed "
-                f"serving.max_model_len {self.serving.max_model_len}; raise it or shorten the load"
-            )
+        for name, load in self.loads.items():
+            if load.prompt_tokens + load.output_tokens > self.serving.max_model_len:
+                raise ValueError(
+                    f"{section(name)}: {load.prompt_tokens} prompt + {load.output_tokens} output tokens exceed "
+                    f"serving.max_model_len {self.serving.max_model_len}; raise it or shorten the load"
+                )
         return self
+
+    @property
+    def loads(self) -> dict[str, Load]:
+        """Every load by the name of its workload."""
+        return dict(self.workloads) or ({ONLY: self.load} if self.load else {})
+
+    @property
+    def benchmarks(self) -> tuple[tuple[str, int], ...]:
+        """What every variant is put under, in order: the name of a workload, and which repeat of it."""
+        return tuple((name, repeat) for name, load in self.loads.items() for repeat in range(load.repeats))
 
     @property
     def possible(self) -> tuple[Scheme, ...]:
@@ -138,3 +174,8 @@ class Experiment(Settings):
     def variants(self) -> tuple[str, ...]:
         """Every variant's name, the base first."""
         return (BASE, *(scheme.name for scheme in self.schemes))
+
+
+def section(workload: str) -> str:
+    """Where an experiment file asks for a workload."""
+    return f"workloads.{workload}" if workload else "load"

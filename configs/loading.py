@@ -118,7 +118,8 @@ def _fields_at(location: list[int | str]) -> list[str]:
         elif isinstance(part, int):
             node = node.get("items", {})
         else:
-            node = node.get("properties", {}).get(part, {})
+            named_by_the_user: Any = next(iter(node.get("patternProperties", {}).values()), {})
+            node = node.get("properties", {}).get(part, named_by_the_user)
     return sorted(_resolve(node, schema).get("properties", {}))
 
 

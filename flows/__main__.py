@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(command=_on_experiment(command))
         if name == "run":
             one.add_argument(
-                "--gate", action="store_true", help="exit with 3 unless a compressed variant is recommended"
+                "--gate",
+                action="store_true",
+                help="exit with 3 unless a compressed variant is recommended (for every workload)",
             )
     text = "what lies in the store that no experiment refers to"
     cleaning = commands.add_parser("clean", help=text, description=text)
@@ -115,7 +117,7 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
     console.print(f"mlflow    {tracking.ui_command(asked, sys.executable)}", soft_wrap=True)
     if any(outcome.failure and outcome.plan.left_out is None for outcome in state.outcomes.values()):
         return FAILED
-    if options.gate and judgement.answer != "deploy":
+    if options.gate and not judgement.deploys:
         return GATE_SHUT
     return DONE
 

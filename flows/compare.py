@@ -1,65 +1,116 @@
 """What the records say of every variant, put together: accuracy, performance, decision. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from statsmodels.stats.multitest import multipletests
 
 from configs.accuracy import Accuracy
 from configs.decision import Decision
-from configs.experiment import Experiment
+from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
 from flows import accuracy, performance, racing
 from flows.context import Outcome, Run
-from flows.decide import better, decide, rank
-from flows.judgement import Judged, Judgement, Point, Stopped, Verdict, load_in_words
+from flows.decide import better, decide, for_all, rank
+from flows.judgement import Difference, Judged, Judgement, Point, Stopped, Verdict, load_in_words
 from flows.records import Record
 
 
 def judge(run: Run) -> Judgement:
-    """The judgement over every variant that was measured completely."""
-    decision, asked = run.plan.experiment.decision, run.plan.experiment.accuracy
+    """The judgement over every variant that was measured completely, for every load."""
+    experiment, base = run.plan.experiment, run.base
     reasons = {o.name: o.failure for o in run.outcomes.values() if o.failure}
-    base = run.base
     if not base.complete:
         sentence = f"Nothing can be compared: the base model was not measured ({base.failure})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
-    theirs = _Measured.of(base, decision, asked)
-    controlled = _controlled(_described(theirs, decision), theirs, base.control, decision, asked)
-    variants = [outcome for outcome in run.outcomes.values() if outcome.complete and outcome is not base]
-    judged = [_compared(_Measured.of(outcome, decision, asked), theirs, decision, asked.seed) for outcome in variants]
-    judged = [replace(v, slower=_slower(v, run.outcomes[v.name], run.plan.hardware)) for v in judged]
-    ended = stopped(run, [controlled, *judged])
+    differences = _differences(run)
+    judged = {workload: _judged(run, workload, differences) for workload in experiment.loads}
+    ended = stopped(run, judged)
     reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
-    return replace(decide([controlled, *corrected(judged)], decision, reasons), stopped=ended)
+    decided = {
+        workload: replace(decide(found, experiment.decision, reasons, section(workload)), stopped=ended)
+        for workload, found in judged.items()
+    }
+    return for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
 
 
-def stopped(run: Run, judged: Sequence[Judged] | None = None) -> tuple[Stopped, ...]:
+def _judged(run: Run, workload: str, differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
+    """Every variant that was measured completely under one load, the base first."""
+    experiment, hardware = run.plan.experiment, run.plan.hardware
+    decision, theirs = experiment.decision, _Measured.of(run.base, experiment, workload)
+    found = []
+    for name in differences:
+        if name != run.base.name:
+            ours = _Measured.of(run.outcomes[name], experiment, workload)
+            compared = _compared(ours, theirs, differences[name], decision)
+            found.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
+    return [replace(_described(theirs, decision), differences=differences[run.base.name]), *corrected(found)]
+
+
+def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
+    """How every variant that was measured completely answers otherwise than the base, which comes first: with
+    what differs when nothing does but the size of its batches."""
+    asked, decision = run.plan.experiment.accuracy, run.plan.experiment.decision
+    theirs = _answers(run.base, asked)
+    found = {run.base.name: _of_the_control(run.base, theirs, asked, decision)}
+    for outcome in run.outcomes.values():
+        if outcome.complete and outcome is not run.base:
+            found[outcome.name] = accuracy.differences(_answers(outcome, asked), theirs, decision, asked.seed)
+    return found
+
+
+def _answers(outcome: Outcome, asked: Accuracy) -> accuracy.Answers:
+    return accuracy.read([record for record in outcome.evaluations if record], asked.tasks)
+
+
+def _of_the_control(
+    base: Outcome, theirs: accuracy.Answers, asked: Accuracy, decision: Decision
+) -> tuple[Difference, ...]:
+    """They get no verdict; none where no control was made."""
+    if base.control is None:
+        return ()
+    again = accuracy.differences(accuracy.read([base.control], asked.tasks), theirs, decision, asked.seed)
+    return tuple(replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
+
+
+def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> tuple[Stopped, ...]:
     """Variants that the records so far show to have lost, though they were not measured in full.
 
     Args:
-        judged: those that were measured in full, the base first; None to judge them here.
+        judged: by workload those that were measured in full, the base first; None to judge them here.
     """
     experiment, base = run.plan.experiment, run.base
     if experiment.racing is None or not base.complete:
         return ()
     if judged is None:
-        judged = judge(run).judged
+        judged = {workload: part.judged for workload, part in judge(run).parts.items()}
     found = []
     for outcome in run.outcomes.values():
         if outcome.complete or outcome.failure:
             continue
         reason = racing.hopeless(outcome, base, experiment)
         if reason is None and outcome.checkpoint and outcome.loaded:
-            reason = _not_best(outcome, judged, experiment)
+            reason = _best_nowhere(outcome, judged, experiment)
         if reason is not None:
             found.append(reason)
     return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
 
 
-def _not_best(outcome: Outcome, judged: Sequence[Judged], experiment: Experiment) -> Stopped | None:
+def _best_nowhere(outcome: Outcome, judged: Mapping[str, Sequence[Judged]], experiment: Experiment) -> Stopped | None:
+    """Why a variant can be recommended for no load any more."""
+    reasons = {}
+    for workload in experiment.loads:
+        found = _not_best(outcome, workload, judged[workload], experiment)
+        if found is None:
+            return None
+        reasons[workload] = found
+    words = (f"{workload}: {found.reason}" if workload else found.reason for workload, found in reasons.items())
+    return replace(next(iter(reasons.values())), reason="; ".join(words))
+
+
+def _not_best(outcome: Outcome, workload: str, judged: Sequence[Judged], experiment: Experiment) -> Stopped | None:
     decision = experiment.decision
-    ours = _described(_Measured.of(outcome, decision, experiment.accuracy), decision)
+    ours = _described(_Measured.of(outcome, experiment, workload), decision)
     fit = [v for v in judged if v.objective and not v.broken_constraints]
     certain = [v for v in fit if v is judged[0] or v.verdict == "pass"]
     ahead = sorted((v for v in certain if rank(v, decision) <= rank(ours, decision)), key=lambda v: rank(v, decision))
@@ -67,30 +118,36 @@ def _not_best(outcome: Outcome, judged: Sequence[Judged], experiment: Experiment
 
 
 def score(run: Run, outcome: Outcome) -> float | None:
-    """What a search maximizes: the objective, turned so that more is better; None for a variant that is not
-    measured in full, breaks a constraint or loses too much accuracy."""
-    base, decision, asked = run.base, run.plan.experiment.decision, run.plan.experiment.accuracy
+    """What a search maximizes under the one load: the objective, turned so that more is better; None for a
+    variant that is not measured in full, breaks a constraint or loses too much accuracy."""
+    base, experiment = run.base, run.plan.experiment
+    decision, asked = experiment.decision, experiment.accuracy
     if not (outcome.complete and base.complete):
         return None
-    found = _compared(_Measured.of(outcome, decision, asked), _Measured.of(base, decision, asked), decision, asked.seed)
+    differences = accuracy.differences(_answers(outcome, asked), _answers(base, asked), decision, asked.seed)
+    ours, theirs = (_Measured.of(side, experiment, ONLY) for side in (outcome, base))
+    found = _compared(ours, theirs, differences, decision)
     if found.objective is None or found.broken_constraints or found.verdict == "fail":
         return None
     return better(decision) * found.objective.mean
 
 
-def standing(outcome: Outcome, run: Run) -> tuple[float, str]:
-    """What loaded variants are sorted by, the best by the objective first."""
-    decision = run.plan.experiment.decision
-    return rank(_described(_Measured.of(outcome, decision, run.plan.experiment.accuracy), decision), decision)
+def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
+    """Names of variants that were loaded, the best by the objective first; of several workloads each names its
+    best, then each its second."""
+    experiment, orders = run.plan.experiment, []
+    for workload in experiment.loads:
+        seen = [_described(_Measured.of(outcome, experiment, workload), experiment.decision) for outcome in loaded]
+        orders.append([found.name for found in sorted(seen, key=lambda v: rank(v, experiment.decision))])
+    return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a variant's records hold, read once."""
+    """What a variant's records hold of one load, read once."""
 
     name: str
     size_bytes: int
-    answers: accuracy.Answers
     sweeps: list[performance.Sweep]
     points: tuple[Point, ...]
     objective: list[float] | None
@@ -98,20 +155,20 @@ class _Measured:
     evidence: dict[str, str]
 
     @classmethod
-    def of(cls, outcome: Outcome, decision: Decision, asked: Accuracy) -> "_Measured":
-        checkpoint, benchmarks = _records(outcome)
-        evaluations = [record for record in outcome.evaluations if record]
+    def of(cls, outcome: Outcome, experiment: Experiment, workload: str) -> "_Measured":
+        decision = experiment.decision
+        checkpoint, benchmarks = _records(outcome, experiment, workload)
+        evaluations = [record for record in (*outcome.evaluations, outcome.control) if record]
         sweeps = performance.sweeps(benchmarks, decision.constraints)
         points = performance.points(sweeps, decision)
         size = checkpoint.result["weight_bytes"]
         return cls(
             name=outcome.name,
             size_bytes=size,
-            answers=accuracy.read(evaluations, asked.tasks),
             sweeps=sweeps,
             points=points,
             objective=performance.objective(sweeps, points, size, decision),
-            evidence=_evidence([checkpoint, *evaluations, *filter(None, [outcome.control]), *benchmarks]),
+            evidence=_evidence([checkpoint, *evaluations, *benchmarks]),
         )
 
 
@@ -135,12 +192,11 @@ def _described(measured: _Measured, decision: Decision) -> Judged:
     )
 
 
-def _compared(ours: _Measured, theirs: _Measured, decision: Decision, seed: int) -> Judged:
+def _compared(ours: _Measured, theirs: _Measured, differences: tuple[Difference, ...], decision: Decision) -> Judged:
     """A variant against the base."""
     against = None
     if ours.objective and theirs.objective:
         against = performance.lead(ours.objective, theirs.objective, better(decision), decision)
-    differences = accuracy.differences(ours.answers, theirs.answers, decision, seed)
     return replace(
         _described(ours, decision),
         gains=performance.gains(ours.sweeps, theirs.sweeps, decision.confidence),
@@ -163,19 +219,12 @@ def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None
     return f"{worst.ratio.value:.2f} times the base's tokens/s at {load}; {cause or 'the cause is not known'}"
 
 
-def _controlled(base: Judged, theirs: _Measured, control: Record | None, decision: Decision, asked: Accuracy) -> Judged:
-    """The base with what differs when nothing differs but the size of the batches; it gets no verdict."""
-    if control is None:
-        return base
-    again = accuracy.differences(accuracy.read([control], asked.tasks), theirs.answers, decision, asked.seed)
-    unjudged = (replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
-    return replace(base, differences=tuple(unjudged))
-
-
-def _records(outcome: Outcome) -> tuple[Record, list[Record]]:
+def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
+    """The checkpoint, and the repeats of one load."""
     if outcome.checkpoint is None or not outcome.loaded:
         raise ValueError(f"{outcome.name} was not put under load completely")
-    return outcome.checkpoint, [record for record in outcome.benchmarks if record]
+    asked = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
+    return outcome.checkpoint, [record for (name, _), record in asked if record and name == workload]
 
 
 def corrected(judged: Sequence[Judged]) -> list[Judged]:

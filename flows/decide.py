@@ -3,8 +3,10 @@
 Keeping the base and not having enough evidence are real answers. Pure functions.
 """
 
+from collections.abc import Mapping
+
 from configs.decision import Decision
-from flows.judgement import Answer, Difference, Judged, Judgement, Ratio
+from flows.judgement import Answer, Difference, Judged, Judgement, Ratio, Stopped
 
 _OBJECTIVES: dict[str, tuple[int, str]] = {
     "throughput": (1, "output tokens/s"),
@@ -28,10 +30,14 @@ def unit_of(decision: Decision) -> str:
     return _OBJECTIVES[decision.objective][1]
 
 
-def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) -> Judgement:
+def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str], load: str = "load") -> Judgement:
     """The best variant among those that pass everything; the base comes first in `judged`.
 
     A variant replaces a base that meets the constraints only where the repeats show it to be better.
+
+    Args:
+        reasons: why the variants that are not judged are not.
+        load: where the experiment asks for this load.
     """
     base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
     fit = [v for v in ranked if v.objective and not v.broken_constraints]
@@ -41,7 +47,7 @@ def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) ->
     ahead = fit[: fit.index(rival)] if rival else fit
     unproven = [v for v in ahead if v in passing and v not in proven]
     unsure = [v for v in ahead if v.verdict == "inconclusive"]
-    answer, sentence = _answer(next(iter(proven), None), rival, unproven, unsure, decision)
+    answer, sentence = _answer(next(iter(proven), None), rival, unproven, unsure, decision, load)
     recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
     undecided = recommended is None and not base.broken_constraints
     losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
@@ -57,7 +63,12 @@ def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str]) ->
 
 
 def _answer(
-    best: Judged | None, base: Judged | None, unproven: list[Judged], unsure: list[Judged], decision: Decision
+    best: Judged | None,
+    base: Judged | None,
+    unproven: list[Judged],
+    unsure: list[Judged],
+    decision: Decision,
+    load: str,
 ) -> tuple[Answer, str]:
     """The answer in a word and in a sentence.
 
@@ -66,6 +77,7 @@ def _answer(
         base: the base, where it meets the constraints.
         unproven: variants that pass and are ahead of the base by less than the repeats can show.
         unsure: variants ahead of the base whose accuracy is inconclusive.
+        load: where the experiment asks for the load.
     """
     if best is not None:
         lead = f", {times(best.against_base)} the base's" if base is not None and best.against_base else ""
@@ -74,7 +86,7 @@ def _answer(
         first = unproven[0]
         return "not enough evidence", (
             f"Not enough evidence: {first.name} passes and is ahead by {decision.objective}, but "
-            f"{_unproven(first)}; raise load.repeats or load.duration_s."
+            f"{_unproven(first)}; raise {load}.repeats or {load}.duration_s."
         )
     if unsure:
         return "not enough evidence", (
@@ -85,6 +97,28 @@ def _answer(
         return "not enough evidence", "No variant, the base included, meets the constraints."
     objective = describe_objective(base, decision)
     return "keep the base", f"Keep the base: no compressed variant that passes has a better {objective}."
+
+
+def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:
+    """The answers for several workloads in one: the same for all, or one for each.
+
+    Args:
+        reasons: why some variants were not measured in full.
+    """
+    answers = dict.fromkeys((part.answer, part.recommended) for part in found.values())
+    names = ", ".join(found)
+    if len(answers) > 1:
+        each = "; ".join(f"{name}: {_in_words(part.answer, part.recommended)}" for name, part in found.items())
+        sentence = f"The answer depends on the workload: {each}."
+        return Judgement("differs by workload", None, sentence, (), (), reasons, stopped, dict(found))
+    answer, recommended = next(iter(answers))
+    words = _in_words(answer, recommended)
+    sentence = f"{words[0].upper()}{words[1:]} for every workload ({names})."
+    return Judgement(answer, recommended, sentence, (), (), reasons, stopped, dict(found))
+
+
+def _in_words(answer: Answer, recommended: str | None) -> str:
+    return f"deploy {recommended}" if answer == "deploy" else answer
 
 
 def times(ratio: Ratio) -> str:

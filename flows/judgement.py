@@ -1,13 +1,13 @@
 """What a comparison finds: the types of decision.json."""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured"]
+Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured", "differs by workload"]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,11 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The decision and its grounds."""
+    """The decision and its grounds.
+
+    Of an experiment with workloads: their answers in one, and each of them with its grounds in `workloads`, as
+    an experiment with that load alone would have it; then nothing stands in `judged` and `pareto` here.
+    """
 
     answer: Answer
     recommended: str | None
@@ -188,13 +192,30 @@ class Judgement:
     judged: tuple[Judged, ...]
     pareto: tuple[str, ...]
     reasons: dict[str, str]
-    """Why each variant that is not recommended lost."""
+    """Why each variant that is not recommended lost; beside `workloads`, why some were not measured in full."""
     stopped: tuple[Stopped, ...] = ()
     """Variants that are in `judged` no more, in the order in which they were stopped."""
+    workloads: dict[str, "Judgement"] = field(default_factory=dict)
+    """By name; left out of decision.json where the experiment has one load."""
+
+    @property
+    def parts(self) -> dict[str, "Judgement"]:
+        """The judgement of every load by its workload's name; the one load has none."""
+        return self.workloads or {"": self}
+
+    @property
+    def deploys(self) -> bool:
+        """Whether a compressed variant is recommended for every load."""
+        return all(part.answer == "deploy" for part in self.parts.values())
 
     def to_json(self) -> str:
         """The same bytes for the same records."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+        return json.dumps(_without_no_workloads(asdict(self)), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _without_no_workloads(values: dict[str, Any]) -> dict[str, Any]:
+    parts = {name: _without_no_workloads(part) for name, part in values.pop("workloads").items()}
+    return {**values, "workloads": parts} if parts else values
 
 
 def schema() -> str:

@@ -23,6 +23,10 @@ def show_plan(plan: Plan, store: Store, console: Console) -> None:
         if variant.left_out:
             table.add_row(variant.name, "", "", f"left out: {variant.left_out}")
             continue
+        names = {
+            step.fingerprint: f"{step.kind} {workload}".rstrip()
+            for step, (workload, _) in zip(variant.benchmarks, plan.experiment.benchmarks, strict=True)
+        }
         for step in variant.steps:
             if store.find(step):
                 state = "done"
@@ -30,7 +34,7 @@ def show_plan(plan: Plan, store: Store, console: Console) -> None:
                 state = f"to do; changed since: {', '.join(difference(step, earlier)[:4])}"
             else:
                 state = "to do"
-            table.add_row(variant.name, step.kind, step.fingerprint, state)
+            table.add_row(variant.name, names.get(step.fingerprint, step.kind), step.fingerprint, state)
     console.print(table)
     if isinstance(plan.experiment.model, PathModel) and not plan.hardware.on_cpu:
         tensors = checkpoints.tensors(plan.experiment.model.path)

@@ -45,7 +45,7 @@ class VariantPlan:
     control: Step | None
     """The base's evaluation again, in batches of another size."""
     benchmarks: tuple[Step, ...]
-    """One for each repeat of the load."""
+    """One for each repeat of every load, in the order of `Experiment.benchmarks`."""
     left_out: str | None = None
 
     @property
@@ -81,9 +81,9 @@ class Plan:
 def make(experiment: Experiment, hardware: Hardware) -> Plan:
     """The plan of an experiment on a kind of hardware; pure but for reading files that it names."""
     seats = (
-        cpu_seats(list(range(hardware.cores)), experiment.serving, experiment.load)
+        cpu_seats(list(range(hardware.cores)), experiment.serving, experiment.loads.values())
         if hardware.on_cpu
-        else gpu_seats(hardware.gpus, experiment.serving, experiment.load)
+        else gpu_seats(hardware.gpus, experiment.serving, experiment.loads.values())
     )
     maker = _Maker(experiment, hardware, seats)
     variants = (maker.variant(BASE, None), *(maker.variant(s.name, s) for s in experiment.schemes))
@@ -114,7 +114,7 @@ class _Maker:
             evaluations=tuple(self._evaluate(name, checkpoint, share=share) for share in self._shares),
             proxy=self._proxy(name, checkpoint),
             control=None if scheme else self._control(name, checkpoint),
-            benchmarks=tuple(self._benchmark(name, checkpoint, r) for r in range(self.experiment.load.repeats)),
+            benchmarks=tuple(self._benchmark(name, checkpoint, *asked) for asked in self.experiment.benchmarks),
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
 
@@ -187,9 +187,11 @@ class _Maker:
             inputs |= {f"{task.name}/{path.name}": _file_digest(path) for path in task_files(task)}
         return self._step("evaluate", name, settings, inputs)
 
-    def _benchmark(self, name: str, checkpoint: Step, repeat: int) -> Step:
+    def _benchmark(self, name: str, checkpoint: Step, workload: str, repeat: int) -> Step:
+        """The workload's name is not in it: two names for the same load share their work."""
+        load = self.experiment.loads[workload]
         settings = {
-            "load": self.experiment.load.model_dump(mode="json", exclude={"repeats", "max_interference", "grace_s"}),
+            "load": load.model_dump(mode="json", exclude={"repeats", "max_interference", "grace_s"}),
             "repeat": repeat,
             "engine_args": engine_args(self.experiment, self.hardware),
             "hardware": self.hardware.name,

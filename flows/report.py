@@ -1,6 +1,8 @@
 """What a person reads: the terminal's comparison, decision.json, report.html and report.md, all from the
 records."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,38 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from configs.decision import Constraints, Decision
+from configs.load import Load
 from flows import plots, tables
 from flows.context import Run
 from flows.judgement import Judgement
+from flows.records import Record
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the report says of one load."""
+
+    workload: str
+    """Empty where the experiment has one load."""
+    judgement: Judgement
+    reasons: dict[str, str]
+    """Why variants lost under this load, when not for a reason that holds for all."""
+    tables: list[tables.Table]
+    limits: Constraints
+
+    @property
+    def suffix(self) -> str:
+        """What the ids of its tables and figures end in."""
+        return f"-{self.workload}" if self.workload else ""
+
+    @property
+    def load_plot(self) -> str:
+        return plots.load(self.judgement, self.limits)
+
+    @property
+    def pareto_plot(self) -> str:
+        return plots.pareto(self.judgement)
 
 
 def write(run: Run, judgement: Judgement) -> None:
@@ -28,9 +59,18 @@ def show(run: Run, judgement: Judgement, console: Console) -> None:
     console.print()
     for found in tables.all_of(judgement, run.plan.experiment.decision):
         console.print(_terminal(found))
-    for name, reason in judgement.reasons.items():
-        console.print(f"[bold]{name}[/bold]: {reason}", highlight=False)
+    if judgement.workloads:
+        _show_reasons(judgement.reasons, console)
+    for part in _parts(judgement, run.plan.experiment.decision):
+        if part.workload:
+            console.print(f"\n[bold]{part.workload}[/bold]: {part.judgement.sentence}", highlight=False)
+        _show_reasons(part.reasons, console)
     console.print(f"\n[bold]{judgement.sentence}[/bold]", highlight=False)
+
+
+def _show_reasons(reasons: dict[str, str], console: Console) -> None:
+    for name, reason in reasons.items():
+        console.print(f"[bold]{name}[/bold]: {reason}", highlight=False)
 
 
 def _terminal(found: tables.Table) -> Table:
@@ -54,31 +94,54 @@ def _rendered(name: str, run: Run, judgement: Judgement) -> str:
     return environment.get_template(f"{name}.jinja").render(
         run=run,
         judgement=judgement,
-        tables=tables.all_of(judgement, decision),
-        accuracy_plot=plots.accuracy(judgement, decision.constraints.max_accuracy_drop),
-        load_plot=plots.load(judgement, decision.constraints),
-        pareto_plot=plots.pareto(judgement),
+        overview=tables.workloads(judgement, decision) if judgement.workloads else None,
+        parts=_parts(judgement, decision),
+        shared=tables.of_all_loads(judgement),
+        accuracy_plot=plots.accuracy(_any(judgement), decision.constraints.max_accuracy_drop),
         how=_how(run),
+        evidence=_evidence(judgement),
     )
+
+
+def _parts(judgement: Judgement, decision: Decision) -> list[Part]:
+    """Load by load."""
+    shared = judgement.reasons if judgement.workloads else {}
+    return [
+        Part(
+            workload=workload,
+            judgement=part,
+            reasons={name: reason for name, reason in part.reasons.items() if name not in shared},
+            tables=tables.of_load(judgement, workload, decision),
+            limits=decision.constraints,
+        )
+        for workload, part in judgement.parts.items()
+    ]
+
+
+def _any(judgement: Judgement) -> Judgement:
+    """The judgement under any load: accuracy is the same for all."""
+    return next(iter(judgement.parts.values()))
+
+
+def _evidence(judgement: Judgement) -> dict[str, str]:
+    """For every variant the steps and fingerprints of its records, each once."""
+    found: dict[str, dict[str, str]] = {}
+    for workload, part in judgement.parts.items():
+        for variant in part.judged:
+            for step, fingerprint in variant.evidence.items():
+                of_load = workload and step.startswith("benchmark")
+                found.setdefault(variant.name, {})[f"{workload} {step}" if of_load else step] = fingerprint
+    return {name: ", ".join(f"{k} {v}" for k, v in records.items()) for name, records in found.items()}
 
 
 def _how(run: Run) -> list[tuple[str, str]]:
     """How it was measured, as pairs of words."""
     plan, experiment = run.plan, run.plan.experiment
-    load = experiment.load
-    records = [record for outcome in run.outcomes.values() for record in outcome.benchmarks if record]
-    together = {tuple(record.result["company"]) for record in records}
-    companies = [", ".join(names) for names in sorted(together) if names]
-    shape = (
-        f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens, {load.duration_s:g} s a point "
-        f"after {load.warmup_s:g} s of warm-up, {load.repeats} repeats, seed {load.seed} and the next ones"
-    )
+    loaded = [pair for workload, load in experiment.loads.items() for pair in _how_loaded(run, workload, load)]
     return [
         ("hardware", f"{plan.hardware.name}, {plan.hardware.cores} cores, {plan.hardware.accelerator}"),
         ("compute dtype", plan.compute_dtype),
-        ("load", shape),
-        ("loaded", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
-        ("interference", _interference(run)),
+        *loaded,
         ("kernels", _kernels(run)),
         ("KV cache", _kv_caches(run)),
         ("prefix caching", "on" if experiment.serving.prefix_caching else "off"),
@@ -88,10 +151,47 @@ def _how(run: Run) -> list[tuple[str, str]]:
             f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents; load: over "
             "repeats (Student's t)",
         ),
-        ("latencies", "from when a request was due" if load.kind != "concurrent" else "from when a request was sent"),
+        ("latencies", _latencies(experiment.loads)),
+        *_how_limited(experiment.decision),
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {experiment.storage.root / 'records'}, by the fingerprints below"),
     ]
+
+
+def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
+    """How one load was put on the variants."""
+    asked = run.plan.experiment.benchmarks
+    pairs = (pair for outcome in run.outcomes.values() for pair in zip(asked, outcome.benchmarks, strict=True))
+    records = [record for (name, _), record in pairs if record and name == workload]
+    together = {tuple(record.result["company"]) for record in records}
+    companies = [", ".join(names) for names in sorted(together) if names]
+    shape = (
+        f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens, {load.duration_s:g} s a point "
+        f"after {load.warmup_s:g} s of warm-up, {load.repeats} repeats, seed {load.seed} and the next ones"
+    )
+    found = [
+        ("load", shape),
+        ("loaded", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
+        ("interference", _interference(records)),
+    ]
+    return [(f"{workload}: {key}" if workload else key, words) for key, words in found]
+
+
+def _how_limited(decision: Decision) -> list[tuple[str, str]]:
+    if not decision.constraints.latency_limits_ms:
+        return []
+    words = (
+        "what a variant can take lies between two loads of the grid: the last that keeps to the limits with all "
+        "lighter ones, and the first that does not; nothing was measured between them"
+    )
+    return [("limits", words)]
+
+
+def _latencies(loads: dict[str, Load]) -> str:
+    moments = {name: "sent" if load.kind == "concurrent" else "due" for name, load in loads.items()}
+    if len(set(moments.values())) == 1:
+        return f"from when a request was {next(iter(moments.values()))}"
+    return "; ".join(f"{name}: from when a request was {moment}" for name, moment in moments.items())
 
 
 def _deployments(run: Run) -> dict[str, dict[str, Any]]:
@@ -100,9 +200,9 @@ def _deployments(run: Run) -> dict[str, dict[str, Any]]:
     return {name: record.result["deployment"] for name, record in first.items() if record}
 
 
-def _interference(run: Run) -> str:
+def _interference(records: Iterable[Record]) -> str:
     """What company cost, where it was measured."""
-    found = [r.result.get("interference") for o in run.outcomes.values() for r in o.benchmarks if r]
+    found = [record.result.get("interference") for record in records]
     seen = {(i["variant"], i["alone"], i["in_company"], 100 * i["loss"]) for i in found if i}
     words = [f"{name} alone {a:.4g}, in company {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(seen)]
     return "; ".join(words) or "not measured: nothing was a candidate for company"

@@ -253,7 +253,7 @@ class Racing(FIFOScheduler):
         for found in compare.stopped(run):
             run.progress.say(found.name, f"stopped: {found.reason}")
         loaded = [o for o in run.outcomes.values() if o.loaded and o.checkpoint and not o.complete]
-        self._waiting = sorted((o.name for o in loaded), key=lambda name: compare.standing(run.outcomes[name], run))
+        self._waiting = compare.standings(run, loaded)
 
 
 def sweep(run: Run, services: Services, unfinished: list[str]) -> None:

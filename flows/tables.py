@@ -1,6 +1,6 @@
 """The tables of a comparison, once: the terminal, report.html and report.md show the same words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from configs.decision import Decision
@@ -33,14 +33,48 @@ class Table:
 
 def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
     """Every table of a judgement, in reading order."""
-    if not judgement.judged:
+    found = [workloads(judgement, decision)] if judgement.workloads else []
+    for workload in judgement.parts:
+        found += of_load(judgement, workload, decision)
+    return found + of_all_loads(judgement)
+
+
+def workloads(judgement: Judgement, decision: Decision) -> Table:
+    """One line a workload: its answer, and what the recommended variant is there."""
+    limited, rows = bool(decision.constraints.latency_limits_ms), []
+    for name, part in judgement.workloads.items():
+        chosen = next((variant for variant in part.judged if variant.name == part.recommended), None)
+        rows.append(
+            (
+                name,
+                part.answer,
+                chosen.name if chosen else "",
+                _estimate(chosen.objective) if chosen and chosen.objective else "",
+                _ratio(chosen.against_base) if chosen and chosen.against_base else "",
+                *([_capacity(chosen.capacity) if chosen and chosen.capacity else ""] if limited else []),
+            )
+        )
+    headers = ("workload", "answer", "variant", *_objective_headers(decision))
+    return Table("workloads", "Workloads", headers, tuple(rows), words=("workload", "answer", "variant"))
+
+
+def of_load(judgement: Judgement, workload: str, decision: Decision) -> list[Table]:
+    """The tables of one load; those of a workload have its name in theirs."""
+    part = judgement.parts[workload]
+    if not part.judged:
         return []
-    found = [variants(judgement, decision), loads(judgement)]
-    if gains := sameload_in_words(judgement):
-        found.append(gains)
-    if judgement.stopped:
-        found.append(stopped(judgement))
-    return found + [accuracy(variant, judgement.judged[0]) for variant in judgement.judged if variant.differences]
+    found = [variants(part, decision), loads(part), sameload_in_words(part)]
+    if not workload:
+        return [table for table in found if table]
+    named = (replace(t, name=f"{t.name}-{workload}", title=f"{t.title}: {workload}") for t in found if t)
+    return list(named)
+
+
+def of_all_loads(judgement: Judgement) -> list[Table]:
+    """What does not depend on the load: who was stopped, and accuracy."""
+    judged = next(iter(judgement.parts.values())).judged
+    found = [stopped(judgement)] if judged and judgement.stopped else []
+    return found + [accuracy(variant, judged[0]) for variant in judged if variant.differences]
 
 
 def stopped(judgement: Judgement) -> Table:
@@ -74,22 +108,27 @@ def variants(judgement: Judgement, decision: Decision) -> Table:
         )
         for variant in judgement.judged
     ]
-    limited = bool(decision.constraints.latency_limits_ms)
-    headers = (
-        "variant",
-        "size MB",
-        f"{decision.objective}\n{unit_of(decision)}",
-        "times as good as base\n[interval]",
-        *(["within the limits\nup to"] if limited else []),
-        "verdict",
-    )
+    headers = ("variant", "size MB", *_objective_headers(decision), "verdict")
     return Table("variants", "Variants", headers, tuple(rows))
 
 
+def _objective_headers(decision: Decision) -> tuple[str, ...]:
+    limited = bool(decision.constraints.latency_limits_ms)
+    return (
+        f"{decision.objective}\n{unit_of(decision)}",
+        "times as good as base\n[interval]",
+        *(["within the limits\nup to"] if limited else []),
+    )
+
+
 def _capacity(capacity: Capacity) -> str:
+    """Between which points of the load the limit lies: the last that keeps to it with all lighter ones, and the
+    first that does not."""
+    if not capacity.violating:
+        return f"{load_in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
     reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
     again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
-    return f"{reach}\nand again at {again}" if again else reach
+    return f"{reach},\nnot at {capacity.violating[0]:g}{f', again at {again}' if again else ''}"
 
 
 def loads(judgement: Judgement) -> Table:

@@ -113,18 +113,20 @@ def _mirror_variant(
         model_id = models.get(fingerprint) or _log_model(client, experiment_id, child, outcome, parameters)
         models = models | {fingerprint: model_id}
         client.log_outputs(child, [mlflow.entities.LoggedModelOutput(model_id=model_id, step=0)])
-    for name, figure in metrics(outcome).items():
+    figures = metrics(outcome, run.plan.experiment)
+    for name, figure in figures.items():
         client.log_metric(child, name, figure)
     if run.plan.experiment.tracking.log_checkpoints:
-        mlflow.log_metrics(metrics(outcome), run_id=child, model_id=models[fingerprint])
+        mlflow.log_metrics(figures, run_id=child, model_id=models[fingerprint])
     for slice_, record in enumerate(outcome.evaluations):
         if record is not None:
             client.log_artifacts(child, str(record.folder), f"{record.kind}/{slice_ + 1}")
     if outcome.control is not None:
         client.log_artifacts(child, str(outcome.control.folder), "control")
-    for repeat, record in enumerate(outcome.benchmarks):
+    for (workload, repeat), record in zip(run.plan.experiment.benchmarks, outcome.benchmarks, strict=True):
         if record is not None:
-            client.log_artifacts(child, str(record.folder), f"{record.kind}/{repeat + 1}")
+            place = "/".join(filter(None, (record.kind, workload, str(repeat + 1))))
+            client.log_artifacts(child, str(record.folder), place)
     client.set_terminated(child, "FAILED" if outcome.failure else "FINISHED")
     return models
 
@@ -148,8 +150,9 @@ def _log_model(
     return str(model.model_id)
 
 
-def metrics(outcome: Outcome) -> dict[str, float]:
-    """A variant's figures by MLflow name, units in the names."""
+def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
+    """A variant's figures by MLflow name, units in the names: `ttft_p95_ms.streams_2`, or of a workload
+    `ttft_p95_ms.chat.streams_2`."""
     found: dict[str, float] = {}
     if outcome.checkpoint is not None:
         found["size_mb"] = outcome.checkpoint.result["weight_bytes"] / 1e6
@@ -157,17 +160,17 @@ def metrics(outcome: Outcome) -> dict[str, float]:
     if len(outcome.evaluations) == 1 and outcome.evaluations[0] is not None:
         for task, figures in outcome.evaluations[0].result["tasks"].items():
             found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
-    for name, values in _over_repeats(outcome).items():
+    for name, values in _over_repeats(outcome, experiment).items():
         found[name] = sum(values) / len(values)
     return found
 
 
-def _over_repeats(outcome: Outcome) -> dict[str, list[float]]:
-    """Every figure of the load by its name and point, repeat by repeat."""
+def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[float]]:
+    """Every figure of every load by its name, workload and point, repeat by repeat."""
     found: dict[str, list[float]] = {}
-    for record in outcome.benchmarks:
+    for (workload, _), record in zip(experiment.benchmarks, outcome.benchmarks, strict=True):
         for point in record.result["points"] if record else []:
-            suffix = f"{point['unit']}_{point['asked']:g}"
+            suffix = ".".join(filter(None, (workload, f"{point['unit']}_{point['asked']:g}")))
             for key, value in point.items():
                 if key not in ("unit", "asked"):
                     found.setdefault(f"{key}.{suffix}", []).append(value)
@@ -181,8 +184,10 @@ def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:
         found |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
     for step in outcome.plan.steps:
         found |= {f"library.{name}": version for name, version in step.libraries.items()}
-        repeat = step.settings.get("repeat")
-        found[f"fingerprint.{step.kind}{'' if repeat is None else f'.{repeat + 1}'}"] = step.fingerprint
+        if step not in outcome.plan.benchmarks:
+            found[f"fingerprint.{step.kind}"] = step.fingerprint
+    for (workload, repeat), step in zip(run.plan.experiment.benchmarks, outcome.plan.benchmarks, strict=True):
+        found[".".join(filter(None, ("fingerprint", step.kind, workload, str(repeat + 1))))] = step.fingerprint
     return found | {"hardware": run.plan.hardware.name}
 
 

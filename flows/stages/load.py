@@ -14,8 +14,9 @@ import ray
 
 from actors.conductor import my_id
 from actors.lease import await_up
-from actors.seating import Member, Place, Turn
+from actors.seating import Member, Place, Series, Turn
 from actors.serving import Deployment
+from configs.load import Load
 from flows import requests
 from flows.context import Outcome, Run, Services, TimedOut, answer
 from flows.records import Draft
@@ -33,24 +34,43 @@ class Served:
 
 
 def put_under_load(run: Run, served: Served, services: Services) -> None:
-    """Every repeat of the load that has no record yet, each when it is this variant's turn."""
-    load, name = run.plan.experiment.load, served.outcome.name
-    missing = tuple(repeat for repeat, record in enumerate(served.outcome.benchmarks) if record is None)
-    if not missing:
+    """Every repeat of every load that has no record yet, each when it is this variant's turn."""
+    if served.outcome.loaded:
         return
+    name = served.outcome.name
     run.progress.say(name, "ready for load: waiting for the others on this host ...")
-    member = Member(name, missing, load.max_interference, run.plan.experiment.name)
+    member = Member(name, _missing(run, served.outcome), run.plan.experiment.name)
     ray.get(services.conductor.ready.remote(my_id(), member))
     while (turn := ray.get(services.conductor.next_turn.remote(my_id()))) is not None:
-        speed = _probe(run, served, services, turn) if turn.repeat is None else _benchmark(run, served, services, turn)
+        speed = _probe(run, served, services, turn) if turn.probe else _benchmark(run, served, services, turn)
         ray.get(services.conductor.done.remote(my_id(), turn, speed))
+
+
+def _missing(run: Run, outcome: Outcome) -> tuple[Series, ...]:
+    """The benchmarks without a record, load by load."""
+    experiment = run.plan.experiment
+    places = [
+        (workload, place)
+        for place, (workload, _) in enumerate(experiment.benchmarks)
+        if outcome.benchmarks[place] is None
+    ]
+    return tuple(
+        Series(tuple(place for other, place in places if other == workload), load.max_interference)
+        for workload, load in experiment.loads.items()
+    )
 
 
 def _probe(run: Run, served: Served, services: Services, turn: Turn) -> float:
     """Output tokens per second of one sweep that goes into no record: what does company cost?"""
-    run.progress.say(served.outcome.name, "under load, alone or in company: what does company cost? ...")
+    workload, _ = run.plan.experiment.benchmarks[turn.benchmark]
+    load = run.plan.experiment.loads[workload]
+    run.progress.say(served.outcome.name, f"{_under_load(workload)}, alone or in company: what does company cost? ...")
     with tempfile.TemporaryDirectory(dir=run.logs) as scratch:
-        return _fastest(_sweep(run, served, services, repeat=0, destination=Path(scratch)))
+        return _fastest(_sweep(run, served, services, load, repeat=0, destination=Path(scratch)))
+
+
+def _under_load(workload: str) -> str:
+    return f"under load {workload}".rstrip()
 
 
 def _fastest(points: list[dict[str, Any]]) -> float:
@@ -59,14 +79,15 @@ def _fastest(points: list[dict[str, Any]]) -> float:
 
 def _benchmark(run: Run, served: Served, services: Services, turn: Turn) -> float:
     """One repeat, and its record."""
-    outcome, load, repeat = served.outcome, run.plan.experiment.load, turn.repeat or 0
+    outcome, (workload, repeat) = served.outcome, run.plan.experiment.benchmarks[turn.benchmark]
+    load = run.plan.experiment.loads[workload]
 
     def measure(draft: Draft) -> None:
         others = [name for name in turn.company if name != outcome.name]
         how = f"together with {', '.join(others)}" if others else "alone"
-        run.progress.say(outcome.name, f"under load, {how}, {repeat + 1} of {load.repeats} ...")
+        run.progress.say(outcome.name, f"{_under_load(workload)}, {how}, {repeat + 1} of {load.repeats} ...")
         draft.result = {
-            "points": _sweep(run, served, services, repeat=repeat, destination=draft.folder),
+            "points": _sweep(run, served, services, load, repeat=repeat, destination=draft.folder),
             "company": list(turn.company),
             "interference": turn.interference,
             "engine_cores": list(run.plan.seats.engines[served.place.seat]),
@@ -75,19 +96,21 @@ def _benchmark(run: Run, served: Served, services: Services, turn: Turn) -> floa
             "reference": served.difference,
         }
 
-    record = outcome.benchmarks[repeat] = run.do_once(outcome.plan.benchmarks[repeat], services, measure)
+    step = outcome.plan.benchmarks[turn.benchmark]
+    record = outcome.benchmarks[turn.benchmark] = run.do_once(step, services, measure)
     rates = ", ".join(f"{point['output_tokens_per_second']:.1f}" for point in record.result["points"])
     run.progress.say(outcome.name, f"loaded in {record.seconds:.0f} s: {rates} output tokens/s")
     return _fastest(record.result["points"])
 
 
-def _sweep(run: Run, served: Served, services: Services, *, repeat: int, destination: Path) -> list[dict[str, Any]]:
+def _sweep(
+    run: Run, served: Served, services: Services, load: Load, *, repeat: int, destination: Path
+) -> list[dict[str, Any]]:
     """Every point of the grid once; the requests are written into `destination`, their figures returned.
 
     Raises:
         TimedOut: at some point no request ended, or the load generator itself did not; then it starts anew.
     """
-    load = run.plan.experiment.load
     values, open_loop = list(load.points), load.kind != "concurrent"
     unit = "requests_per_second" if open_loop else "streams"
     benchmarker = services.benchmarkers[served.place]

@@ -23,21 +23,21 @@ def load(**settings: object) -> ConcurrentLoad:
 def test_cores_are_split_without_overlap_where_there_are_enough(
     cores: int, engines: tuple, clients: tuple, together: bool
 ) -> None:
-    seats = cpu_seats(list(range(cores)), Serving(), load())
+    seats = cpu_seats(list(range(cores)), Serving(), [load()])
     assert (seats.engines, seats.clients, seats.together) == (engines, clients, together)
 
 
 def test_company_never_loads_in_turn_with_all_other_cores_for_the_clients() -> None:
-    seats = cpu_seats(list(range(8)), Serving(), load(company="never"))
+    seats = cpu_seats(list(range(8)), Serving(), [load(company="never")])
     assert not seats.together
     assert seats.clients[0] == (3, 4, 5, 6, 7)
 
 
 def test_engine_that_takes_all_cores_sits_alone() -> None:
-    assert cpu_seats([0, 1, 2, 3], Serving(cores=4), load()).engines == ((0, 1, 2, 3),)
+    assert cpu_seats([0, 1, 2, 3], Serving(cores=4), [load()]).engines == ((0, 1, 2, 3),)
 
 
 def test_gpus_seat_one_tensor_parallel_group_each() -> None:
-    seats = gpu_seats(8, Serving(tensor_parallel_size=2), load())
+    seats = gpu_seats(8, Serving(tensor_parallel_size=2), [load()])
     assert len(seats.engines) == 4
     assert seats.together

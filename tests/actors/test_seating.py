@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from actors.cores import Seats
-from actors.seating import Member, Place, Round, Seating, Turn
+from actors.seating import Member, Place, Round, Seating, Series, Turn
 
 TWO = Seats(engines=((0,), (1,)), clients=((1,), (0,)), together=False)
 ONE = Seats(engines=((0,),), clients=((),), together=False)
 
 
 def member(name: str, repeats: int = 2, limit: float = 0.1) -> Member:
-    return Member(name, tuple(range(repeats)), limit)
+    return Member(name, (Series(tuple(range(repeats)), limit),))
 
 
 def played(found: Round, speeds: dict[str, list[float]] | None = None) -> Iterator[dict[str, Turn]]:
@@ -29,7 +29,7 @@ def played(found: Round, speeds: dict[str, list[float]] | None = None) -> Iterat
 
 def test_round_changes_who_goes_first() -> None:
     found = Round({"a": member("base"), "b": member("int8")}, together=False)
-    order = [(holder, turn.repeat) for batch in played(found) for holder, turn in batch.items()]
+    order = [(holder, turn.benchmark) for batch in played(found) for holder, turn in batch.items()]
     assert order == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]
 
 
@@ -57,7 +57,7 @@ def test_cost_of_company_is_measured_once_for_as_many() -> None:
         turn.interference["variant"] == "base" for batch in again for turn in batch.values() if turn.interference
     )
     more = Round({name: member(name) for name in "abc"}, together=True, seen=seen)
-    assert more.turn("a") == Turn(None, number=1), "three are more than two"
+    assert more.turn("a") == Turn(0, probe=True, number=1), "three are more than two"
 
 
 def test_turn_that_is_said_to_be_done_twice_counts_once() -> None:
@@ -91,8 +91,33 @@ def test_round_goes_on_where_a_member_dies_in_its_turn() -> None:
 
 
 def test_round_repeats_only_what_is_missing() -> None:
-    found = Round({"a": Member("base", (2,), 0.1), "b": Member("int8", (0, 2), 0.1)}, together=False)
-    assert [(h, t.repeat) for batch in played(found) for h, t in batch.items()] == [("b", 0), ("a", 2), ("b", 2)]
+    series = {"a": Series((2,), 0.1), "b": Series((0, 2), 0.1)}
+    found = Round({holder: Member(holder, (missing,)) for holder, missing in series.items()}, together=False)
+    assert [(h, t.benchmark) for batch in played(found) for h, t in batch.items()] == [("b", 0), ("a", 2), ("b", 2)]
+
+
+def test_round_goes_through_one_load_after_the_other_and_sees_for_each_what_company_costs() -> None:
+    two = (Series((0, 1), 0.1), Series((2, 3), 0.1))
+    found = Round({"a": Member("base", two), "b": Member("int8", two)}, together=True)
+    dear, cheap = [100.0, 50.0, 1.0, 1.0], [100.0, 99.0, 1.0, 1.0]
+    batches = list(played(found, {"a": dear + cheap, "b": [90.0] * 7}))
+    order = [[(holder, turn.benchmark, turn.probe) for holder, turn in batch.items()] for batch in batches]
+    assert order == [
+        [("a", 0, True)],
+        [("a", 0, True), ("b", 0, True)],
+        *([("a", 0, False)], [("b", 0, False)], [("b", 1, False)], [("a", 1, False)]),
+        [("a", 2, True)],
+        [("a", 2, True), ("b", 2, True)],
+        *([("a", 2, False), ("b", 2, False)], [("a", 3, False), ("b", 3, False)]),
+    ]
+    assert {turn.company for batch in batches[2:6] for turn in batch.values()} == {()}
+    assert {turn.company for batch in batches[8:] for turn in batch.values()} == {("base", "int8")}
+
+
+def test_load_that_only_one_member_misses_is_gone_through_alone() -> None:
+    ours = Member("base", (Series((), 0.1), Series((3,), 0.1)))
+    found = Round({"a": ours, "b": Member("int8", (Series((0,), 0.1), Series((), 0.1)))}, together=True)
+    assert list(played(found)) == [{"b": Turn(0, number=1)}, {"a": Turn(3, number=2)}]
 
 
 def test_seats_are_given_in_the_order_of_asking() -> None:

@@ -77,7 +77,7 @@ def read(file: Path, root: Path) -> Sweep:
     run = Run.of(plan.make(experiment, this_machine(experiment)), Store(root), Progress(), root)
     judgement = compare.judge(run)
     measured = [v for v in judgement.judged if v.objective]
-    order = [v.name for v in sorted(measured, key=lambda v: compare.standing(run.outcomes[v.name], run))]
+    order = compare.standings(run, [run.outcomes[v.name] for v in measured])
     spans = {v.name: v.objective for v in measured}
     tied = {
         frozenset((a, b))

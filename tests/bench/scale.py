@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from actors.cores import Seats
-from actors.seating import Member, Seating
+from actors.seating import Member, Seating, Series
 
 QUANTIZE, SERVE_AND_EVALUATE, LOAD, REPEATS = 600.0, 900.0, 180.0, 3
 """Seconds, about those of an 8B model on one GPU; a probe takes as long as one repeat of the load."""
@@ -56,7 +56,7 @@ def follow(hall: Seating, name: str, lengths: Lengths) -> Variant:
     hall.queue(name, to_be_measured=True)
     yield lambda: hall.take(name) is not None
     yield lengths.evaluate
-    hall.ready(name, Member(name, tuple(range(REPEATS)), _LIMIT))
+    hall.ready(name, Member(name, (Series(tuple(range(REPEATS)), _LIMIT),)))
     while True:
         yield lambda: hall.turn(name) is not None or hall.measured(name)
         if (turn := hall.turn(name)) is None:

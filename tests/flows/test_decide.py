@@ -9,7 +9,7 @@ import pytest
 from configs.decision import Decision
 from flows.accuracy import paired
 from flows.compare import corrected
-from flows.decide import decide
+from flows.decide import decide, for_all
 from flows.judgement import Estimate, Judged, Point, Ratio
 
 
@@ -95,3 +95,36 @@ def test_p_values_are_corrected_over_variants() -> None:
     first, second = corrected([judged(f"v{i}", 1.0, differences=(d,)) for i, d in enumerate((fewer, more))])
     assert second.differences[0].p_holm == pytest.approx(2 * more.p_value)
     assert first.differences[0].p_holm == pytest.approx(max(fewer.p_value, 2 * more.p_value))
+
+
+@pytest.mark.parametrize(
+    ("speeds", "answer", "recommended", "deploys"),
+    [
+        ({"chat": 20.0, "rag": 30.0}, "deploy", "a", True),
+        ({"chat": 5.0, "rag": 5.0}, "keep the base", "base", False),
+        ({"chat": 20.0, "rag": 5.0}, "differs by workload", None, False),
+    ],
+)
+def test_answers_for_workloads_come_to_one_where_they_are_the_same(
+    speeds: dict[str, float], answer: str, recommended: Any, deploys: bool
+) -> None:
+    parts = {name: decide([BASE, judged("a", speed)], Decision(), {}) for name, speed in speeds.items()}
+    found = for_all(parts, {}, ())
+    assert (found.answer, found.recommended, found.deploys) == (answer, recommended, deploys)
+    assert found.workloads == parts
+    assert all(name in found.sentence for name in speeds)
+
+
+def test_different_variants_that_are_all_deployed_open_the_gate() -> None:
+    parts = {
+        "chat": decide([BASE, judged("a", 20.0), judged("b", 30.0)], Decision(), {}),
+        "rag": decide([BASE, judged("a", 30.0), judged("b", 20.0)], Decision(), {}),
+    }
+    found = for_all(parts, {}, ())
+    assert (found.answer, found.deploys) == ("differs by workload", True)
+    assert found.sentence == "The answer depends on the workload: chat: deploy b; rag: deploy a."
+
+
+def test_missing_evidence_under_a_workload_names_its_settings() -> None:
+    found = decide([BASE, judged("a", 20.0, lead="wide")], Decision(), {}, "workloads.chat")
+    assert "raise workloads.chat.repeats or workloads.chat.duration_s" in found.sentence

@@ -20,3 +20,12 @@ def test_same_judgement_is_the_same_bytes() -> None:
     again = Judgement("nothing was measured", None, "Nothing.", (), (), {"a": "1", "b": "2"})
     assert found.to_json() == again.to_json()
     assert json.loads(found.to_json())["reasons"] == {"a": "1", "b": "2"}
+
+
+def test_workloads_stand_in_the_decision_only_where_there_are_some() -> None:
+    one = Judgement("keep the base", "base", "Keep the base.", (), (), {})
+    assert set(json.loads(one.to_json())) == {
+        *("answer", "recommended", "sentence", "judged", "pareto", "reasons", "stopped")
+    }
+    several = Judgement("keep the base", "base", "Keep it.", (), (), {}, workloads={"chat": one})
+    assert json.loads(several.to_json())["workloads"] == {"chat": json.loads(one.to_json())}

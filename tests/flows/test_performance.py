@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs.decision import Constraints, Decision
-from flows import performance, requests
+from flows import performance, requests, tables
+from flows.judgement import Judged, Judgement
 from flows.records import Record
 from flows.requests import Requests
 
@@ -155,6 +156,25 @@ def test_published_case_breaks_its_own_limit_and_is_not_monotone() -> None:
     assert "959.9 ms, over the limit of 200 ms" in violating[2.3, "requests_per_second"][0]
     found = performance.capacity(points)
     assert (found.asked, found.violating, found.kept_again) == (1.7, (2.3,), (2.5,))
+
+
+@pytest.mark.parametrize(
+    ("latencies", "words"),
+    [
+        ((100, 150, 190), "4 clients\nor more"),
+        ((100, 150, 400), "2 clients,\nnot at 4"),
+        ((300, 350, 400), "no load,\nnot at 1"),
+        ((100, 300, 150), "1 client,\nnot at 2, again at 4"),
+    ],
+)
+def test_capacity_lies_between_two_points_that_are_named(latencies: tuple[float, ...], words: str) -> None:
+    decision = Decision.model_validate({"objective": "capacity", "constraints": {"max_ttft_p95_ms": 200}})
+    asked = zip((1, 2, 4), latencies, strict=True)
+    sweep = [row(a, "streams", output_tokens_per_second=50.0, ttft_p95_ms=ttft) for a, ttft in asked]
+    points = performance.points([sweep], decision)
+    judged = Judged("v", 1, points, performance.capacity(points), (), None, None, None, (), None, None, (), {})
+    table = tables.variants(Judgement("keep the base", None, "", (judged,), (), {}), decision)
+    assert table.rows[0][table.headers.index("within the limits\nup to")] == words
 
 
 @pytest.mark.parametrize(

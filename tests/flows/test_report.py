@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -36,6 +37,9 @@ FIGURES = {"pareto-plot": 1, "load-plot": 2, "accuracy-plot": 1}
 FETCHED = ("src", "srcset", "href", "xlink:href", "data", "poster")
 """Attributes that make a browser fetch something."""
 PHONE = 390
+LOAD = {"kind": "poisson", "rates": [2, 8], "duration_s": 10}
+LONG = 1500
+"""Prompt tokens of the workload that is called rag."""
 
 
 class Page(HTMLParser):
@@ -93,12 +97,25 @@ class Written:
 def _written(experiment_file: Any, hardware: Hardware, tmp_path: Path) -> Written:
     """A report on made-up records: one variant is best, one answers wrongly, one failed; only the lighter
     load is within the limit."""
+    return report_on({"load": LOAD}, experiment_file, hardware, tmp_path)
+
+
+@pytest.fixture(name="on_workloads")
+def _on_workloads(experiment_file: Any, hardware: Hardware, tmp_path: Path) -> Written:
+    """The same under two kinds of traffic; with long prompts the base is as fast as what is recommended for
+    short ones."""
+    workloads = {"chat": LOAD, "rag": {**LOAD, "prompt_tokens": LONG}}
+    return report_on({"load": None, "workloads": workloads}, experiment_file, hardware, tmp_path)
+
+
+def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, tmp_path: Path) -> Written:
+    """A report on made-up records under some loads."""
     named = [{"kind": "fp8-dynamic", "name": name} for name in [*SPEEDS, BROKEN] if name != "base"]
     experiment = load_experiment(
         experiment_file(
             schemes=[{**scheme, "ignore": [f"layer{place}"]} for place, scheme in enumerate(named)],
             accuracy={"tasks": list(TASKS)},
-            load={"kind": "poisson", "rates": [2, 8], "duration_s": 10},
+            **loads,
             decision={"constraints": {"max_accuracy_drop": 0.05, "max_ttft_p95_ms": 300}},
         )
     )
@@ -108,7 +125,7 @@ def _written(experiment_file: Any, hardware: Hardware, tmp_path: Path) -> Writte
     for variant in made.variants:
         if variant.name != BROKEN:
             kept = {task: answers & (random.random(400) >= LOST[variant.name]) for task, answers in right.items()}
-            sweeps = [_sweep(SPEEDS[variant.name] * (1 + 0.01 * repeat)) for repeat in range(len(variant.benchmarks))]
+            sweeps = [_sweep(_speed(variant.name, step.settings)) for step in variant.benchmarks]
             write_records(store, variant, 1e9, [kept] * len(evaluations_of(variant)), sweeps)
     run = Run.of(made, store, Progress(), tmp_path)
     run.outcomes[BROKEN].failure = WENT_WRONG
@@ -116,6 +133,11 @@ def _written(experiment_file: Any, hardware: Hardware, tmp_path: Path) -> Writte
     report.write(run, judgement)
     file = results_folder(experiment) / "report.html"
     return Written(file, judgement, tables.all_of(judgement, experiment.decision))
+
+
+def _speed(variant: str, settings: Mapping[str, Any]) -> float:
+    name = "fp8-dynamic" if variant == "base" and settings["load"]["prompt_tokens"] == LONG else variant
+    return SPEEDS[name] * (1 + 0.01 * settings["repeat"])
 
 
 def _sweep(speed: float) -> list[dict[str, Any]]:
@@ -146,6 +168,32 @@ def assert_whole(page: Page, written: Written) -> None:
 
 def test_report_holds_every_table_figure_and_variant(written: Written) -> None:
     assert_whole(Page(written.file.read_text()), written)
+
+
+def test_report_has_a_section_for_every_workload(on_workloads: Written) -> None:
+    text = on_workloads.file.read_text()
+    page, names = Page(text), ("variants", "loads", "same-load")
+    assert list(page.tables)[:7] == ["workloads", *(f"{name}-{w}" for w in ("chat", "rag") for name in names)]
+    assert [row[:3] for row in page.tables["workloads"][1:]] == [
+        ["chat", "deploy", "fp8-dynamic"],
+        ["rag", "keep the base", "base"],
+    ]
+    assert page.tables["workloads"][1][5] == "2 requests/s,\nnot at 8"
+    expected = {table.name: [list(table.headers), *map(list, table.rows)] for table in on_workloads.tables}
+    assert {name: page.tables[name] for name in expected} == expected
+    for place in ("workload-chat", "workload-rag", "for-every-workload", "how"):
+        assert f'href="#{place}"' in text and text.count(f'id="{place}"') == 1
+    assert page.figures == {
+        **{f"{name}-{w}": FIGURES[name] for w in ("chat", "rag") for name in ("pareto-plot", "load-plot")},
+        "accuracy-plot": 1,
+    }
+    assert page.words.count(WENT_WRONG) == 1, "what holds for all workloads is said once"
+    evidence = page.tables["evidence"][1][1]
+    assert (evidence.count("chat benchmark"), evidence.count("rag benchmark"), evidence.count("evaluate")) == (3, 3, 2)
+    assert {"chat: load", "rag: load"} <= {row[0] for row in page.tables["how"]}
+    markdown = on_workloads.file.with_suffix(".md").read_text()
+    assert "## Workload: chat\n\n**Deploy fp8-dynamic" in markdown
+    assert "\n### Variants: rag\n" in markdown
 
 
 def test_report_needs_nothing_but_itself(written: Written) -> None:
@@ -189,7 +237,9 @@ def test_browser_shows_the_report_without_an_error(browser: str, written: Writte
     assert_whole(Page(document), written)
 
 
-def test_report_is_as_wide_as_a_phone(browser: str, written: Written) -> None:
+@pytest.mark.parametrize("report", ["written", "on_workloads"])
+def test_report_is_as_wide_as_a_phone(browser: str, report: str, request: pytest.FixtureRequest) -> None:
+    written: Written = request.getfixturevalue(report)
     measure = "console.log('widths', contentDocument.documentElement.scrollWidth, contentWindow.innerWidth)"
     # A window has at least 500 pixels, and a frame as few as it is given.
     frame = f'<iframe width="{PHONE}" onload="{measure}" srcdoc="{html.escape(written.file.read_text())}"></iframe>'

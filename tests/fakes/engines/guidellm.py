@@ -1,4 +1,5 @@
-"""Measures nothing: the base is slow, whatever is compressed is fast."""
+"""Measures nothing: the base is slow, whatever is compressed is fast; and what is named long is fastest with
+long prompts, and with short ones no faster than what is named slow."""
 
 import json
 import subprocess
@@ -10,10 +11,19 @@ from actors.benchmarker import REQUESTS
 from actors.engines import pace
 
 WINDOW_S = 10.0
+LONG = 100
+"""Tokens of a long prompt."""
 
 
 def benchmark(
-    url: str, model: str, *_: Any, profile: dict[str, Any], seed: int, destination: Path, **__: Any
+    url: str,
+    model: str,
+    *_: Any,
+    profile: dict[str, Any],
+    prompt_tokens: int,
+    seed: int,
+    destination: Path,
+    **__: Any,
 ) -> list[float]:
     """Ten clients' worth of requests of eight tokens, one after the other, a little different with each seed.
     What is named stuck never ends, the first time."""
@@ -23,6 +33,7 @@ def benchmark(
         subprocess.run([sys.executable, "-c", "import time; time.sleep(900)"])
     (destination / "guidellm.json").write_text("{}")
     points = profile.get("streams") or profile["rate"]
+    tokens = _tokens(model, prompt_tokens)
     token_s = (0.01 if model.endswith(("base", "slow")) else 0.005) * (1 + seed % 10 / 1000)
     with (destination / REQUESTS).open("w") as file:
         for place, point in enumerate(points):
@@ -37,7 +48,14 @@ def benchmark(
                     "last_token_s": sent + 8 * token_s,
                     "ended_s": sent + 8 * token_s,
                     "prompt_tokens": 8,
-                    "output_tokens": 8 if model.endswith("base") else 12 if model.endswith("slow") else 16,
+                    "output_tokens": tokens,
                 }
                 file.write(json.dumps(row) + "\n")
     return [WINDOW_S] * len(points)
+
+
+def _tokens(model: str, prompt_tokens: int) -> int:
+    """Output tokens of a request."""
+    if model.endswith("long"):
+        return 24 if prompt_tokens >= LONG else 12
+    return 8 if model.endswith("base") else 12 if model.endswith("slow") else 16
