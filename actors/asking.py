@@ -42,7 +42,7 @@ def stream(url: str, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         OSError: nobody answers, or with an error.
         ValueError: an event is no JSON.
     """
-    events = []
+    events: list[dict[str, Any]] = []
     with _open(url, {**body, "stream": True}) as response:
         for line in response:
             data = line.decode().strip().removeprefix("data:").strip()
