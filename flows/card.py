@@ -36,7 +36,6 @@ def text(chosen: Chosen, deployed: Deployed) -> str:
         base_bytes=base.size_bytes,
         scheme=f"{scheme.kind}, called {chosen.variant}" if scheme else "none",
         deployed=deployed,
-        variables=chosen.variables,
         recovery=tables.accuracy(chosen.judged, base) if chosen.variant != BASE else tables.Table("", "", (), ()),
         settings=settings,
         libraries=step.libraries,

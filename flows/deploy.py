@@ -11,11 +11,10 @@ from flows import card, tracking, verify
 from flows.chosen import Chosen, check_files
 from flows.context import StepFailed
 from flows.local_vllm import LocalVllm
+from flows.records import DEPLOYMENT
 from flows.target import Target
 
 TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(),)}
-_DEPLOYMENT = "deployment.json"
-"""In an experiment's folder: the latest deployment that passed its verification."""
 
 
 def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
@@ -43,7 +42,7 @@ def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
         console.print(f"rolled back, {done}: {found.failures}", markup=False, highlight=False, soft_wrap=True)
         return False
     written: dict[str, Any] = {**asdict(deployed), "host": socket.gethostname(), "at": time.time()}
-    run.store.keep(run.plan.experiment.name, _DEPLOYMENT, written)
+    run.store.keep(run.plan.experiment.name, DEPLOYMENT, written)
     model_card = card.write(chosen, deployed)
     if version := tracking.register(chosen):
         run.progress.say("mlflow", f"registered {version}")

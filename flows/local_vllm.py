@@ -61,7 +61,7 @@ class LocalVllm:
             model=chosen.model,
             url=url,
             checkpoint=chosen.checkpoint.fingerprint,
-            how=shlex.join(command(chosen)),
+            how=_shell_line(chosen),
             stop=f"kill {process.pid}",
             log=str(log),
             process=process.pid,
@@ -86,15 +86,13 @@ class LocalVllm:
 
     def as_text(self, chosen: Chosen) -> str:
         """The same engine as a command, a systemd unit and a container, for whoever starts it otherwise."""
-        line = shlex.join(command(chosen))
         variables = _variables(chosen)
-        exported = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
         unit = "\n".join(f'Environment="{name}={value}"' for name, value in variables.items())
         return _TEXT.format(
-            command=f"{exported} {line}",
+            command=_shell_line(chosen),
             model=chosen.model,
             unit_variables=unit,
-            unit_command=line.replace("%", "%%").replace("$", "$$"),
+            unit_command=shlex.join(command(chosen)).replace("%", "%%").replace("$", "$$"),
             container=_container(chosen, variables),
         )
 
@@ -121,6 +119,12 @@ def arguments(chosen: Chosen, folder: str) -> list[str]:
         else:
             told += [f"--{option}", str(value)]
     return told
+
+
+def _shell_line(chosen: Chosen) -> str:
+    """The command with its variables, as a shell takes it."""
+    exported = [f"{name}={shlex.quote(value)}" for name, value in _variables(chosen).items()]
+    return " ".join([*exported, shlex.join(command(chosen))])
 
 
 def _variables(chosen: Chosen) -> dict[str, str]:

@@ -18,7 +18,7 @@ class Deployed:
     checkpoint: str
     """Fingerprint of the checkpoint's record."""
     how: str
-    """The command that serves it."""
+    """The command that serves it, as a shell takes it."""
     stop: str
     """The command that ends it."""
     log: str
