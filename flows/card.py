@@ -32,6 +32,7 @@ def text(chosen: Chosen, deployed: Deployed) -> str:
         model=deployed.model,
         judgement=chosen.judgement,
         judged=chosen.judged,
+        reason=chosen.judgement.reasons.get(chosen.variant),
         base=chosen.run.plan.experiment.model.label,
         base_bytes=base.size_bytes,
         scheme=f"{scheme.kind}, called {chosen.variant}" if scheme else "none",
