@@ -4,6 +4,7 @@ The only file that imports mlflow, and only when there is something to say to it
 """
 
 import contextlib
+import io
 import json
 import os
 import socket
@@ -179,7 +180,8 @@ def register(chosen: Chosen) -> str | None:
     known = {version.tags.get(_FINGERPRINT): version for version in client.search_model_versions(f"name='{name}'")}
     now = known.get(fingerprint)
     if now is None:
-        now = mlflow.register_model(f"models:/{model_id}", name, tags={_FINGERPRINT: fingerprint})
+        with contextlib.redirect_stderr(io.StringIO()):  # it prints what is said in one line further up
+            now = mlflow.register_model(f"models:/{model_id}", name, tags={_FINGERPRINT: fingerprint})
     aliases = client.get_registered_model(name).aliases
     if (before := aliases.get("champion")) not in (None, now.version):
         client.set_registered_model_alias(name, "previous", before)
