@@ -1,6 +1,6 @@
 """The command line, the only argument parser.
 
-Exit codes: 0 done; 1 a stage failed; 2 bad input, found before any device was used; 3 `--gate` and
+Exit codes: 0 done; 1 a stage or a verification failed; 2 bad input, found before any device was used; 3 `--gate` and
 no variant passed.
 """
 
@@ -26,7 +26,20 @@ from rich.console import Console
 from configs.base import UserError
 from configs.experiment import Experiment, Storage
 from configs.loading import load_experiment
-from flows import board, clean, cluster, compare, doctor, experiment, overview, preflight, report, tracking
+from flows import (
+    board,
+    chosen,
+    clean,
+    cluster,
+    compare,
+    deploy,
+    doctor,
+    experiment,
+    overview,
+    preflight,
+    report,
+    tracking,
+)
 from flows.context import Run
 from flows.plan import Plan
 from flows.progress import Progress
@@ -60,20 +73,25 @@ def _parser() -> argparse.ArgumentParser:
         "run": (_run, "quantize, evaluate, benchmark, compare, track, decide"),
         "status": (_status, "what is done and what is missing"),
         "report": (_report, "write the report again from the records"),
+        "deploy": (_deploy, "serve the recommended variant as it was measured, and verify it"),
     }
     for name, (command, text) in described.items():
         one = commands.add_parser(name, help=text, description=text)
         one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
-        one.add_argument(
-            "--set", action="append", metavar="KEY=VALUE", help="change a field, such as load.duration_s=5"
-        )
-        one.set_defaults(command=_on_experiment(command))
+        _add_set(one, command)
         if name == "run":
             one.add_argument(
                 "--gate",
                 action="store_true",
                 help="exit with 3 unless a compressed variant is recommended (for every workload)",
             )
+        if name == "deploy":
+            one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+            one.add_argument(
+                "--target", choices=sorted(deploy.TARGETS), default="vllm", help="where to; vllm: a process here"
+            )
+            one.add_argument("--print", action="store_true", help="print it as text instead: what to start, and how")
+    _add_verify(commands)
     text = "what lies in the store that no experiment refers to"
     cleaning = commands.add_parser("clean", help=text, description=text)
     cleaning.add_argument(
@@ -97,6 +115,20 @@ def _examine(options: argparse.Namespace) -> int:
     found = doctor.examine(asked)
     doctor.show(found, _console())
     return FAILED if any(finding.todo for finding in found) else DONE
+
+
+def _add_set(one: argparse.ArgumentParser, command: Callable[[Experiment, argparse.Namespace], int]) -> None:
+    one.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a field, such as load.duration_s=5")
+    one.set_defaults(command=_on_experiment(command))
+
+
+def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "whether what answers at an address is the variant that was measured"
+    one = commands.add_parser("verify", help=text, description=text)
+    one.add_argument("url", metavar="URL", help="such as http://127.0.0.1:8000")
+    one.add_argument("--experiment", type=Path, metavar="EXPERIMENT.yaml", required=True)
+    one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+    _add_set(one, _verify)
 
 
 def _on_experiment(
@@ -139,6 +171,22 @@ def _report(asked: Experiment, options: argparse.Namespace) -> int:
     report.show(state, judgement, _console())
     print(f"\nreport    {experiment.results_folder(asked) / 'report.html'}")
     return DONE
+
+
+def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
+    found, target = chosen.choose(_state(asked), options.variant), deploy.TARGETS[options.target]
+    if options.print:
+        chosen.check_files(found)
+        print(target.as_text(found), end="")
+        return DONE
+    return DONE if deploy.deploy(found, target, _console()) else FAILED
+
+
+def _verify(asked: Experiment, options: argparse.Namespace) -> int:
+    if not options.url.startswith(("http://", "https://")):
+        raise UserError(f"URL: {options.url!r} is not an address; give one such as http://127.0.0.1:8000")
+    found = deploy.verified(options.url, chosen.choose(_state(asked), options.variant), _console())
+    return DONE if found.passed else FAILED
 
 
 def _clean(options: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def check(plan: Plan) -> None:
     if Store(experiment.storage.root).missing(plan.steps):
         _disk(plan)
         if not os.environ.get("RAY_ADDRESS"):
-            _port_free(experiment.serving.host, experiment.serving.port)
+            check_port_free(experiment.serving.host, experiment.serving.port)
 
 
 def _recipe(scheme: RecipeFile, place: str) -> None:
@@ -254,7 +254,7 @@ def _base_bytes(plan: Plan) -> int:
     return int(record.result["weight_bytes"]) if record else 0
 
 
-def _port_free(host: str, port: int) -> None:
+def check_port_free(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

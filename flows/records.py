@@ -24,6 +24,8 @@ from flows.steps import Step
 from flows.writers import WRITER, Writer
 
 RECORD = "record.json"
+DEPLOYMENT = "deployment.json"
+"""In an experiment's folder: the latest deployment that passed its verification."""
 _STEPS = "steps.json"
 _DRAFT = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{8}\.partial")
 _FINISHED = re.compile(r"[0-9a-f]{16}")
@@ -136,7 +138,7 @@ class Store:
         _flush(file.parent)
 
     def referred(self) -> set[str]:
-        """Fingerprints of the steps that any experiment refers to.
+        """Fingerprints of the steps that any experiment refers to, what it has deployed included.
 
         Raises:
             UserError: what an experiment refers to cannot be read, so nothing may count as unreferred.
@@ -148,6 +150,13 @@ class Store:
             except (ValueError, TypeError, KeyError):
                 raise UserError(
                     f"{file}: not a list of steps; run the experiment again, or remove the file if it is given up"
+                ) from None
+        for file in self.experiments.glob(f"*/{DEPLOYMENT}"):
+            try:
+                found.add(json.loads(file.read_text())["checkpoint"])
+            except (ValueError, TypeError, KeyError):
+                raise UserError(
+                    f"{file}: not a deployment; deploy again, or remove the file if it is given up"
                 ) from None
         return found
 

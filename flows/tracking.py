@@ -4,6 +4,7 @@ The only file that imports mlflow, and only when there is something to say to it
 """
 
 import contextlib
+import io
 import json
 import os
 import socket
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from configs.experiment import Experiment
 from flows import tables
+from flows.chosen import Chosen
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
+from flows.verify import Verification
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _DRIVER = "msf.driver"
 """Tag of a parent run: host and process id of the driver that writes it."""
+_FINGERPRINT = "msf.fingerprint"
 _MIRRORED = "mlflow.json"
 _MOST_TABLES = 70
 """MLflow lists a run's tables in one tag of 8,000 characters, and raises behind its end; report.md has them all."""
@@ -141,13 +145,58 @@ def _log_model(
         name=outcome.name.replace(".", "_"),  # MLflow takes no dots in a model name
         source_run_id=child,
         params=parameters,
-        tags={"msf.fingerprint": outcome.plan.checkpoint.fingerprint},
+        tags={_FINGERPRINT: outcome.plan.checkpoint.fingerprint},
         model_type="checkpoint",
         experiment_id=experiment_id,
     )
     client.log_model_artifacts(model.model_id, str(outcome.checkpoint_folder))
     mlflow.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
+
+
+def verified(run: Run, found: Verification, file: str) -> None:
+    """Leave a verification in the parent run: its verdict, its figures, and the file of that name; nothing where
+    the experiment was never tracked."""
+    if (parent := _remembered(run).get("run_id")) is None:
+        return
+    client, _ = _client(run.plan.experiment)
+    client.set_tag(parent, "msf.verified", f"{found.variant}: {'pass' if found.passed else 'FAIL'}")
+    for name, value in found.figures.items():
+        client.log_metric(parent, f"verification.{name}", value)
+    client.log_artifact(parent, str(_folder(run) / file))
+
+
+def register(chosen: Chosen) -> str | None:
+    """Make a deployed variant the champion of the experiment's registered model; the one that was it before
+    becomes `previous`.
+
+    Returns:
+        name and version; None where its checkpoint was not logged (tracking.log_checkpoints).
+    """
+    fingerprint, name = chosen.checkpoint.fingerprint, chosen.run.plan.experiment.name
+    if (model_id := _remembered(chosen.run).get("models", {}).get(fingerprint)) is None:
+        return None
+    client, _ = _client(chosen.run.plan.experiment)
+    import mlflow
+
+    known = {version.tags.get(_FINGERPRINT): version for version in client.search_model_versions(f"name='{name}'")}
+    now = known.get(fingerprint)
+    if now is None:
+        with contextlib.redirect_stderr(io.StringIO()):  # it prints what is said in one line further up
+            now = mlflow.register_model(f"models:/{model_id}", name, tags={_FINGERPRINT: fingerprint})
+    aliases = client.get_registered_model(name).aliases
+    if (before := aliases.get("champion")) not in (None, now.version):
+        client.set_registered_model_alias(name, "previous", before)
+    client.set_registered_model_alias(name, "champion", now.version)
+    scheme = chosen.outcome.plan.scheme
+    told = {"verdict": chosen.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
+    for difference in chosen.judged.differences if scheme else ():
+        if difference.recovery is not None:
+            low, high = difference.recovery_low, difference.recovery_high
+            told[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"
+    for key, value in told.items():
+        client.set_model_version_tag(name, now.version, f"msf.{key}", value)
+    return f"{name} version {now.version} as champion"
 
 
 def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:

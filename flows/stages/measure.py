@@ -13,17 +13,12 @@ from actors.lease import Needs, lease
 from actors.seating import Place
 from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed
 from configs.accuracy import TASKS_FOLDER
-from flows import checkpoints, racing
+from flows import checkpoints, racing, reference_gap
 from flows.context import Hopeless, Outcome, Run, Services, StepFailed, answer
 from flows.plan import engine_args
 from flows.records import Draft, Record
 from flows.stages.load import Served, put_under_load
 from flows.steps import Step
-
-_GAPS = ("mean_logprob_difference", "worst_greedy_gap", "worst_decoding_gap")
-WORST_GAP_PER_LIMIT = 8
-"""At a single token, the served model's best may beat the reference's greedy choice by this many
-times the mean limit: near ties flip, and one token varies more than the mean of all."""
 
 
 def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[int], load: bool) -> None:
@@ -108,22 +103,14 @@ def _compare_with_reference(run: Run, outcome: Outcome, services: Services, depl
     Raises:
         StepFailed: too far for its scheme, so measuring it would measure a broken engine.
     """
-    scheme = outcome.plan.scheme
-    limit = scheme.logprob_limit if scheme else 0.10
+    limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
     asked: Any = services.server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
     difference: dict[str, Any] = ray.get(asked)
-    mean, greedy, decoding = (difference[name] for name in _GAPS)
-    worst = max(greedy, decoding)
+    mean = difference["mean_logprob_difference"]
     run.progress.say(outcome.name, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
-    if mean > limit or worst > WORST_GAP_PER_LIMIT * limit:
-        example = difference["answers"][0]
-        raise StepFailed(
-            f"served wrongly: token log-probabilities are {mean:.3f} nats from the reference on average "
-            f"(limit {limit:.2f}), {greedy:.2f} at the worst greedy token, and decoding leaves what its own prefill "
-            f"prefers by {decoding:.2f} (limit of both {WORST_GAP_PER_LIMIT * limit:.2f}); "
-            f"it answered {example['served']!r} for {example['reference']!r}"
-        )
+    if wrong := reference_gap.wrong(difference, limit):
+        raise StepFailed(wrong)
     return {**difference, "limit": limit}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from configs.base import UserError
 from flows import records
-from flows.records import RECORD, Store, difference
+from flows.records import DEPLOYMENT, RECORD, Store, difference
 from flows.steps import Step
 from flows.writers import WRITER, Writer
 
@@ -161,4 +161,16 @@ def test_reference_that_cannot_be_read_is_named(tmp_path: Path, content: str) ->
     store.refer("first", [step()])
     (tmp_path / "experiments/first/steps.json").write_text(content)
     with pytest.raises(UserError, match=r"first/steps\.json: not a list of steps"):
+        store.referred()
+
+
+def test_deployed_checkpoint_stays_referred_to_when_its_experiment_changes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.refer("one", [step()])
+    store.keep("one", DEPLOYMENT, {"checkpoint": step().fingerprint})
+    other = step(variant="b", settings={"bits": 8})
+    store.refer("one", [other])
+    assert store.referred() == {step().fingerprint, other.fingerprint}
+    store.keep("one", DEPLOYMENT, [])
+    with pytest.raises(UserError, match="not a deployment"):
         store.referred()

@@ -14,8 +14,13 @@ from configs.base import REPOSITORY
 
 def run_flow(experiment: str, *arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
     """`flows run` on a port of its own, so that nothing else on the machine is in the way."""
+    return flows("run", experiment, "--set", f"serving.port={free_port()}", *arguments, store=store)
+
+
+def flows(*arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
+    """One command of the project."""
     environment = {**on_real_engines(), "MSF_STORE": str(store)}
-    command = [sys.executable, "-m", "flows", "run", experiment, "--set", f"serving.port={free_port()}", *arguments]
+    command = [sys.executable, "-m", "flows", *arguments]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 
 

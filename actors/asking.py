@@ -1,0 +1,118 @@
+"""Asking a served model over HTTP, as any client would. Standard library only."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+_TOP = 20
+"""Of how many tokens the log-probability is asked at every position; vLLM's own limit."""
+_PATIENCE_S = 300.0
+
+
+def get(url: str, patience_s: float = _PATIENCE_S) -> tuple[int, str]:
+    """Status and text of a page, also where the status tells of an error.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=patience_s) as response:
+            return response.status, response.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+
+
+def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON answer to a JSON request.
+
+    Raises:
+        OSError: nobody answers, or with an error.
+        ValueError: the answer is no JSON.
+    """
+    with _open(url, body) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def stream(url: str, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+    """The events of a streamed answer, and whether it came to its end ([DONE]).
+
+    Raises:
+        OSError: nobody answers, or with an error.
+        ValueError: an event is no JSON.
+    """
+    events: list[dict[str, Any]] = []
+    with _open(url, {**body, "stream": True}) as response:
+        for line in response:
+            data = line.decode().strip().removeprefix("data:").strip()
+            if data == "[DONE]":
+                return events, True
+            if data:
+                events.append(json.loads(data))
+    return events, False
+
+
+def compare_with_reference(url: str, model: str, reference: list[dict[str, Any]]) -> dict[str, Any]:
+    """How far the served variant is from the reference answers of `engines.huggingface`.
+
+    Three looks, because a broken kernel may spare one of them: log-probabilities of the whole
+    reference text (prefill); how far the reference's greedy token is from the served best one,
+    position by position; and greedy decoding itself: where it leaves the reference text, its token
+    must be nearly as good by the served model's own prefill.
+
+    Args:
+        url: address of the API, with /v1.
+
+    Returns:
+        `mean_logprob_difference`, `worst_greedy_gap` and `worst_decoding_gap` in nats, and both
+        answers of each prompt.
+    """
+    differences: list[float] = []
+    gaps: list[float] = []
+    decoding_gaps: list[float] = []
+    answers = []
+    for expected in reference:
+        prompt, answer = expected["prompt_ids"], expected["answer_ids"]
+        scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True)
+        served = scored["token_logprobs"][: len(prompt) + len(answer)]
+        differences += [abs(s - r) for s, r in zip(served[1:], expected["logprobs"][1:], strict=True)]
+        forced, tops = (scored[key][len(prompt) : len(prompt) + len(answer)] for key in ("tokens", "top_logprobs"))
+        gaps += [max(top.values()) - s for top, s in zip(tops, served[len(prompt) :], strict=True)]
+        decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False)
+        decoding_gaps.append(_decoding_gap(decoded["tokens"], forced, tops))
+        answers.append({"reference": expected["answer"], "served": "".join(decoded["tokens"])})
+    return {
+        "mean_logprob_difference": sum(differences) / len(differences),
+        "worst_greedy_gap": max(gaps),
+        "worst_decoding_gap": max(decoding_gaps),
+        "answers": answers,
+    }
+
+
+def _decoding_gap(decoded: list[str], forced: list[str], tops: list[dict[str, float]]) -> float:
+    """By how many nats prefill prefers its best token to the first one with which decoding leaves the text;
+    at least that many where the token is not among its best."""
+    for mine, theirs, top in zip(decoded, forced, tops, strict=False):
+        if mine != theirs:
+            return max(top.values()) - top.get(mine, min(top.values()))
+    return 0.0
+
+
+def _complete(url: str, model: str, prompt: list[int], *, max_tokens: int, echo: bool) -> dict[str, Any]:
+    body = {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "echo": echo,
+        "logprobs": _TOP,
+        "ignore_eos": True,
+    }
+    logprobs: dict[str, Any] = ask(f"{url}/completions", body)["choices"][0]["logprobs"]
+    return logprobs
+
+
+def _open(url: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request, timeout=_PATIENCE_S)

@@ -1,0 +1,141 @@
+"""Which variant is deployed or verified, and all that was measured of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from actors.serving import cpu_engine_variables
+from configs.base import UserError
+from configs.decision import Objective
+from configs.load import Load
+from flows import checkpoints
+from flows.context import Outcome, Run
+from flows.judgement import Judged, Judgement, Point
+from flows.plan import engine_args
+from flows.records import Record
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A variant of an experiment that was measured in full, as it is planned now."""
+
+    run: Run
+    outcome: Outcome
+    workload: str
+    """The name of the load that it is verified under, the experiment's first."""
+    judgement: Judgement
+    """Of that load."""
+    judged: Judged
+
+    @property
+    def variant(self) -> str:
+        return self.outcome.name
+
+    @property
+    def model(self) -> str:
+        """The name that requests give. A run calls its own servers otherwise, and ends no deployment."""
+        return f"{self.run.plan.experiment.name}-{self.variant}"
+
+    @property
+    def checkpoint(self) -> Record:
+        assert self.outcome.checkpoint is not None, "it was measured"
+        return self.outcome.checkpoint
+
+    @property
+    def benchmark(self) -> Record:
+        """The first repeat of its load, which says how far it was from its reference."""
+        record = self.outcome.benchmarks[self.run.plan.experiment.benchmarks.index((self.workload, 0))]
+        assert record is not None, "it was measured"
+        return record
+
+    @property
+    def folder(self) -> Path:
+        return self.outcome.checkpoint_folder
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """vLLM's engine arguments, those that were benchmarked."""
+        return engine_args(self.run.plan.experiment, self.run.plan.hardware)
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Cores of its compute threads, as benchmarked; empty with GPUs."""
+        return self.run.plan.seats.engines[0]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables of its engine, as benchmarked."""
+        return cpu_engine_variables(self.cores, self.run.plan.experiment.serving.kv_cache_gib) if self.cores else {}
+
+    @property
+    def load(self) -> Load:
+        return self.run.plan.experiment.loads[self.workload]
+
+    @property
+    def point(self) -> Point:
+        """The load that its decision rests on."""
+        return point_of(self.judged, self.run.plan.experiment.decision.objective)
+
+
+def choose(run: Run, variant: str | None) -> Chosen:
+    """The variant of that name, or the one that the decision recommends.
+
+    Raises:
+        UserError: there is none, it was not measured in full, or the experiment has changed since.
+    """
+    name, experiment = variant, run.plan.experiment
+    again = f"start `python -m flows run` on {experiment.name} first"
+    judgement = _decision(experiment.storage.root / "experiments" / experiment.name / "decision.json", again)
+    workload, part = next(iter(judgement.parts.items()))
+    if name is None and judgement.recommended is None:
+        measured = ", ".join(found.name for found in part.judged)
+        raise UserError(
+            f"nothing is recommended: {judgement.sentence.rstrip('.')}; name a variant all the same with --variant "
+            f"(measured: {measured or 'none'})"
+        )
+    name = name or judgement.recommended or ""
+    if name not in run.outcomes:
+        raise UserError(f"--variant {name}: not in the experiment; its variants: {', '.join(run.outcomes)}")
+    judged = next((found for found in part.judged if found.name == name), None)
+    if judged is None:
+        why = judgement.reasons.get(name, "no decision knows it")
+        raise UserError(f"--variant {name}: was not measured in full ({why.rstrip('.')}); {again}")
+    outcome = run.outcomes[name]
+    planned = {step.fingerprint for step in outcome.plan.steps}
+    if not outcome.complete or not set(judged.evidence.values()) <= planned:
+        raise UserError(f"{name}: what was measured is not what the experiment says now; {again}")
+    return Chosen(run, outcome, workload, part, judged)
+
+
+def _decision(file: Path, again: str) -> Judgement:
+    try:
+        return TypeAdapter(Judgement).validate_python(json.loads(file.read_text()))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no decision yet; {again}") from None
+    except (ValueError, ValidationError):
+        raise UserError(f"{file}: not a decision of this version; `python -m flows report` writes it again") from None
+
+
+def check_files(chosen: Chosen) -> None:
+    """Raise UserError unless the checkpoint in the store is, byte by byte, the one that was measured."""
+    try:
+        checkpoints.verify(chosen.folder, compressed=chosen.outcome.plan.scheme is not None)
+        checkpoints.verify_files(chosen.folder, chosen.checkpoint.result["files"])
+    except checkpoints.Damaged as damage:
+        raise UserError(
+            f"{damage}; it is not what was measured: remove {chosen.checkpoint.folder} and run the experiment again"
+        ) from None
+
+
+def point_of(judged: Judged, objective: Objective) -> Point:
+    """The load that an objective is taken at: the lightest for latencies, the capacity, else the fastest that
+    can be used."""
+    if objective in ("ttft", "itl"):
+        return min(judged.points, key=lambda point: point.asked)
+    if objective == "capacity" and judged.capacity and judged.capacity.asked is not None:
+        return next(point for point in judged.points if point.asked == judged.capacity.asked)
+    usable = [point for point in judged.points if point.usable] or judged.points
+    return max(usable, key=lambda point: point.figures["output_tokens_per_second"].mean)

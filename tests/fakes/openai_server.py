@@ -1,0 +1,76 @@
+"""What `vllm serve` would answer on a fake checkpoint, with faults by name: unhealthy, wrong, cut, nameless.
+
+As a script it takes vLLM's options, of which it reads the name, the port and, as its last word, a fault.
+"""
+
+import http.server
+import json
+import sys
+import threading
+from typing import Any
+
+TEXT = "12345678"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """One served model; `model` and `fault` are set on a subclass."""
+
+    model = ""
+    fault = ""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            self._answer(b"", status=503 if self.fault == "unhealthy" else 200)
+        else:
+            name = [self.model] if self.fault != "nameless" else ["one", "another"]
+            self._answer(json.dumps({"data": [{"id": one} for one in name]}).encode())
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked["model"] != self.model:
+            self._answer(b"{}", status=404)
+        elif "messages" in asked:
+            self._answer(json.dumps({"choices": [{"message": {"content": "Paris."}}]}).encode())
+        elif asked.get("stream"):
+            events = [json.dumps({"choices": [{"text": letter}]}) for letter in TEXT]
+            ended = [] if self.fault == "cut" else ["[DONE]"]
+            self._answer("".join(f"data: {event}\n\n" for event in events + ended).encode())
+        elif "logprobs" in asked:
+            self._answer(json.dumps({"choices": [{"logprobs": self._logprobs(asked)}]}).encode())
+        else:
+            self._answer(json.dumps({"choices": [{"text": TEXT}], "usage": {"completion_tokens": len(TEXT)}}).encode())
+
+    def _logprobs(self, asked: dict[str, Any]) -> dict[str, Any]:
+        value = -3.0 if self.fault == "wrong" else -1.0
+        token = "u" if self.fault == "others" else "t"
+        count = len(asked["prompt"]) + 1 if asked["echo"] else asked["max_tokens"]
+        return {
+            "tokens": [token] * count,
+            "token_logprobs": [None] + [value] * (count - 1),
+            "top_logprobs": [{token: value}] * count,
+        }
+
+    def _answer(self, body: bytes, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def serve(model: str, port: int, fault: str = "") -> http.server.ThreadingHTTPServer:
+    """A server that is up, until its `shutdown`."""
+    answers = type("Answers", (Answers,), {"model": model, "fault": fault})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+if __name__ == "__main__":
+    if sys.argv[-1] == "unstartable":
+        sys.exit("ValueError: no kernel")
+    options = dict(zip(sys.argv[2:], sys.argv[3:], strict=False))
+    serve(options["--served-model-name"], int(options["--port"]), sys.argv[-1])
+    threading.Event().wait()

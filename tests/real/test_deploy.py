@@ -1,0 +1,33 @@
+"""Deploying the smoke run's INT8 variant with the real `vllm serve`, and telling it from the base."""
+
+import json
+from pathlib import Path
+
+import pytest
+from real_support import flows
+from tests_support import free_port
+
+from actors import processes
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+SMOKE = "configs/experiments/smoke.yaml"
+
+
+def test_deployed_int8_is_verified_and_is_not_taken_for_the_base(smoke_store: Path) -> None:
+    folder = smoke_store / "experiments/smoke"
+    deploying = flows("deploy", SMOKE, "--set", f"serving.port={free_port()}", store=smoke_store)
+    try:
+        assert deploying.returncode == 0, deploying.stdout[-3000:] + deploying.stderr[-3000:]
+        deployed = json.loads((folder / "deployment.json").read_text())
+        assert deployed["variant"] == "int8-w8a8"
+        verification = json.loads((folder / "verification-int8-w8a8.json").read_text())
+        assert {check["name"]: check["passed"] for check in verification["checks"]} == dict.fromkeys(
+            ("health", "model list", "completion", "chat", "streaming", "reference", "as benchmarked", "load"), True
+        )
+        other = flows("verify", deployed["url"], "--experiment", SMOKE, "--variant", "base", store=smoke_store)
+        assert other.returncode == 1, other.stdout[-3000:] + other.stderr[-3000:]
+        looks = json.loads((folder / "verification-base.json").read_text())["checks"]
+        assert [check["name"] for check in looks if check["passed"] is False] == ["reference"]
+    finally:
+        if (file := folder / "deployment.json").is_file():
+            processes.end(json.loads(file.read_text())["mark"], patience_s=0)
