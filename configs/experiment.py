@@ -10,6 +10,7 @@ from configs.accuracy import Accuracy
 from configs.base import Settings
 from configs.calibration import Calibration
 from configs.decision import Decision
+from configs.kserve import KServe
 from configs.load import Load
 from configs.model import Model
 from configs.racing import Racing
@@ -79,6 +80,8 @@ class Experiment(Settings):
     load has its own measure, the length of its points."""
     storage: Storage = Field(default_factory=Storage)
     tracking: Tracking = Field(default_factory=Tracking)
+    kserve: KServe | None = None
+    """For `deploy --target kserve`."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     unservable: Literal["refuse", "leave_out"] = "refuse"
     """A scheme that this hardware cannot serve: an error, or left out of the run with its reason."""

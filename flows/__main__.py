@@ -88,7 +88,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "deploy":
             one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
             one.add_argument(
-                "--target", choices=sorted(deploy.TARGETS), default="vllm", help="where to; vllm: a process here"
+                "--target",
+                choices=sorted(deploy.TEXTS),
+                default="vllm",
+                help="vllm: a process on this machine; kserve: manifests, with --print",
             )
             one.add_argument("--print", action="store_true", help="print it as text instead: what to start, and how")
     _add_verify(commands)
@@ -174,12 +177,17 @@ def _report(asked: Experiment, options: argparse.Namespace) -> int:
 
 
 def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
-    found, target = chosen.choose(_state(asked), options.variant), deploy.TARGETS[options.target]
+    if not options.print and options.target not in deploy.TARGETS:
+        raise UserError(
+            f"--target {options.target}: nothing is applied from here; add --print, and give what it prints to "
+            "`kubectl apply -f -`"
+        )
+    found = chosen.choose(_state(asked), options.variant)
     if options.print:
         chosen.check_files(found)
-        print(target.as_text(found), end="")
+        print(deploy.TEXTS[options.target].as_text(found), end="")
         return DONE
-    return DONE if deploy.deploy(found, target, _console()) else FAILED
+    return DONE if deploy.deploy(found, deploy.TARGETS[options.target], _console()) else FAILED
 
 
 def _verify(asked: Experiment, options: argparse.Namespace) -> int:

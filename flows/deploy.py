@@ -10,11 +10,13 @@ from rich.console import Console
 from flows import card, tracking, verify
 from flows.chosen import Chosen, check_files
 from flows.context import StepFailed
+from flows.kserve import KServeText
 from flows.local_vllm import LocalVllm
 from flows.records import DEPLOYMENT
-from flows.target import Target
+from flows.target import Target, Text
 
 TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(),)}
+TEXTS: dict[str, Text] = {**TARGETS, KServeText.kind: KServeText()}
 
 
 def deploy(chosen: Chosen, target: Target, console: Console) -> bool:

@@ -6,19 +6,57 @@ for the GPUs and the memory that they and the checkpoint's bytes call for.
 
 import math
 import re
-from typing import Any
+from typing import Any, ClassVar
+
+import yaml
 
 from configs.base import UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
 from configs.kserve import KServe
 from flows import memory
-from flows.plan import engine_args
+from flows.chosen import Chosen
+from flows.plan import as_options, engine_args
 
 _PORT = 8080
 _MODEL = "/mnt/models"
 _FORMAT = "vLLM"
 _PROBED_EVERY_S = 10
+
+
+class KServeText:
+    """Manifests for KServe, to be applied by whoever has the cluster."""
+
+    kind: ClassVar[str] = "kserve"
+
+    def as_text(self, chosen: Chosen) -> str:
+        """Both resources as YAML.
+
+        Raises:
+            UserError: the experiment does not say where KServe finds the model.
+        """
+        run = chosen.run
+        if (kserve := run.plan.experiment.kserve) is None:
+            raise UserError(
+                "kserve: missing in the experiment; --target kserve needs its `storage_uri` (where KServe reads the "
+                "checkpoint) and `image`"
+            )
+        if not chosen.folder.is_relative_to(run.store.root):
+            raise UserError(
+                f"--variant {chosen.variant}: its weights lie outside the store, at {chosen.folder}; {{checkpoint}} in "
+                "kserve.storage_uri has no meaning for it"
+            )
+        found = manifests(
+            kserve,
+            run.plan.experiment,
+            run.plan.hardware,
+            variant=chosen.variant,
+            checkpoint=str(chosen.folder.relative_to(run.store.root)),
+            weight_bytes=chosen.judged.size_bytes,
+            cores=len(chosen.cores),
+        )
+        text: str = yaml.safe_dump_all(found, sort_keys=False)
+        return text
 
 
 def manifests(
@@ -61,18 +99,6 @@ def service_name(experiment: str, variant: str) -> str:
     return name
 
 
-def arguments(engine: dict[str, Any]) -> list[str]:
-    """Engine arguments as vLLM's command line takes them."""
-    flags = []
-    for name, value in engine.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            flags.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            flags.append(f"--{flag}={value}")
-    return flags
-
-
 def _resources(experiment: Experiment, hardware: Hardware, weight_bytes: int, cores: int) -> dict[str, str]:
     serving = experiment.serving
     host = memory.serving_host_bytes(weight_bytes, serving, on_cpu=hardware.on_cpu)
@@ -106,7 +132,7 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
             f"--model={_MODEL}",
             f"--served-model-name={name}",
             f"--port={_PORT}",
-            *arguments(engine_args(experiment, hardware)),
+            *as_options(engine_args(experiment, hardware)),
         ],
         "env": variables,
         "ports": [{"containerPort": _PORT, "protocol": "TCP"}],

@@ -16,6 +16,7 @@ from actors import asking, environments, processes
 from actors.serving import mark_of, settle
 from flows.chosen import Chosen
 from flows.context import StepFailed
+from flows.plan import as_options
 from flows.preflight import check_port_free
 from flows.target import Deployed
 
@@ -112,13 +113,7 @@ def arguments(chosen: Chosen, folder: str) -> list[str]:
     """What `vllm serve` is told."""
     serving = chosen.run.plan.experiment.serving
     told = [folder, "--served-model-name", chosen.model, "--host", serving.host, "--port", str(serving.port)]
-    for name, value in chosen.engine.items():
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            told.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            told += [f"--{option}", str(value)]
-    return told
+    return told + as_options(chosen.engine)
 
 
 def _shell_line(chosen: Chosen) -> str:

@@ -28,16 +28,20 @@ class Deployed:
     """What all of its processes carry in their environment."""
 
 
-class Target(Protocol):
-    """Where a variant is deployed to."""
+class Text(Protocol):
+    """A deployment as text, to be read or started by somebody else."""
 
     kind: ClassVar[str]
+
+    def as_text(self, chosen: Chosen) -> str:
+        """All that somebody else needs to deploy a variant as it was measured."""
+
+
+class Target(Text, Protocol):
+    """Where a variant is deployed to from here."""
 
     def start(self, chosen: Chosen) -> Deployed:
         """Deploy a variant, and wait until it is healthy; nothing is left of one that fails."""
 
     def end(self, deployed: Deployed) -> str:
         """Undo a deployment; return what was done, in words."""
-
-    def as_text(self, chosen: Chosen) -> str:
-        """What would be deployed, to be read or started by somebody else."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 import pytest
+import yaml
 
 from actors import processes
 from configs.base import REPOSITORY, UserError
@@ -113,10 +114,25 @@ def test_deployment_that_is_never_healthy_is_ended(decided: Path, fake_vllm: Any
 def test_print_gives_the_engine_that_was_benchmarked_and_starts_nothing(decided: Path, capfd: Any) -> None:
     assert main(["deploy", str(decided), "--print"]) == DONE
     said = capfd.readouterr().out
-    for part in ("--no-trust-remote-code", "--load-format safetensors", "--enforce-eager", "--host 127.0.0.1"):
+    for part in ("--no-trust-remote-code", "--load-format=safetensors", "--enforce-eager", "--host 127.0.0.1"):
         assert said.count(part) >= 2, part
     assert said.count("VLLM_CPU_OMP_THREADS_BIND=0") == 3, "command, unit and container"
     assert not served_here(decided)
+
+
+def test_manifests_for_kserve_are_printed_and_nothing_is_applied(decided: Path, capfd: Any) -> None:
+    where = "kserve={storage_uri: 'pvc://models/{checkpoint}', image: 'vllm/vllm-openai:v1', auth: none}"
+    assert main(["deploy", str(decided), "--target", "kserve", "--print", "--set", where]) == DONE
+    runtime, service = yaml.safe_load_all(capfd.readouterr().out)
+    assert "--load-format=safetensors" in runtime["spec"]["containers"][0]["args"]
+    found = chosen.choose(_state(load_experiment(decided)), None)
+    assert service["spec"]["predictor"]["model"]["storageUri"] == (
+        f"pvc://models/{found.folder.relative_to(found.run.store.root)}"
+    )
+    assert main(["deploy", str(decided), "--target", "kserve"]) == BAD_INPUT
+    assert "add --print" in capfd.readouterr().err
+    assert main(["deploy", str(decided), "--target", "kserve", "--print"]) == BAD_INPUT
+    assert "kserve: missing in the experiment" in capfd.readouterr().err
 
 
 def test_what_cannot_be_deployed_is_refused_in_one_line(experiment_file: Any, capfd: Any) -> None:

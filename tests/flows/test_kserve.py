@@ -11,7 +11,7 @@ from configs.hardware import Hardware
 from configs.kserve import KServe
 from configs.loading import load_experiment
 from flows import kserve
-from flows.plan import engine_args
+from flows.plan import as_options, engine_args
 
 pytestmark = pytest.mark.fast
 
@@ -84,7 +84,7 @@ def test_engine_gets_what_was_benchmarked(made: Any, experiment_file: Any) -> No
     (container,) = made(serving=serving)[0]["spec"]["containers"]
     asked = engine_args(load_experiment(experiment_file(serving=serving)), H100)
     flags = set(container["args"])
-    assert set(kserve.arguments(asked)) <= flags
+    assert set(as_options(asked)) <= flags
     assert {"--max-model-len=4096", "--kv-cache-dtype=fp8", "--no-enforce-eager", "--model=/mnt/models"} <= flags
     assert len(flags) == len(asked) + 3, "model, name and port beside them"
 
