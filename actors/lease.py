@@ -19,7 +19,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors import environments, processes
 from configs.base import REPOSITORY, UserError
 
-_PASSED_ON = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "PIP_FIND_LINKS", "PIP_INDEX_URL")
+_HUB = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN_PATH")
+_PASSED_ON = (*_HUB, "PIP_FIND_LINKS", "PIP_INDEX_URL", "MSF_ACCELERATOR", "PYTHONPATH")
 """Variables of the driver that an actor needs too. Secrets are not among them: HF_TOKEN comes from
 the node's own environment or token file, as a runtime environment is shown in Ray's dashboard."""
 
@@ -81,7 +82,7 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
     return {
         "py_executable": str(environments.interpreter(role)),
         "env_vars": {
-            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            **passed_on(),
             "PYTHONPATH": os.environ.get("PYTHONPATH") or str(REPOSITORY),
             "PYTHONDONTWRITEBYTECODE": "",
             "TOKENIZERS_PARALLELISM": "false",
@@ -91,6 +92,12 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
             processes.LEASE_MARK: identity,
         },
     }
+
+
+def passed_on() -> dict[str, str]:
+    """What a process that takes leases for the driver must have in its environment, too: on a cluster that was there
+    before, it does not come by itself."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def check_feasible(name: str, needs: Needs) -> None:

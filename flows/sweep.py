@@ -18,6 +18,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from actors.lease import passed_on
 from configs.schemes import Scheme
 from configs.sweep import Sweep
 from flows import compare, questions, searched
@@ -43,9 +44,10 @@ class VariantTrial(tune.Trainable):
     """One variant; a training step of Tune's is one heat."""
 
     def setup(  # type: ignore[override]  # tune.with_parameters passes the rest
-        self, config: dict[str, Any], *, plan: Plan, logs: Path, services: Services
+        self, config: dict[str, Any], *, plan: Plan, logs: Path, services: Services, variables: dict[str, str]
     ) -> None:
         """Nothing is done yet. Everything is passed once for all trials."""
+        os.environ |= variables
         self._plan, self._logs, self._services = plan, logs, services
         self.reset_config(config)
 
@@ -266,7 +268,9 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     feed = Feed(unfinished, search, room)
     os.environ |= _QUIET_TUNE
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    followed = tune.with_parameters(VariantTrial, plan=run.plan, logs=run.logs, services=services)
+    followed = tune.with_parameters(
+        VariantTrial, plan=run.plan, logs=run.logs, services=services, variables=passed_on()
+    )
     tuner = tune.Tuner(
         tune.with_resources(followed, tune.PlacementGroupFactory([_HOLDS])),
         tune_config=tune.TuneConfig(

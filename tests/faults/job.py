@@ -31,7 +31,7 @@ from tests_support import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
-HEAD, WORKER = "127.0.0.1", "127.0.0.2"
+HEAD, WORKER = "127.0.0.3", "127.0.0.2"  # Ray takes 127.0.0.1 for "any", and puts the outer address in its place
 
 
 class TwoNodes:
@@ -133,18 +133,21 @@ def stopped_and_resumed(cluster: TwoNodes, folder: Path) -> dict[str, Any]:
     file, store = experiment(folder), folder / "store"
     entrypoint = ["python", "tests/faults/slow_fakes.py", "run", str(file)]
     refused = cluster.job("list", token=False)
-    cluster.submit("first", *entrypoint, wait=False)
+    started = cluster.submit("first", *entrypoint, wait=False)
+    if started.returncode:
+        raise RuntimeError(f"no job was submitted: {started.stdout[-2000:]} {started.stderr[-2000:]}")
     deadline = time.monotonic() + 120
     while not list(store.glob("records/*/*/record.json")) and time.monotonic() < deadline:
         time.sleep(0.2)
-    cluster.job("stop", "first")
+    stopped = cluster.job("stop", "first").stdout
     kept = {path: path.stat().st_mtime_ns for path in store.glob("records/*/*/record.json")}
     resumed = cluster.submit("second", *entrypoint)
     decision = store / "experiments/job/decision.json"
     examined = cluster.submit("doctor", "python", "-m", "flows", "doctor", str(file)).stdout
     return {
         "without a token": refused.returncode,
-        "stopped": "STOPPED" in cluster.job("status", "first").stdout,
+        "stopped": "stopped" in (stopped + cluster.job("status", "first").stdout).lower(),
+        "first logs": cluster.job("logs", "first").stdout[-2000:],
         "kept": len(kept),
         "redone": sum(path.stat().st_mtime_ns != at for path, at in kept.items()),
         "resumed": resumed.returncode,

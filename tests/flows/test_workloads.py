@@ -1,6 +1,7 @@
 """Several kinds of traffic in one experiment: measured in one stay on a seat, each with an answer of its own."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from configs.base import UserError
+from configs.hardware import Hardware
 from configs.load import PRESETS
 from configs.loading import load_experiment
+from flows import cluster
 from flows.__main__ import DONE, GATE_SHUT, main
 from flows.judgement import Judgement
 
@@ -96,6 +99,27 @@ def test_gate_is_shut_where_one_workload_keeps_the_base(experiment_file: Any) ->
         "rag": "deploy",
     }
     assert "raise workloads.chat.repeats" in decision(path)["workloads"]["chat"]["sentence"]
+
+
+@pytest.mark.usefixtures("fake_engines")
+def test_company_is_tried_for_every_workload_and_only_what_is_missing_is_loaded_again(
+    experiment_file: Any, hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = hardware.model_copy(update={"cores": 4})
+    monkeypatch.setattr(cluster, "this_machine", lambda _experiment: wide)
+    path = experiment_file(schemes=schemes("even"), quantizing={"cores": 1}, **TWO)
+    assert main(["run", str(path)]) == DONE
+    before, answer = records(path), decision(path)
+    loaded = {p: json.loads(p.read_text()) for p in before if p.parent.parent.name == "benchmark"}
+    company = [made["result"] for made in loaded.values() if made["result"]["company"]]
+    assert {frozenset(result["company"]) for result in company} <= {frozenset({"base", "even"})}
+    assert {round(result["interference"]["loss"], 3) for result in company} <= {0.0}
+    asked = {p: made["identity"]["settings"] for p, made in loaded.items()}
+    lost = next(p for p, s in asked.items() if (s["load"]["prompt_tokens"], s["repeat"]) == (200, 1))
+    shutil.rmtree(lost.parent)
+    assert main(["run", str(path)]) == DONE
+    assert {p for p, at in records(path).items() if before.get(p) != at} == {lost}
+    assert decision(path) == answer
 
 
 @pytest.mark.parametrize(
