@@ -10,6 +10,7 @@ from configs.accuracy import Accuracy
 from configs.base import Settings
 from configs.calibration import Calibration
 from configs.decision import Decision
+from configs.deploying import Deploying
 from configs.kserve import KServe
 from configs.load import Load
 from configs.model import Model
@@ -80,6 +81,8 @@ class Experiment(Settings):
     load has its own measure, the length of its points."""
     storage: Storage = Field(default_factory=Storage)
     tracking: Tracking = Field(default_factory=Tracking)
+    deploying: Deploying = Deploying()
+    """For `deploy --target serve`."""
     kserve: KServe | None = None
     """For `deploy --target kserve`."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

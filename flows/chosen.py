@@ -11,7 +11,7 @@ from actors.serving import cpu_engine_variables
 from configs.base import UserError
 from configs.decision import Objective
 from configs.load import Load
-from flows import checkpoints
+from flows import checkpoints, compare
 from flows.context import Outcome, Run
 from flows.judgement import Judged, Judgement, Point
 from flows.plan import engine_args
@@ -99,6 +99,23 @@ def choose(run: Run, variant: str | None) -> Chosen:
     name = name or judgement.recommended or ""
     if name not in run.outcomes:
         raise UserError(f"--variant {name}: not in the experiment; its variants: {', '.join(run.outcomes)}")
+    return _measured(run, name, judgement, again)
+
+
+def again_as_recorded(run: Run, variant: str) -> Chosen:
+    """A variant that was deployed before, by an experiment as it was then: judged again from its records, whatever
+    the experiment's latest decision is about.
+
+    Raises:
+        UserError: its records are not there any more, or the machines are others.
+    """
+    judgement = compare.judge(run)
+    return _measured(run, variant, judgement, "deploy what is decided for now, without --rollback")
+
+
+def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Chosen:
+    """A variant by its name, with what was measured of it under the first load."""
+    workload, part = next(iter(judgement.parts.items()))
     judged = next((found for found in part.judged if found.name == name), None)
     if judged is None:
         why = judgement.reasons.get(name, "no decision knows it")

@@ -3,12 +3,14 @@
 It outlives the command. A mark in its environment, as of a lease, finds all of its processes.
 """
 
+import contextlib
 import os
 import re
 import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,12 +34,13 @@ class LocalVllm:
 
     kind: ClassVar[str] = "vllm"
 
-    def start(self, chosen: Chosen) -> Deployed:
-        """Start it, and wait until it is healthy.
+    @contextlib.contextmanager
+    def deploying(self, chosen: Chosen) -> Iterator[Deployed]:
+        """A healthy one; ended where the block raises.
 
         Raises:
             UserError: its port is taken.
-            StepFailed: it ended, or took too long; none of its processes is left.
+            StepFailed: it ended, or took too long.
         """
         serving = chosen.run.plan.experiment.serving
         check_port_free(serving.host, serving.port)
@@ -61,29 +64,23 @@ class LocalVllm:
             variant=chosen.variant,
             model=chosen.model,
             url=url,
+            verified_at=url,
             checkpoint=chosen.checkpoint.fingerprint,
             how=_shell_line(chosen),
             stop=f"kill {process.pid}",
             log=str(log),
-            process=process.pid,
             mark=mark,
+            cores=chosen.cores,
+            process=process.pid,
         )
         try:
             _await_healthy(process, url, log, serving.start_timeout_s)
             settle(mark, list(chosen.cores))
+            yield deployed
         except BaseException:
-            self.end(deployed)
+            process.send_signal(signal.SIGTERM)
+            processes.end(mark, _ENDING_S)
             raise
-        return deployed
-
-    def end(self, deployed: Deployed) -> str:
-        """End all of its processes; return what was done, in words."""
-        try:
-            os.kill(deployed.process, signal.SIGTERM)
-        except ProcessLookupError:
-            return "its process had ended"
-        processes.end(deployed.mark, _ENDING_S)
-        return "its process was ended"
 
     def as_text(self, chosen: Chosen) -> str:
         """The same engine as a command, a systemd unit and a container, for whoever starts it otherwise."""

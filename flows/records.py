@@ -153,8 +153,10 @@ class Store:
                 ) from None
         for file in self.experiments.glob(f"*/{DEPLOYMENT}"):
             try:
-                found.add(json.loads(file.read_text())["checkpoint"])
-            except (ValueError, TypeError, KeyError):
+                deployed = json.loads(file.read_text())
+                for one in filter(None, (deployed, deployed.get("previous"))):
+                    found |= {one["checkpoint"], *one.get("records", ())}
+            except (ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(
                     f"{file}: not a deployment; deploy again, or remove the file if it is given up"
                 ) from None

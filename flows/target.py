@@ -1,20 +1,24 @@
 """What a place to deploy to is: a small class with a `kind`; callers do not branch on it."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from configs.experiment import Experiment
 from flows.chosen import Chosen
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A variant that is deployed. `url` has no /v1."""
+    """A variant that is deployed. Addresses have no /v1."""
 
     kind: str
     variant: str
     model: str
     """The name that requests give."""
     url: str
+    verified_at: str
+    """Where it is verified: an address of its own, as long as another deployment answers at `url`."""
     checkpoint: str
     """Fingerprint of the checkpoint's record."""
     how: str
@@ -22,10 +26,18 @@ class Deployed:
     stop: str
     """The command that ends it."""
     log: str
-    process: int
-    """Id of the process that serves it, on the host that deployed it."""
     mark: str
     """What all of its processes carry in their environment."""
+    cores: tuple[int, ...]
+    """Cores of its compute threads; empty with GPUs."""
+    process: int | None = None
+    """Id of the process that serves it, on the host that deployed it."""
+    application: str | None = None
+    """The Ray Serve application that serves it."""
+
+    @property
+    def served_by(self) -> str:
+        return f"application {self.application}" if self.application else f"pid {self.process}"
 
 
 class Text(Protocol):
@@ -37,11 +49,19 @@ class Text(Protocol):
         """All that somebody else needs to deploy a variant as it was measured."""
 
 
-class Target(Text, Protocol):
+class Target(Protocol):
     """Where a variant is deployed to from here."""
 
-    def start(self, chosen: Chosen) -> Deployed:
-        """Deploy a variant, and wait until it is healthy; nothing is left of one that fails."""
+    kind: ClassVar[str]
 
-    def end(self, deployed: Deployed) -> str:
-        """Undo a deployment; return what was done, in words."""
+    def deploying(self, chosen: Chosen) -> AbstractContextManager[Deployed]:
+        """A variant that is up and healthy, to be verified inside the block. Where the block ends well, it stays
+        and answers at its `url`; where it raises, nothing is left of it, and what answered there before still does.
+        """
+
+
+class Standing(Target, Protocol):
+    """A place where a deployment has one address for good: it can be replaced while it answers, and taken away."""
+
+    def delete(self, experiment: Experiment) -> str:
+        """End what is deployed of an experiment; return what was done, in words."""
