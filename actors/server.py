@@ -52,6 +52,32 @@ class Server:
 
         return [name for name in ray_serve_llm.applications() if name.startswith(prefix)]
 
+    def offer(self, front: str, generation: str, checkpoint: str, settings: dict[str, Any]) -> str:
+        """Ask for a generation of a deployment; return Serve's address. See `actors.engines.serve_front.offer`."""
+        with self._building:
+            from actors.engines import serve_front
+
+            return serve_front.offer(front, generation, checkpoint, **settings)
+
+    def direct(self, front: str, generation: str | None, settings: dict[str, Any]) -> None:
+        """Make a generation the live one; see `actors.engines.serve_front.direct`."""
+        with self._building:
+            from actors.engines import serve_front
+
+            serve_front.direct(front, generation, **settings)
+
+    def live(self, front: str) -> str | None:
+        """The generation of a deployment that answers; None where there is none."""
+        from actors.engines import serve_front
+
+        return serve_front.live(front)
+
+    def drain(self, front: str, generation: str, within_s: float) -> int:
+        """Wait for the requests that a generation has under way; return how many are left at last."""
+        from actors.engines import serve_front
+
+        return serve_front.drain(front, generation, within_s)
+
     def close(self) -> None:
         """End Serve where no application is left."""
         from actors.engines import ray_serve_llm

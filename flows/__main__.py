@@ -89,10 +89,14 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
             one.add_argument(
                 "--target",
-                choices=sorted(deploy.TEXTS),
+                choices=sorted({**deploy.TARGETS, **deploy.TEXTS}),
                 default="vllm",
-                help="vllm: a process on this machine; kserve: manifests, with --print",
+                help="vllm: a process on this machine; serve: on the Ray cluster that RAY_ADDRESS names, where it is "
+                "replaced without a failed request; kserve: manifests, with --print",
             )
+            instead = one.add_mutually_exclusive_group()
+            instead.add_argument("--rollback", action="store_true", help="deploy what was deployed before")
+            instead.add_argument("--delete", action="store_true", help="end what is deployed")
             one.add_argument("--print", action="store_true", help="print it as text instead: what to start, and how")
     _add_verify(commands)
     text = "what lies in the store that no experiment refers to"
@@ -177,17 +181,26 @@ def _report(asked: Experiment, options: argparse.Namespace) -> int:
 
 
 def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
-    if not options.print and options.target not in deploy.TARGETS:
-        raise UserError(
-            f"--target {options.target}: nothing is applied from here; add --print, and give what it prints to "
-            "`kubectl apply -f -`"
-        )
-    found = chosen.choose(_state(asked), options.variant)
+    offered, word = (
+        (deploy.TEXTS, "there is no text of it") if options.print else (deploy.TARGETS, "nothing is applied from here")
+    )
+    if options.target not in offered:
+        todo = "leave out --print" if options.print else "add --print, and give what it prints to `kubectl apply -f -`"
+        raise UserError(f"--target {options.target}: {word}; {todo}")
+    if options.delete:
+        deploy.delete(asked, deploy.standing(options.target), _console())
+        return DONE
+    found = _rolled_back(asked, options) if options.rollback else chosen.choose(_state(asked), options.variant)
     if options.print:
         chosen.check_files(found)
         print(deploy.TEXTS[options.target].as_text(found), end="")
         return DONE
     return DONE if deploy.deploy(found, deploy.TARGETS[options.target], _console()) else FAILED
+
+
+def _rolled_back(asked: Experiment, options: argparse.Namespace) -> chosen.Chosen:
+    then, variant = deploy.before(asked, deploy.standing(options.target))
+    return chosen.again_as_recorded(_state(then), variant)
 
 
 def _verify(asked: Experiment, options: argparse.Namespace) -> int:

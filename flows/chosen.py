@@ -89,7 +89,7 @@ def choose(run: Run, variant: str | None) -> Chosen:
     name, experiment = variant, run.plan.experiment
     again = f"start `python -m flows run` on {experiment.name} first"
     judgement = _decision(experiment.storage.root / "experiments" / experiment.name / "decision.json", again)
-    workload, part = next(iter(judgement.parts.items()))
+    part = next(iter(judgement.parts.values()))
     if name is None and judgement.recommended is None:
         measured = ", ".join(found.name for found in part.judged)
         raise UserError(

@@ -1,5 +1,6 @@
 """Deploy the variant that was decided for, as it was measured, and verify what answers then."""
 
+import json
 import socket
 import time
 from dataclasses import asdict
@@ -7,16 +8,24 @@ from typing import Any
 
 from rich.console import Console
 
+from configs.base import UserError
+from configs.experiment import Experiment
 from flows import card, tracking, verify
 from flows.chosen import Chosen, check_files
 from flows.context import StepFailed
 from flows.kserve import KServeText
 from flows.local_vllm import LocalVllm
-from flows.records import DEPLOYMENT
-from flows.target import Target, Text
+from flows.ray_serve import RayServe
+from flows.records import DEPLOYMENT, Store
+from flows.target import Deployed, Standing, Target, Text
 
-TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(),)}
-TEXTS: dict[str, Text] = {**TARGETS, KServeText.kind: KServeText()}
+TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(), RayServe())}
+STANDING: dict[str, Standing] = {RayServe.kind: RayServe()}
+"""Those whose deployments can be rolled back and deleted."""
+TEXTS: dict[str, Text] = {LocalVllm.kind: LocalVllm(), KServeText.kind: KServeText()}
+_ELSEWHERE = {"tracking", "storage"}
+"""Sections of an experiment that a deployment's record leaves out: they say where things lie, may hold a password, and
+are as they are now."""
 
 
 def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
@@ -29,27 +38,20 @@ def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
     check_files(chosen)
     run.progress.say(chosen.variant, f"checkpoint as recorded; deploying to {target.kind} ...")
     try:
-        deployed = target.start(chosen)
+        with target.deploying(chosen) as deployed:
+            run.progress.say(chosen.variant, f"healthy at {deployed.verified_at}; verifying ...")
+            found = verified(deployed.verified_at, chosen, console)
+            if not found.passed:
+                raise StepFailed(f"rolled back, it was ended: {found.failures}")
     except StepFailed as failure:
         console.print(f"not deployed: {failure}", markup=False, highlight=False, soft_wrap=True)
         return False
-    try:
-        run.progress.say(chosen.variant, f"healthy at {deployed.url}; verifying ...")
-        found = verified(deployed.url, chosen, console)
-    except BaseException:
-        target.end(deployed)
-        raise
-    if not found.passed:
-        done = target.end(deployed)
-        console.print(f"rolled back, {done}: {found.failures}", markup=False, highlight=False, soft_wrap=True)
-        return False
-    written: dict[str, Any] = {**asdict(deployed), "host": socket.gethostname(), "at": time.time()}
-    run.store.keep(run.plan.experiment.name, DEPLOYMENT, written)
+    _record(chosen, deployed)
     model_card = card.write(chosen, deployed)
     if version := tracking.register(chosen):
         run.progress.say("mlflow", f"registered {version}")
     for key, value in {
-        "deployed": f"{deployed.variant} at {deployed.url}/v1, model {deployed.model}, pid {deployed.process}",
+        "deployed": f"{deployed.variant} at {deployed.url}/v1, model {deployed.model}, {deployed.served_by}",
         "stop": deployed.stop,
         "log": deployed.log,
         "card": str(model_card),
@@ -65,4 +67,67 @@ def verified(url: str, chosen: Chosen, console: Console) -> verify.Verification:
     chosen.run.store.keep(chosen.run.plan.experiment.name, name, found.to_json())
     tracking.verified(chosen.run, found, name)
     verify.show(found, console)
+    return found
+
+
+def standing(kind: str) -> Standing:
+    """The target of that kind, if its deployments can be replaced and taken away.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if kind not in STANDING:
+        raise UserError(
+            f"--target {kind}: --rollback and --delete are for {', '.join(STANDING)}; what else was deployed is ended "
+            "by the command that deploying it printed"
+        )
+    return STANDING[kind]
+
+
+def before(asked: Experiment, target: Standing) -> tuple[Experiment, str]:
+    """What was deployed before the present deployment: the experiment as it was then, and the variant's name.
+
+    Raises:
+        UserError: there is no such record.
+    """
+    present = _recorded(asked)
+    previous = present.get("previous") or {}
+    if target.kind != present.get("kind") or target.kind != previous.get("kind"):
+        raise UserError(
+            f"--rollback: no two deployments of {asked.name} to {target.kind}, one after the other, are on record; "
+            "deploy a variant with --variant NAME"
+        )
+    now = {name: getattr(asked, name) for name in _ELSEWHERE}
+    return Experiment.model_validate({**previous["experiment"], **now}), previous["variant"]
+
+
+def delete(asked: Experiment, target: Standing, console: Console) -> None:
+    """End what is deployed; its record goes with it."""
+    done = target.delete(asked)
+    if _recorded(asked).get("kind") == target.kind:
+        (Store(asked.storage.root).experiments / asked.name / DEPLOYMENT).unlink()
+    console.print(done, markup=False, highlight=False, soft_wrap=True)
+
+
+def _record(chosen: Chosen, deployed: Deployed) -> None:
+    """Leave in the store what is deployed, and what was before, each with all that it takes to deploy it again."""
+    run = chosen.run
+    present = _recorded(run.plan.experiment)
+    same = present.get("mark") == deployed.mark
+    previous = present.get("previous") if same else {k: v for k, v in present.items() if k != "previous"} or None
+    written: dict[str, Any] = {
+        **asdict(deployed),
+        "host": socket.gethostname(),
+        "at": time.time(),
+        "experiment": run.plan.experiment.model_dump(mode="json", exclude=_ELSEWHERE),
+        "records": sorted({step.fingerprint for plan in (run.plan.base, chosen.outcome.plan) for step in plan.steps}),
+        "previous": previous,
+    }
+    run.store.keep(run.plan.experiment.name, DEPLOYMENT, written)
+
+
+def _recorded(asked: Experiment) -> dict[str, Any]:
+    """The record of the present deployment; empty where there is none."""
+    file = Store(asked.storage.root).experiments / asked.name / DEPLOYMENT
+    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return found

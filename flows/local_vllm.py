@@ -25,7 +25,7 @@ from flows.target import Deployed
 _POLL_S = 0.5
 _ENDING_S = 20.0
 """What vLLM is given to end by itself, before it is killed."""
-_QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Usage is reported to nobody, nothing is asked of the hub: all that is served lies in the checkpoint."""
 
 
@@ -120,7 +120,7 @@ def _shell_line(chosen: Chosen) -> str:
 
 
 def _variables(chosen: Chosen) -> dict[str, str]:
-    return _QUIET | chosen.variables
+    return QUIET | chosen.variables
 
 
 def _await_healthy(process: subprocess.Popen[bytes], url: str, log: Path, timeout_s: float) -> None:

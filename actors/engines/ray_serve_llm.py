@@ -19,6 +19,9 @@ _POLL_S = 2.0
 """Between two looks at an application. Asking Serve is not cheap: five times a second took 0.4 of a core
 from the engines that were starting on it."""
 
+MOST_ONGOING = 4096
+"""Requests that one replica takes: the engine queues them, not Serve."""
+
 
 class LeanReplica(CallbackBase):
     """Leaves out two processes of Ray's that cost a small machine seconds and memory: the download step
@@ -57,35 +60,24 @@ def submit(
         gpus: GPUs of the replica, one bundle each.
         node: address of the node that it runs on.
     """
-    serve.start(http_options=HTTPOptions(host=host, port=port), logging_config={"enable_access_log": False})
+    address = start(host, port)
     there = {f"node:{node}": 0.001}
-    bundles = [{"CPU": 1, "GPU": 1, **there}] * gpus if gpus else [{"CPU": float(cores), **there}]
-    config = LLMConfig.model_validate(
-        {
-            "model_loading_config": {"model_id": name, "model_source": checkpoint},
-            "engine_kwargs": engine,
-            "accelerator_config": {"kind": "gpu" if gpus else "cpu"},
-            "placement_group_config": {"bundles": bundles},
-            "deployment_config": {
-                "num_replicas": 1,
-                "max_ongoing_requests": 4096,
-                "max_constructor_retry_count": 1,
-                "ray_actor_options": {"num_cpus": 0},
-                "graceful_shutdown_timeout_s": 5,
-                "health_check_timeout_s": 60,
-            },
-            "runtime_env": {"env_vars": {**variables, LEASE_MARK: lease}},
-            "experimental_configs": {"stream_batching_interval_ms": 0, "num_ingress_replicas": 1},
-            "callback_config": {"callback_class": LeanReplica},
-            "log_engine_metrics": False,
-        }
+    config = engine_config(
+        name,
+        checkpoint,
+        engine=engine,
+        variables={**variables, LEASE_MARK: lease},
+        cores=cores,
+        gpus=gpus,
+        beside=there,
+        replicas={"num_replicas": 1, "graceful_shutdown_timeout_s": 5},
     )
     app = build_openai_app(
         {
             "llm_configs": [config],
             "ingress_deployment_config": {
                 "num_replicas": 1,
-                "max_ongoing_requests": 4096,
+                "max_ongoing_requests": MOST_ONGOING,
                 # Beside its engine: on another node the network between them would be measured too.
                 "ray_actor_options": {
                     "num_cpus": 0,
@@ -96,9 +88,62 @@ def submit(
         }
     )
     serve.run_many([RunTarget(app, name=name, route_prefix=f"/{name}")], wait_for_applications_running=False)
+    return address
+
+
+def start(host: str, port: int) -> str:
+    """Start Serve where it does not run; return the address that it really listens on.
+
+    It outlives whoever starts it, as others may have applications on it: so it does not bear the lease's mark.
+    """
+    serve.start(
+        http_options=HTTPOptions(host=host, port=port),
+        controller_options={"runtime_env": {"env_vars": {LEASE_MARK: ""}}},
+        logging_config={"enable_access_log": False},
+    )
     client = _get_global_client()
     assert client is not None, "it was started above"
     return f"http://{client.http_config.host}:{client.http_config.port}"
+
+
+def engine_config(
+    model: str,
+    checkpoint: str,
+    *,
+    engine: dict[str, Any],
+    variables: dict[str, str],
+    cores: int,
+    gpus: int,
+    beside: dict[str, float],
+    replicas: dict[str, Any],
+) -> LLMConfig:
+    """What is the same for every engine, whether it is benchmarked or deployed.
+
+    Args:
+        model: the name that requests give.
+        beside: further resources of a replica.
+        replicas: how many there are, and how they end: options of a Serve deployment.
+    """
+    bundles = [{"CPU": 1, "GPU": 1, **beside}] * gpus if gpus else [{"CPU": float(cores), **beside}]
+    return LLMConfig.model_validate(
+        {
+            "model_loading_config": {"model_id": model, "model_source": checkpoint},
+            "engine_kwargs": engine,
+            "accelerator_config": {"kind": "gpu" if gpus else "cpu"},
+            "placement_group_config": {"bundles": bundles},
+            "deployment_config": {
+                "max_ongoing_requests": MOST_ONGOING,
+                "max_constructor_retry_count": 1,
+                "ray_actor_options": {"num_cpus": 0},
+                "health_check_timeout_s": 60,
+                **replicas,
+            },
+            "runtime_env": {"env_vars": variables},
+            "experimental_configs": {"stream_batching_interval_ms": 0, "num_ingress_replicas": 1},
+            "callback_config": {"callback_class": LeanReplica},
+            "log_engine_metrics": False,
+        }
+    )
 
 
 def wait(name: str, timeout_s: float) -> None:

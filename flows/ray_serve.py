@@ -1,0 +1,261 @@
+"""The target `serve`: a Ray Serve application on a cluster that outlives the command, replaced while it answers.
+
+One front keeps the address. Every deployment is a generation of engines behind it: started beside the one that
+is live, verified under a path of its own, then made the live one in one step; the one before goes once its last
+request has ended. A generation is named by its settings, so that the same deployment twice is one.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import ray
+from ray.actor import ActorHandle
+
+from actors import environments
+from actors.conductor import claimed, conductor
+from actors.lease import Needs, check_feasible
+from actors.serving import cpu_engine_variables, end_deployment, mark_of, serving_host
+from configs.base import UserError
+from configs.experiment import Experiment
+from flows import cluster
+from flows.chosen import Chosen
+from flows.context import StepFailed
+from flows.faults import fault
+from flows.local_vllm import QUIET
+from flows.records import DEPLOYMENT
+from flows.target import Deployed
+
+_SWITCH_S = 60.0
+"""Until every front has heard of a change."""
+_ENDING_S = 10.0
+
+
+class RayServe:
+    """An application on the cluster that RAY_ADDRESS names."""
+
+    kind: ClassVar[str] = "serve"
+
+    @contextlib.contextmanager
+    def deploying(self, chosen: Chosen) -> Iterator[Deployed]:
+        """A generation beside the one that is live; it takes its place where the block ends well.
+
+        Raises:
+            UserError: no cluster is named, or it can never hold the engines.
+            StepFailed: it did not start.
+        """
+        _check(chosen)
+        experiment, say = chosen.run.plan.experiment, chosen.run.progress.say
+        with _at_work(experiment, chosen.run.plan.hardware.accelerator) as work:
+            before = work.live()
+            offered = _Offered.of(chosen, work.front)
+            for stray in work.generations() - {before, offered.generation}:
+                work.end(stray)
+            work.say_wait(chosen, before)
+            try:
+                deployed = _start(work, chosen, offered)
+                yield deployed
+                work.direct(offered.generation)
+            except BaseException:
+                if before is None:
+                    work.end_all()
+                elif offered.generation != before:
+                    work.end(offered.generation)
+                raise
+            if before not in (None, offered.generation) and not experiment.deploying.keep_previous:
+                say(chosen.variant, f"live at {deployed.url}; the one before ends its requests ...")
+                work.drain_and_end(before)
+
+    def delete(self, experiment: Experiment) -> str:
+        """End the engines once their last request has ended, and the front."""
+        _check_named()
+        with _at_work(experiment, cluster.accelerator(experiment)) as work:
+            if not work.exists():
+                raise UserError(f"--delete: nothing is deployed of {experiment.name} on the cluster at {_address()}")
+            if (live := work.live()) is not None:
+                work.direct(None)
+                work.drain_and_end(live)
+            work.end_all()
+        return f"{experiment.name} is not deployed on the cluster at {_address()} any more"
+
+
+@dataclass(frozen=True)
+class _Offered:
+    """A generation before it is started."""
+
+    generation: str
+    cores: tuple[int, ...]
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, chosen: Chosen, front: str) -> "_Offered":
+        plan, deploying = chosen.run.plan, chosen.run.plan.experiment.deploying
+        told = {
+            "model": plan.experiment.name,
+            "engine": chosen.engine,
+            "gpus": 0 if plan.hardware.on_cpu else plan.experiment.serving.tensor_parallel_size,
+            "replicas": {**_scaled(chosen), "graceful_shutdown_timeout_s": deploying.drain_s},
+        }
+        named = json.dumps({**told, "checkpoint": chosen.checkpoint.fingerprint}, sort_keys=True)
+        cores = _seat(chosen)
+        kv_cache = plan.experiment.serving.kv_cache_gib
+        variables = QUIET | (cpu_engine_variables(cores, kv_cache) if cores else {})
+        generation = hashlib.sha256(named.encode()).hexdigest()[:8]
+        return cls(generation, cores, {**told, "variables": variables, "cores": len(cores)})
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One deployment's front and generations, by the actor that changes them."""
+
+    server: ActorHandle[Any]
+    experiment: Experiment
+    logs: str
+
+    @property
+    def front(self) -> str:
+        """The front's application. No experiment's name has a colon, so no run takes it for its own."""
+        return f"deployed:{self.experiment.name}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the front."""
+        return {
+            "model": self.experiment.name,
+            "route": f"/deployed/{self.experiment.name}",
+            "fronts": self.experiment.deploying.most,
+        }
+
+    def exists(self) -> bool:
+        return bool(self._applications())
+
+    def generations(self) -> set[str]:
+        return {name.removeprefix(f"{self.front}:") for name in self._applications() if name != self.front}
+
+    def _applications(self) -> list[str]:
+        asked: Any = self.server.applications.remote(self.front)
+        return [name for name in ray.get(asked) if name == self.front or name.startswith(f"{self.front}:")]
+
+    def live(self) -> str | None:
+        asked: Any = self.server.live.remote(self.front)
+        found: str | None = ray.get(asked)
+        return found
+
+    def direct(self, generation: str | None) -> None:
+        told = {**self.settings, "mark": mark_of(self.front), "timeout_s": _SWITCH_S}
+        ray.get(self.server.direct.remote(self.front, generation, told))
+
+    def say_wait(self, chosen: Chosen, before: str | None) -> None:
+        if before is not None:
+            chosen.run.progress.say(chosen.variant, f"generation {before} goes on answering meanwhile")
+
+    def drain_and_end(self, generation: str) -> None:
+        ray.get(self.server.drain.remote(self.front, generation, self.experiment.deploying.drain_s))
+        self.end(generation)
+
+    def end(self, generation: str) -> None:
+        end_deployment(self.server, f"{self.front}:{generation}", _nodes(), _ENDING_S)
+
+    def end_all(self) -> None:
+        """The front, and whatever is behind it."""
+        end_deployment(self.server, self.front, _nodes(), _ENDING_S)
+        for generation in self.generations():
+            self.end(generation)
+
+
+def _start(work: _Work, chosen: Chosen, offered: _Offered) -> Deployed:
+    """Ask for a generation and wait until it answers."""
+    experiment, application = chosen.run.plan.experiment, f"{work.front}:{offered.generation}"
+    serving, marks = experiment.serving, (mark_of(work.front), mark_of(application))
+    told = {**work.settings, **offered.settings, "marks": marks, "host": serving.host, "port": serving.port}
+    try:
+        asked: Any = work.server.offer.remote(work.front, offered.generation, str(chosen.folder), told)
+        address: str = ray.get(asked).replace("0.0.0.0", "127.0.0.1")
+        for name in (work.front, application):
+            ray.get(work.server.wait.remote(name, serving.start_timeout_s))
+    except (ray.exceptions.RayError, RuntimeError) as error:
+        raise StepFailed(str(fault(error))) from None
+    url = f"{address}{work.settings['route']}"
+    again = f"RAY_ADDRESS={_address()} python -m flows deploy EXPERIMENT.yaml --target serve"
+    return Deployed(
+        kind=RayServe.kind,
+        variant=chosen.variant,
+        model=experiment.name,
+        url=url,
+        verified_at=f"{url}/{offered.generation}",
+        checkpoint=chosen.checkpoint.fingerprint,
+        how=f"{again} --variant {chosen.variant}",
+        stop=f"{again} --delete",
+        log=f"{work.logs}/serve",
+        mark=marks[1],
+        cores=offered.cores,
+        application=application,
+    )
+
+
+@contextlib.contextmanager
+def _at_work(experiment: Experiment, accelerator: str) -> Iterator[_Work]:
+    """Nobody else changes the same deployment inside the block."""
+    with (
+        cluster.connected(accelerator) as logs,
+        claimed(
+            conductor(runtime_env={"py_executable": str(environments.interpreter("driver"))}),
+            f"deployment of {experiment.name}",
+        ),
+        serving_host() as server,
+    ):
+        yield _Work(server, experiment, str(logs))
+
+
+def _check(chosen: Chosen) -> None:
+    """Raise UserError where it can never work."""
+    _check_named()
+    plan, deploying = chosen.run.plan, chosen.run.plan.experiment.deploying
+    if plan.hardware.on_cpu and deploying.most > 1:
+        raise UserError(
+            f"deploying: {deploying.most} replicas on CPUs would compute on the same cores, which vLLM is told by "
+            "number; keep to one, or serve on GPUs"
+        )
+    gpus = 0 if plan.hardware.on_cpu else plan.experiment.serving.tensor_parallel_size
+    with cluster.connected(plan.hardware.accelerator):
+        check_feasible("an engine of the deployment", Needs(cores=len(chosen.cores), gpus=gpus))
+
+
+def _check_named() -> None:
+    if not cluster.is_named():
+        raise UserError(
+            "--target serve: RAY_ADDRESS names no cluster, and a deployment needs one that goes on after this command; "
+            "start one with `ray start --head` of the driver's environment, and set RAY_ADDRESS to the HOST:PORT that it "
+            "says"
+        )
+
+
+def _scaled(chosen: Chosen) -> dict[str, Any]:
+    """How many engines, as a Serve deployment takes it."""
+    experiment = chosen.run.plan.experiment
+    asked = experiment.deploying
+    if asked.max_replicas is None:
+        return {"num_replicas": asked.replicas}
+    load = asked.target_ongoing_requests or experiment.serving.max_num_seqs
+    scaling = {"min_replicas": asked.replicas, "max_replicas": asked.max_replicas, "target_ongoing_requests": load}
+    return {"autoscaling_config": scaling}
+
+
+def _seat(chosen: Chosen) -> tuple[int, ...]:
+    """Cores as benchmarked; another seat than that of the deployment which is up, where there is one."""
+    folder = chosen.run.store.experiments / chosen.run.plan.experiment.name
+    file, seats = folder / DEPLOYMENT, chosen.run.plan.seats.engines
+    taken = tuple(json.loads(file.read_text()).get("cores", ())) if file.is_file() else ()
+    return next((seat for seat in seats if seat != taken), seats[0])
+
+
+def _nodes() -> list[str]:
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
+def _address() -> str:
+    return os.environ["RAY_ADDRESS"]
