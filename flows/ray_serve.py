@@ -229,8 +229,8 @@ def _check_named() -> None:
     if not cluster.is_named():
         raise UserError(
             "--target serve: RAY_ADDRESS names no cluster, and a deployment needs one that goes on after this command; "
-            "start one with `ray start --head` of the driver's environment, and set RAY_ADDRESS to the HOST:PORT that it "
-            "says"
+            "start one with `ray start --head` of the driver's environment, and set RAY_ADDRESS to the HOST:PORT that "
+            "it says"
         )
 
 

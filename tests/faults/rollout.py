@@ -10,6 +10,7 @@ deployed. The cluster is told of more cores than the machine has, so that two ge
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -64,7 +65,7 @@ class Load:
     def longest_gap(self, phase: str) -> float:
         """Seconds between two requests that ended one after the other."""
         ends = sorted(self.ended.get(phase, []))
-        return max((later - sooner for sooner, later in zip(ends, ends[1:], strict=False)), default=0.0)
+        return max((later - sooner for sooner, later in itertools.pairwise(ends)), default=0.0)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import Any
 
+from actors.engines import serve_front
 from actors.processes import LEASE_MARK
 
 _engines: dict[str, subprocess.Popen[bytes]] = {}
@@ -47,14 +48,16 @@ def submit(name: str, checkpoint: str, *, lease: str, host: str, port: int, **_:
 def wait(name: str, timeout_s: float) -> None:
     if "unstartable" in name:
         raise RuntimeError(f"the server of {name} did not start: ValueError: no kernel")
+    serve_front.check_started(name)
 
 
 def applications() -> list[str]:
-    return list(_engines)
+    return [*_engines, *(file.name for file in serve_front.folder().iterdir())]
 
 
 def remove(name: str) -> None:
     """Forgets to end the engine of a variant called stray, so that the lease has to."""
+    (serve_front.folder() / name).unlink(missing_ok=True)
     engine = _engines.pop(name, None)
     if engine is not None and "stray" not in name:
         engine.terminate()
