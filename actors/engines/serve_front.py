@@ -18,7 +18,7 @@ from ray.llm._internal.serve.core.ingress.ingress import DEFAULT_ENDPOINTS
 from ray.llm._internal.serve.core.ingress.utils import _sanitize_chat_completion_request
 from ray.llm._internal.serve.core.protocol import RawRequestInfo
 from ray.serve.api import RunTarget
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import build_llm_deployment
 from ray.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
@@ -175,8 +175,11 @@ def drain(front: str, generation: str, within_s: float) -> int:
 
 
 def _ask(front: str, method: str, *arguments: Any) -> list[Any]:
-    """What every front answers."""
-    found: list[Any] = serve.get_app_handle(front).broadcast(method, *arguments).results(timeout_s=60)
+    """What every front answers that takes requests now; one that is being told of a change does not, for a moment."""
+    try:
+        found: list[Any] = serve.get_app_handle(front).broadcast(method, *arguments).results(timeout_s=60)
+    except DeploymentUnavailableError:
+        return []
     return found
 
 
