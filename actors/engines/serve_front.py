@@ -168,10 +168,11 @@ def live(front: str) -> str | None:
 def drain(front: str, generation: str, within_s: float) -> int:
     """Wait until no front has a request to a generation under way; return how many are left at last."""
     deadline = time.monotonic() + within_s
-    left: int
-    while (left := sum(_ask(front, "under_way", generation))) and time.monotonic() < deadline:
+    while True:
+        counted: list[int] = _ask(front, "under_way", generation)
+        if (counted and not any(counted)) or time.monotonic() > deadline:
+            return sum(counted)
         time.sleep(_POLL_S)
-    return left
 
 
 def _ask(front: str, method: str, *arguments: Any) -> list[Any]:
