@@ -57,7 +57,7 @@ def applications() -> list[str]:
 
 def remove(name: str) -> None:
     """Forgets to end the engine of a variant called stray, so that the lease has to."""
-    (serve_front.folder() / name).unlink(missing_ok=True)
+    serve_front.remove(name)
     engine = _engines.pop(name, None)
     if engine is not None and "stray" not in name:
         engine.terminate()

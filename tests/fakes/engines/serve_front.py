@@ -15,7 +15,9 @@ from typing import Any
 
 import ray
 
+from actors import processes
 from actors.processes import LEASE_MARK
+from actors.serving import mark_of
 
 _SERVER = Path(__file__).parents[1] / "front_server.py"
 
@@ -63,6 +65,14 @@ def drain(front: str, generation: str, within_s: float) -> int:
     return 0
 
 
+def remove(name: str) -> None:
+    """End an application that has a file, with its processes."""
+    file = folder() / name
+    if file.is_file():
+        file.unlink()
+        processes.end(mark_of(name), patience_s=0)
+
+
 def check_started(name: str) -> None:
     """As `wait` does, of an application that has a file."""
     file = folder() / name
@@ -71,8 +81,9 @@ def check_started(name: str) -> None:
 
 
 def _start(command: list[str], mark: str) -> None:
-    """By a shell that ends at once: Ray ends the children of an actor's process."""
-    subprocess.run(["/bin/sh", "-c", f"{' '.join(command)} >/dev/null 2>&1 &"], env={**os.environ, LEASE_MARK: mark})
+    """By a shell that ends at once, in a session of its own: Ray ends an actor's children, and its process group."""
+    shell = ["/bin/sh", "-c", f"{' '.join(command)} >/dev/null 2>&1 &"]
+    subprocess.run(shell, env={**os.environ, LEASE_MARK: mark}, start_new_session=True)
 
 
 def _await(host: str, port: int) -> None:
