@@ -1,6 +1,7 @@
 """Deploying to a cluster with fake engines: real actors and real Ray, a front and generations that are processes."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,24 @@ from flows.__main__ import BAD_INPUT, DONE, FAILED, main
 FRONT = "deployed:tiny"
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records of the first test's run, which the others need not measure again."""
+    return tmp_path_factory.mktemp("measured") / "records"
+
+
 @pytest.fixture
-def decided(experiment_file: Any, fake_engines: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def decided(
+    experiment_file: Any, measured: Path, fake_engines: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """An experiment that recommends fp8-dynamic, and a cluster that is named; what a test deploys is ended."""
     path: Path = experiment_file()
+    records = path.parent / "store/records"
+    if measured.is_dir():
+        shutil.copytree(measured, records, symlinks=True)
     assert main(["run", str(path)]) == DONE
+    if not measured.is_dir():
+        shutil.copytree(records, measured, symlinks=True)
     monkeypatch.setenv("RAY_ADDRESS", "the fakes'")
     monkeypatch.setenv("MSF_ACCELERATOR", "cpu")
     yield path
