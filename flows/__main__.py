@@ -5,6 +5,7 @@ no variant passed.
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -57,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error}; free some space: the same command goes on from what was finished", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("stopped; what was finished is kept: the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
@@ -149,6 +155,11 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
     folder = experiment.results_folder(asked)
     console.print(f"\ndecision  {folder / 'decision.json'}", soft_wrap=True)
     console.print(f"report    {folder / 'report.html'}", soft_wrap=True)
+    if state.not_tracked:
+        console.print(
+            f"mlflow    NOT WRITTEN, the same command writes it: {state.not_tracked}", soft_wrap=True, markup=False
+        )
+        return FAILED
     console.print(f"mlflow    {tracking.ui_command(asked, sys.executable)}", soft_wrap=True)
     if any(outcome.failure and outcome.plan.left_out is None for outcome in state.outcomes.values()):
         return FAILED

@@ -115,6 +115,8 @@ class Run:
     progress: Says
     logs: Path
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    not_tracked: str | None = None
+    """Why MLflow does not have all of it; None where it has."""
 
     @classmethod
     def of(cls, plan: Plan, store: Store, progress: Says, logs: Path) -> "Run":

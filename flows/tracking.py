@@ -48,6 +48,17 @@ def open_run(run: Run) -> Iterator[None]:
 
     Closes what died before: a RUNNING run of this experiment whose driver, on this host, is gone.
     """
+    with _out_of_reach_is_told(run):
+        _open(run)
+    try:
+        yield
+    except BaseException:
+        _close(run, "FAILED")
+        raise
+    _close(run, "FINISHED")
+
+
+def _open(run: Run) -> None:
     client, experiment_id = _client(run.plan.experiment)
     _close_dead(client, experiment_id)
     parent = client.create_run(
@@ -56,16 +67,37 @@ def open_run(run: Run) -> Iterator[None]:
         tags={_DRIVER: f"{socket.gethostname()}:{os.getpid()}", "msf.kind": "experiment"},
     )
     _remember(run, parent.info.run_id, judgement=None)
+
+
+def _close(run: Run, status: str) -> None:
+    with _out_of_reach_is_told(run):
+        client, _ = _client(run.plan.experiment)
+        if parent := _remembered(run).get("run_id"):
+            client.set_terminated(parent, status)
+
+
+@contextlib.contextmanager
+def _out_of_reach_is_told(run: Run) -> Iterator[None]:
+    """MLflow mirrors the records: a night of measuring does not end because it is gone. What it misses is
+    written when the same experiment is run again."""
+    from mlflow.exceptions import MlflowException
+
     try:
         yield
-    except BaseException:
-        client.set_terminated(parent.info.run_id, "FAILED")
-        raise
-    client.set_terminated(parent.info.run_id, "FINISHED")
+    except (MlflowException, OSError) as error:
+        run.not_tracked = " ".join(str(error).split())[:300]
+        run.progress.say("mlflow", f"out of reach, going on without it: {run.not_tracked}")
 
 
 def mirror(run: Run, judgement: Judgement) -> None:
-    """Write parameters, metrics, artifacts and models of a run; nothing where that was done before."""
+    """Write parameters, metrics, artifacts and models of a run; nothing where that was done before. Where MLflow
+    is out of reach, the run says so (`Run.not_tracked`)."""
+    run.not_tracked = None
+    with _out_of_reach_is_told(run):
+        _mirror(run, judgement)
+
+
+def _mirror(run: Run, judgement: Judgement) -> None:
     remembered = _remembered(run)
     state = {"judgement": judgement.to_json(), "uri": uri(run.plan.experiment)}
     if remembered.get("state") == state:
@@ -245,6 +277,8 @@ def _client(experiment: Experiment) -> tuple["MlflowClient", str]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    # A server that is gone is asked for 14 s, not for the 4 minutes that seven tries take.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     import logging
 
     logging.getLogger("alembic").setLevel(logging.ERROR)
