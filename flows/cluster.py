@@ -24,6 +24,10 @@ _LOOPBACK = "127.0.0.1"
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
+class NotStarted(Exception):
+    """Ray could not be started; the message is one line."""
+
+
 @contextlib.contextmanager
 def connected(accelerator: str) -> Iterator[Path]:
     """A connection to Ray for the length of the block; yields the folder of its logs.
@@ -46,15 +50,27 @@ def connected(accelerator: str) -> Iterator[Path]:
 
 
 def _start() -> None:
-    """A cluster of one machine."""
+    """A cluster of one machine.
+
+    Raises:
+        NotStarted: it is not up in Ray's own time, 30 s.
+    """
     _quieten()
-    ray.init(
-        address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
-        include_dashboard=False,
-        _node_ip_address=_LOOPBACK,
-        **_QUIET,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            _node_ip_address=_LOOPBACK,
+            **_QUIET,
+        )
+    except Exception as error:  # Ray raises no class of its own here
+        ray.shutdown()
+        reason = " ".join(str(error).split())
+        raise NotStarted(
+            f"Ray did not start on this machine: {reason:.200}; see what else runs here "
+            "(`python -m flows doctor`): the same command goes on from what was finished"
+        ) from error
 
 
 def _join() -> None:
