@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from configs.base import UserError
+from configs.storage import Storage
 from flows import clean
 from flows.__main__ import BAD_INPUT, DONE, main
 from flows.records import Record, Store, draft_name
@@ -26,7 +27,7 @@ def step(bits: int = 4) -> Step:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with one record of 3 MB, which nobody refers to."""
-    made = Store(tmp_path / "store")
+    made = Store.of(Storage(root=tmp_path / "store"))
     finish(made, step())
     return made
 
