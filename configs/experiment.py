@@ -134,7 +134,7 @@ class Experiment(Settings):
         if isinstance(self.storage.root, str) and self.tracking.uri is None and self.tracking.log_checkpoints:
             raise ValueError(
                 "tracking.uri: missing, and storage.root is an address, so MLflow would copy every checkpoint onto "
-                "this machine; set it (or MLFLOW_TRACKING_URI), or tracking.log_checkpoints: false for a file without them"
+                "this machine; set it (or MLFLOW_TRACKING_URI), or set tracking.log_checkpoints: false"
             )
         for name, load in self.loads.items():
             if load.prompt_tokens + load.output_tokens > self.serving.max_model_len:

@@ -10,8 +10,9 @@ import pytest
 
 from configs.base import UserError
 from configs.storage import Storage
-from flows import records
-from flows.records import DEPLOYMENT, RECORD, Store, difference
+from flows import folder_backend
+from flows.backend import RECORD
+from flows.records import DEPLOYMENT, Store, difference
 from flows.steps import Step
 from flows.writers import WRITER, Writer
 
@@ -43,7 +44,8 @@ def test_step_that_ends_well_has_a_record_with_its_files(tmp_path: Path) -> None
     record = store.find(step())
     assert record is not None
     assert record.result == {"size": 1}
-    assert (record.folder / "weights").read_text() == "w"
+    with record.files.held() as folder:
+        assert (folder / "weights").read_text() == "w"
 
 
 def test_step_that_raises_leaves_nothing(tmp_path: Path) -> None:
@@ -89,18 +91,18 @@ def test_draft_is_signed_by_its_writer_and_the_record_is_not(tmp_path: Path) -> 
         writer = Writer.of(draft.folder)
         assert writer == Writer.this()
         assert writer.alive
-    assert not (store.folder(step()) / WRITER).exists()
+    assert not (tmp_path / "records/quantize" / step().fingerprint / WRITER).exists()
 
 
 def test_record_takes_its_name_when_all_of_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, flushed = Store.of(Storage(root=tmp_path)), []
-    final, flush = store.folder(step()), records._flush
+    final, flush = tmp_path / "records/quantize" / step().fingerprint, folder_backend._flush
 
     def noted(path: Path) -> None:
         flush(path)
         flushed.append((path.name, final.exists()))
 
-    monkeypatch.setattr(records, "_flush", noted)
+    monkeypatch.setattr(folder_backend, "_flush", noted)
     with store.writing(step()) as draft:
         (draft.folder / "checkpoint").mkdir()
         (draft.folder / "checkpoint/weights").write_text("w")
@@ -115,7 +117,7 @@ def test_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    target, name = {"rename": (Path, "rename"), "flush": (os, "fsync"), "write": (records, "_write")}[failing]
+    target, name = {"rename": (Path, "rename"), "flush": (os, "fsync"), "write": (folder_backend, "_write")}[failing]
     store = Store.of(Storage(root=tmp_path))
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"), store.writing(step()):
         patch.setattr(target, name, full)
@@ -126,8 +128,8 @@ def test_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 def test_folder_without_a_record_in_the_place_of_one_is_an_error(tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path))
     with pytest.raises(OSError, match="not empty"), store.writing(step()):
-        store.folder(step()).mkdir()
-        (store.folder(step()) / "weights").write_text("half")
+        (tmp_path / "records/quantize" / step().fingerprint).mkdir()
+        (tmp_path / "records/quantize" / step().fingerprint / "weights").write_text("half")
 
 
 def test_experiment_refers_to_the_steps_of_its_latest_run(tmp_path: Path) -> None:
@@ -145,11 +147,11 @@ def test_reference_that_cannot_be_written_leaves_the_former(tmp_path: Path, monk
     store = Store.of(Storage(root=tmp_path))
     store.refer("first", [step()])
 
-    def full(path: Path, content: Any) -> None:
-        path.write_text("[{")
+    def full(path: Path, content: bytes) -> None:
+        path.write_bytes(b"[{")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(records, "_write", full)
+    monkeypatch.setattr(folder_backend, "_write", full)
     with pytest.raises(OSError, match="No space left"):
         store.refer("first", [step(kind="evaluate")])
     assert store.referred() == {step().fingerprint}
