@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests_support import write_model
 
+from actors import digests
 from actors.digests import Damaged, verify_files
 from flows import checkpoints
 
@@ -130,7 +131,7 @@ def test_file_cut_short_is_found_before_anything_is_read(folder: Path, monkeypat
     recorded = checkpoints.files(folder)
     size = recorded[WEIGHTS]["bytes"]
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1])
-    monkeypatch.setattr(checkpoints, "_sha256", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr(digests, "sha256", lambda path: pytest.fail(f"read {path}"))
     with pytest.raises(Damaged, match=rf"model\.safetensors: {size - 1} bytes, its record tells of {size}"):
         verify_files(folder, recorded)
 
