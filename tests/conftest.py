@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec.registry
 import pytest
 import ray
 import yaml
@@ -66,6 +67,13 @@ def experiment_file(tmp_path: Path, free_port: int) -> Any:
         return path
 
     return write
+
+
+@pytest.fixture
+def objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses that begin with objects:// are those of an object store in a folder, here and in Ray's processes."""
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setitem(fsspec.registry.known_implementations, "objects", {"class": "objects.ObjectFileSystem"})
 
 
 @pytest.fixture(name="free_port")

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_object_store import _objects  # noqa: F401
 
 from flows.__main__ import DONE, main
 
-pytestmark = pytest.mark.usefixtures("fake_engines")
+pytestmark = pytest.mark.usefixtures("fake_engines", "objects")
 
 
 def test_run_on_an_address_decides_and_redoes_nothing(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:

@@ -1,13 +1,10 @@
 """A store in an object store keeps the promises of one in a folder, and its cache its bound."""
 
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
-from conftest import FAKES
 from pydantic import ValidationError
 
 from actors.checkpoint_cache import Cache, Pullable
@@ -19,16 +16,7 @@ from flows import clean
 from flows.records import Record, Store
 from flows.steps import Step
 
-pytestmark = pytest.mark.fast
-
-
-@pytest.fixture(autouse=True)
-def _objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.syspath_prepend(FAKES)
-    from objects import ObjectFileSystem  # type: ignore[import-not-found]
-
-    fsspec.register_implementation("objects", ObjectFileSystem, clobber=True)
-    yield
+pytestmark = [pytest.mark.fast, pytest.mark.usefixtures("objects")]
 
 
 @pytest.fixture(params=["folder", "objects"])
