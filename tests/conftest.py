@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec.registry
 import pytest
 import ray
 import yaml
+from fsspec.registry import known_implementations
 from tests_support import free_port
 
 from actors import environments
@@ -73,7 +73,7 @@ def experiment_file(tmp_path: Path, free_port: int) -> Any:
 def objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses that begin with objects:// are those of an object store in a folder, here and in Ray's processes."""
     monkeypatch.syspath_prepend(FAKES)
-    monkeypatch.setitem(fsspec.registry.known_implementations, "objects", {"class": "objects.ObjectFileSystem"})
+    monkeypatch.setitem(known_implementations, "objects", {"class": "objects.ObjectFileSystem"})
 
 
 @pytest.fixture(name="free_port")

@@ -1,9 +1,9 @@
 """Puts the fake engines before the real ones, and the object store in a folder beside fsspec's file systems, in every
 process that starts with this folder on its path."""
 
-import fsspec.registry
+from fsspec.registry import known_implementations
 
 import actors.engines
 
 actors.engines.__path__.insert(0, __file__.rsplit("/", 1)[0] + "/engines")
-fsspec.registry.known_implementations["objects"] = {"class": "objects.ObjectFileSystem"}
+known_implementations["objects"] = {"class": "objects.ObjectFileSystem"}
