@@ -25,8 +25,9 @@ if __name__ == "__main__" and Path(sys.prefix).resolve().parent != environments.
 from rich.console import Console
 
 from configs.base import UserError
-from configs.experiment import Experiment, Storage
+from configs.experiment import Experiment
 from configs.loading import load_experiment
+from configs.storage import storage_at
 from flows import (
     board,
     chosen,
@@ -109,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     cleaning.add_argument(
         "experiments", type=Path, nargs="*", metavar="EXPERIMENT.yaml", help="its steps as planned now are kept too"
     )
-    cleaning.add_argument("--store", type=Path, default=Storage().root, help="a storage.root; now %(default)s")
+    cleaning.add_argument("--store", metavar="ROOT", help="a storage.root; else that of MSF_STORE, or the default")
     cleaning.add_argument("--remove", action="store_true", help="remove it")
     cleaning.set_defaults(command=_clean)
     text = "what is wrong with this machine, or with the cluster that RAY_ADDRESS names"
@@ -172,7 +173,7 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
 
 
 def _plan(asked: Experiment, options: argparse.Namespace) -> int:
-    overview.show_plan(experiment.checked_plan(asked), Store(asked.storage.root), _console())
+    overview.show_plan(experiment.checked_plan(asked), Store.of(asked.storage), _console())
     return DONE
 
 
@@ -215,7 +216,7 @@ def _clean(options: argparse.Namespace) -> int:
     plans = [_planned(asked) for asked in [load_experiment(path) for path in options.experiments]]
     variants = [variant for plan in plans for variant in plan.variants]
     planned = {step.fingerprint for variant in variants for step in variant.steps}
-    clean.clean(Store(options.store), planned, _console(), remove=options.remove)
+    clean.clean(Store.of(storage_at(options.store)), planned, _console(), remove=options.remove)
     return DONE
 
 
@@ -233,7 +234,7 @@ def _planned(asked: Experiment) -> Plan:
 def _state(asked: Experiment) -> Run:
     """What the records say of an experiment, without running anything."""
     plan = _planned(asked)
-    return Run.of(plan, Store(asked.storage.root), Progress(), experiment.logs_folder(asked))
+    return Run.of(plan, Store.of(asked.storage), Progress(), experiment.logs_folder(asked))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from typing import Literal
 
 import ray
 
+from actors.digests import Damaged
 from actors.lease import Infeasible
-from flows.checkpoints import Damaged
 from flows.context import StepFailed, TimedOut
 
 Kind = Literal["infeasible", "out of memory", "crashed", "timed out", "rejected"]

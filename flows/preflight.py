@@ -31,11 +31,12 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     """Raise UserError for the first file, folder or name in an experiment that is not what it should
     be. This comes before planning, which reads those files."""
     _environments_built(accelerator)
-    _store_writable(experiment.storage.root)
+    _store_writable(experiment.storage.local)
+    Store.of(experiment.storage).check_usable()
     if isinstance(experiment.model, PathModel):
         checkpoints.check_model_folder(experiment.model.path)
         for position, scheme in enumerate(experiment.possible):
-            checkpoints.check_divides(experiment.model.path, scheme, experiment.place(position))
+            checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, experiment.place(position))
     for position, scheme in enumerate(experiment.possible):
         if isinstance(scheme, RecipeFile):
             _recipe(scheme, experiment.place(position))
@@ -53,7 +54,7 @@ def check(plan: Plan) -> None:
     _memory(plan)
     if experiment.tracking.uri:
         _tracking_reachable(experiment.tracking.uri)
-    if Store(experiment.storage.root).missing(plan.steps):
+    if Store.of(experiment.storage).missing(plan.steps):
         _disk(plan)
         if not os.environ.get("RAY_ADDRESS"):
             check_port_free(experiment.serving.host, experiment.serving.port)
@@ -236,7 +237,7 @@ def _disk(plan: Plan) -> None:
     """Each checkpoint is written once, and kept a second time by MLflow where it stores them."""
     copies = 2 if plan.experiment.tracking.log_checkpoints else 1
     wanted = copies * _base_bytes(plan) * len(plan.tried)
-    root = plan.experiment.storage.root
+    root = plan.experiment.storage.local
     free = shutil.disk_usage(root).free
     if wanted > free:
         raise UserError(
@@ -250,7 +251,7 @@ def _base_bytes(plan: Plan) -> int:
     model = plan.experiment.model
     if isinstance(model, PathModel):
         return checkpoints.weight_bytes(model.path)
-    record = Store(plan.experiment.storage.root).find(plan.base.checkpoint)
+    record = Store.of(plan.experiment.storage).find(plan.base.checkpoint)
     return int(record.result["weight_bytes"]) if record else 0
 
 
