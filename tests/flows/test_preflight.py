@@ -11,7 +11,7 @@ from tests_support import write_model
 
 from actors import environments, machine
 from configs.hardware import Hardware
-from flows import cluster, preflight
+from flows import cluster, preflight, stock_tasks
 from flows.__main__ import BAD_INPUT, DONE, main
 
 pytestmark = pytest.mark.usefixtures("hardware", "built")
@@ -21,7 +21,8 @@ CALIBRATED = [{"kind": "int4-w4a16", "group_size": 64}]
 @pytest.fixture(autouse=True)
 def _stock_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"arc_easy": "task", "hellaswag": "task", "mmlu": "group"}
-    monkeypatch.setattr(preflight, "_stock_tasks", lambda accelerator: known)
+    monkeypatch.setattr(stock_tasks, "kinds", lambda accelerator: known)
+    monkeypatch.setattr(stock_tasks, "data_sets", lambda name, accelerator: {f"hub/{name}"})
 
 
 def refused(path: Path, capfd: Any, *overrides: str) -> str:
