@@ -143,6 +143,7 @@ class Run:
         with claimed(services.conductor, f"{self.store.root}/{step.kind}/{step.fingerprint}"):
             if (found := self.store.find(step)) is None:
                 with self.store.writing(step) as draft:
+                    draft.where = {"hardware": self.plan.hardware.name}
                     work(draft)
                 found = Record.read(self.store.folder(step))
         return found

@@ -37,7 +37,7 @@ def compressed_bytes(tensors: list[checkpoints.Tensor], scheme: Scheme) -> int:
 def served_bytes(tensors: list[checkpoints.Tensor], scheme: Scheme | None, dtype: str) -> int:
     """Weights in an engine's memory, where what is not quantized has the dtype that is computed in."""
     quantized, _ = _split(tensors, scheme)
-    rest = sum(_elements(tensor) for tensor in tensors) - quantized
+    rest = sum(elements(tensor) for tensor in tensors) - quantized
     bits = scheme.bits_per_weight if scheme else 0
     return int(quantized * bits / 8) + rest * _ELEMENT_BYTES[dtype]
 
@@ -62,7 +62,7 @@ def quantizing_host_bytes(tensors: list[checkpoints.Tensor], scheme: Scheme, dty
     saved = compressed_bytes(tensors, scheme)
     if not on_cpu:
         return saved + _SAVING[scheme.needs_calibration]
-    model = sum(_elements(tensor) for tensor in tensors) * _ELEMENT_BYTES[dtype]
+    model = sum(elements(tensor) for tensor in tensors) * _ELEMENT_BYTES[dtype]
     return _QUANTIZER + model + _widest(tensors, scheme) + saved
 
 
@@ -91,11 +91,11 @@ def _split(tensors: list[checkpoints.Tensor], scheme: Scheme | None) -> tuple[in
     names = {name for name, _, _ in checkpoints.linear_shapes(tensors, scheme)} if scheme else set()
     quantized = [tensor for tensor in tensors if tensor.name.removesuffix(".weight") in names]
     rest = sum(_stored(tensor) for tensor in tensors) - sum(map(_stored, quantized))
-    return sum(map(_elements, quantized)), rest
+    return sum(map(elements, quantized)), rest
 
 
 def _stored(tensor: checkpoints.Tensor) -> int:
-    return _elements(tensor) * checkpoints.DTYPE_BYTES[tensor.dtype]
+    return elements(tensor) * checkpoints.DTYPE_BYTES[tensor.dtype]
 
 
 def _widest(tensors: list[checkpoints.Tensor], scheme: Scheme) -> int:
@@ -107,5 +107,6 @@ def _widest(tensors: list[checkpoints.Tensor], scheme: Scheme) -> int:
     return max((4 * 4 * i * i + 2 * 4 * i * o for _, o, i in layers), default=0)
 
 
-def _elements(tensor: checkpoints.Tensor) -> int:
+def elements(tensor: checkpoints.Tensor) -> int:
+    """How many numbers it holds."""
     return math.prod(tensor.shape)

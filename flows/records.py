@@ -110,11 +110,9 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def nearest(self, step: Step) -> Record | None:
-        """The latest record of the same kind and variant: what a changed step is compared with."""
-        candidates = [Record.read(path.parent) for path in (self.records / step.kind).glob(f"[!.]*/{RECORD}")]
-        same = [record for record in candidates if record.variant == step.variant]
-        return max(same, key=lambda record: record.finished_at, default=None)
+    def all(self) -> list[Record]:
+        """Every record of every experiment."""
+        return [Record.read(path.parent) for path in sorted(self.records.glob(f"*/[!.]*/{RECORD}"))]
 
     def refer(self, experiment: str, steps: Iterable[Step]) -> None:
         """Leave in the store which steps an experiment is about, in the place of what it said before.
@@ -185,6 +183,12 @@ def put_in_place(draft: Path, final: Path) -> None:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not (final / RECORD).is_file():
             raise
     _flush(final.parent)
+
+
+def nearest(step: Step, records: Iterable[Record]) -> Record | None:
+    """The latest record of the same kind and variant: what a changed step is compared with."""
+    same = [record for record in records if (record.kind, record.variant) == (step.kind, step.variant)]
+    return max(same, key=lambda record: record.finished_at, default=None)
 
 
 def difference(step: Step, record: Record) -> list[str]:
