@@ -96,6 +96,8 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "VLLM_NO_USAGE_STATS": "1",
+            # Not Ray's own, which leads nowhere when offline (flows/cluster.py).
+            "http_proxy": os.environ.get("http_proxy", ""),
             **variables,
             processes.LEASE_MARK: identity,
         },

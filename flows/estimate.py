@@ -18,7 +18,8 @@ from flows.schedule import Stay, Way, play
 from flows.steps import Step
 
 _RAY_S = 30.0
-_SECONDS = {"prepare": 60.0, "start": {"cpu": 60.0, "cuda": 120.0}}
+_PREPARE_S = 60.0
+_START_S = {"cpu": 60.0, "cuda": 120.0}
 _POINT_S = 1.8
 """Beside the load of one point (CONTRIBUTING: GuideLLM on idle cores)."""
 _DOCUMENTS_PER_S = {"cpu": 1.0, "cuda": 130.0}
@@ -77,7 +78,7 @@ class History:
             step, lambda r: r.kind == "benchmark" and "seconds" in (r.result.get("deployment") or {}), same=_engine
         )
         if not known:
-            return self._assumed("start of an engine", _SECONDS["start"][self._accelerator])  # type: ignore[index]
+            return self._assumed("start of an engine", _START_S[self._accelerator])
         took = [r.result["deployment"]["seconds"] + (r.result.get("reference") or {}).get("seconds", 0) for r in known]
         return Figure(statistics.median(took))
 
@@ -85,10 +86,12 @@ class History:
         known = self._nearest(step, lambda r: r.kind == "prepare", same=lambda settings: settings.get("model"))
         if known:
             return Figure(known[0].seconds)
-        return self._assumed("preparing a base model", float(_SECONDS["prepare"]))  # type: ignore[arg-type]
+        return self._assumed("preparing a base model", _PREPARE_S)
 
     def _quantize(self, step: Step) -> Figure:
-        known = self._nearest(step, lambda r: r.kind == "quantize" and r.inputs == step.inputs.get("base"), _modifiers)
+        known = self._nearest(
+            step, lambda r: r.kind == "quantize" and r.inputs.get("base") == step.inputs.get("base"), _modifiers
+        )
         asked = _tokens(step.settings)
         if known:
             record = known[0]
@@ -114,9 +117,7 @@ class History:
         points, measured = _points(load), _configured(load)
         if not known:
             return self._assumed("each point of load beside its own seconds", _POINT_S, extra=measured, times=points)
-        beside = [
-            (r.seconds - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in map(_Seen, known)
-        ]
+        beside = [(r.seconds - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in known]
         return Figure(measured + points * max(0.0, statistics.median(beside)))
 
     def _documents(self, step: Step) -> dict[str, int]:
@@ -149,7 +150,7 @@ class History:
         ]
 
         def distance(seen: "_Seen") -> tuple[bool, bool]:
-            other = seen.identity["inputs"].get("checkpoint") != step.inputs.get("checkpoint")
+            other = seen.inputs.get("checkpoint") != step.inputs.get("checkpoint")
             return (other, seen.variant != step.variant)
 
         nearest = min(map(distance, fitting), default=(True, True))
@@ -172,11 +173,11 @@ class History:
 class _Seen:
     """A record, with the settings of its step at hand."""
 
-    def __init__(self, record: "Record | _Seen") -> None:
-        self.kind, self.variant, self.identity = record.kind, record.variant, record.identity
+    def __init__(self, record: Record) -> None:
+        self.kind, self.variant = record.kind, record.variant
         self.result, self.seconds, self.finished_at = record.result, record.seconds, record.finished_at
         self.settings: dict[str, Any] = record.identity["settings"]
-        self.inputs: str | None = record.identity["inputs"].get("base")
+        self.inputs: dict[str, str] = record.identity["inputs"]
 
 
 def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, hosts: int = 1) -> Estimate:

