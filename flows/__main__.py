@@ -39,6 +39,7 @@ from flows import (
     experiment,
     overview,
     preflight,
+    preview,
     report,
     tracking,
 )
@@ -89,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
         one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
         _add_set(one, command)
+        if name == "plan":
+            one.add_argument("--steps", action="store_true", help="every step with its fingerprint")
         if name == "run":
             one.add_argument(
                 "--gate",
@@ -173,7 +176,7 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
 
 
 def _plan(asked: Experiment, options: argparse.Namespace) -> int:
-    overview.show_plan(experiment.checked_plan(asked), Store.of(asked.storage), _console())
+    preview.show_plan(experiment.checked_plan(asked), Store.of(asked.storage), _console(), steps=options.steps)
     return DONE
 
 

@@ -83,8 +83,8 @@ class Backend(Protocol):
     def find(self, step: str) -> tuple[dict[str, Any], Files] | None:
         """The record and the files of a finished step, by its name under the root."""
 
-    def all_of(self, kind: str) -> list[tuple[dict[str, Any], Files]]:
-        """Those of every finished step of a kind."""
+    def all(self) -> list[tuple[dict[str, Any], Files]]:
+        """Those of every finished step."""
 
     def begin(self, step: str) -> Work:
         """A step that begins."""

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ import ray
 
 from actors import environments, machine
 from actors.lease import on_nodes
+from configs import offline
 from configs.base import REPOSITORY, UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
@@ -21,6 +22,9 @@ _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "a
 PYTHONPATH = str(REPOSITORY)
 """Where the cluster's workers find this project, and nothing that the user's own path may hold."""
 _LOOPBACK = "127.0.0.1"
+_NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:9"}
+"""Offline, for Ray's own processes. Its dashboard asks cloud providers' metadata addresses where it runs, usage
+reports or not (2.60, `UsageStatsHead.run`); a proxy on loopback at which nobody answers ends that there."""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
@@ -56,6 +60,8 @@ def _start() -> None:
         NotStarted: it is not up in Ray's own time, 30 s.
     """
     _quieten()
+    before = os.environ.copy()
+    os.environ |= _NO_WAY_OUT if offline.is_set() else {}
     try:
         ray.init(
             address="local",
@@ -71,6 +77,17 @@ def _start() -> None:
             f"Ray did not start on this machine: {reason:.200}; see what else runs here "
             "(`python -m flows doctor`): the same command goes on from what was finished"
         ) from error
+    finally:
+        _restore(before, _NO_WAY_OUT)
+
+
+def _restore(before: Mapping[str, str], names: Collection[str]) -> None:
+    """Some environment variables as they were."""
+    for name in names:
+        if name in before:
+            os.environ[name] = before[name]
+        else:
+            os.environ.pop(name, None)
 
 
 def _join() -> None:

@@ -159,6 +159,7 @@ class Run:
         with claimed(services.conductor, f"{self.store.root}/{step.kind}/{step.fingerprint}"):
             if (found := self.store.find(step)) is None:
                 with self.store.writing(step) as draft:
+                    draft.where = {"hardware": self.plan.hardware.name}
                     work(draft)
                 found = self.store.find(step)
             if found is None:

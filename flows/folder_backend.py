@@ -101,8 +101,8 @@ class FolderBackend:
         content = self.read(f"{step}/{RECORD}")
         return None if content is None else (json.loads(content), FolderFiles(self.root / step, self.root))
 
-    def all_of(self, kind: str) -> list[tuple[dict[str, Any], Files]]:
-        found = self.read_all(f"records/{kind}/[!.]*/{RECORD}")
+    def all(self) -> list[tuple[dict[str, Any], Files]]:
+        found = self.read_all(f"records/*/[!.]*/{RECORD}")
         return [
             (json.loads(content), FolderFiles((self.root / name).parent, self.root)) for name, content in found.items()
         ]

@@ -120,8 +120,8 @@ class ObjectBackend:
         self._known[step] = content
         return self._told(step, content)
 
-    def all_of(self, kind: str) -> list[tuple[dict[str, Any], Files]]:
-        found = self.read_all(f"records/{kind}/*/{RECORD}")
+    def all(self) -> list[tuple[dict[str, Any], Files]]:
+        found = self.read_all(f"records/*/*/{RECORD}")
         return [self._told(name.removesuffix(f"/{RECORD}"), content) for name, content in found.items()]
 
     def _told(self, step: str, content: bytes) -> tuple[dict[str, Any], Files]:

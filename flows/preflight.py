@@ -3,12 +3,10 @@
 import difflib
 import json
 import os
-import re
 import shutil
 import socket
 import urllib.error
 import urllib.request
-from functools import cache
 from pathlib import Path
 
 import yaml
@@ -20,11 +18,9 @@ from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, memory
+from flows import checkpoints, hub, memory, stock_tasks
 from flows.plan import Plan, task_files
 from flows.records import Store
-
-_TASK_NAME = re.compile(r"^(task|group|tag):\s*[\"']?([\w./-]+)[\"']?\s*$", re.MULTILINE)
 
 
 def check_inputs(experiment: Experiment, accelerator: str) -> None:
@@ -52,6 +48,7 @@ def check(plan: Plan) -> None:
     experiment = plan.experiment
     _servable(plan)
     _memory(plan)
+    hub.check(plan)
     if experiment.tracking.uri:
         _tracking_reachable(experiment.tracking.uri)
     if Store.of(experiment.storage).missing(plan.steps):
@@ -164,7 +161,7 @@ def _task(task: Task, position: int, accelerator: str) -> None:
             raise UserError(f"{field}: {file} is not a file; check the path")
     if task_files(task) and not task.data_files:
         return
-    known = _stock_tasks(accelerator)
+    known = stock_tasks.kinds(accelerator)
     if task.name not in known:
         local = [path.stem for path in TASKS_FOLDER.rglob("*.yaml")]
         near = difflib.get_close_matches(task.name, [*local, *known], n=3)
@@ -175,25 +172,6 @@ def _task(task: Task, position: int, accelerator: str) -> None:
             f"{field}.data_files: {task.name!r} is a {known[task.name]} of several tasks, whose data differ; name "
             "its tasks one by one, or give a task file of your own as `path`"
         )
-
-
-@cache
-def _stock_tasks(accelerator: str) -> dict[str, str]:
-    """What the installed lm-eval ships, read from its YAML files: `task`, `group` or `tag` by name.
-
-    The names are kept beside the environment: reading 14,000 files takes seconds, and importing the
-    library longer still.
-    """
-    environment = environments.environment("inference", accelerator).folder
-    kept = environment / "lm-eval-tasks.json"
-    if kept.is_file():
-        known: dict[str, str] = json.loads(kept.read_text())
-        return known
-    folder = next(environment.glob("lib/python*/site-packages/lm_eval/tasks"))
-    found = {pair for file in folder.rglob("*.yaml") for pair in _TASK_NAME.findall(file.read_text(errors="ignore"))}
-    names = {name: kind for kind, name in sorted(found)}  # of two kinds, "task" comes last and stays
-    kept.write_text(json.dumps(names))
-    return names
 
 
 def _memory(plan: Plan) -> None:

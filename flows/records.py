@@ -109,11 +109,9 @@ class Store:
         finally:
             work.discard()
 
-    def nearest(self, step: Step) -> Record | None:
-        """The latest record of the same kind and variant: what a changed step is compared with."""
-        records = [_record(*found) for found in self._backend.all_of(step.kind)]
-        same = [record for record in records if record.variant == step.variant]
-        return max(same, key=lambda record: record.finished_at, default=None)
+    def all(self) -> list[Record]:
+        """Every record of every experiment."""
+        return [_record(*found) for found in self._backend.all()]
 
     def refer(self, experiment: str, steps: Iterable[Step]) -> None:
         """Leave in the store which steps an experiment is about, in the place of what it said before.
@@ -200,6 +198,12 @@ def _name(step: Step) -> str:
 
 def _record(told: dict[str, Any], files: Files) -> Record:
     return Record(files=files, **told)
+
+
+def nearest(step: Step, records: Iterable[Record]) -> Record | None:
+    """The latest record of the same kind and variant: what a changed step is compared with."""
+    same = [record for record in records if (record.kind, record.variant) == (step.kind, step.variant)]
+    return max(same, key=lambda record: record.finished_at, default=None)
 
 
 def difference(step: Step, record: Record) -> list[str]:

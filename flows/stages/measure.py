@@ -2,6 +2,7 @@
 by slice, then loaded (`flows.stages.load`)."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,14 @@ def _compare_with_reference(run: Run, outcome: Outcome, services: Services, depl
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
     asked: Any = services.server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
+    started = time.monotonic()
     difference: dict[str, Any] = ray.get(asked)
+    seconds = time.monotonic() - started
     mean = difference["mean_logprob_difference"]
     run.progress.say(outcome.name, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
     if wrong := reference_gap.wrong(difference, limit):
         raise StepFailed(wrong)
-    return {**difference, "limit": limit}
+    return {**difference, "limit": limit, "seconds": seconds}
 
 
 def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def test_command_removes_what_it_says(store: Store, capfd: Any) -> None:
 @pytest.mark.usefixtures("hardware", "built")
 def test_command_keeps_what_an_experiment_plans(experiment_file: Any, store: Store, capfd: Any) -> None:
     path = experiment_file()
-    assert main(["plan", str(path)]) == DONE
+    assert main(["plan", str(path), "--steps"]) == DONE
     fingerprint = next(word for word in capfd.readouterr().out.split() if len(word) == 16 and word.isalnum())
     kept = Path(store.root) / "records" / "prepare" / fingerprint
     kept.mkdir(parents=True)

@@ -12,7 +12,7 @@ from configs.base import UserError
 from configs.storage import Storage
 from flows import folder_backend
 from flows.backend import RECORD
-from flows.records import DEPLOYMENT, Store, difference
+from flows.records import DEPLOYMENT, Store, difference, nearest
 from flows.steps import Step
 from flows.writers import WRITER, Writer
 
@@ -72,17 +72,17 @@ def test_difference_names_the_fields_of_the_nearest_record(tmp_path: Path) -> No
     with store.writing(step()):
         pass
     changed = step(settings={"bits": 4, "deep": {"x": 2}}, inputs={"base": "1"})
-    nearest = store.nearest(changed)
-    assert nearest is not None
-    assert difference(changed, nearest) == ["inputs.base", "settings.deep.x"]
-    assert store.nearest(step(variant="other")) is None
+    found = nearest(changed, store.all())
+    assert found is not None
+    assert difference(changed, found) == ["inputs.base", "settings.deep.x"]
+    assert nearest(step(variant="other"), store.all()) is None
 
 
 def test_nearest_is_never_a_draft(tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft:
         (draft.folder / RECORD).write_text("half a rec")
-        assert store.nearest(step()) is None
+        assert store.all() == []
 
 
 def test_draft_is_signed_by_its_writer_and_the_record_is_not(tmp_path: Path) -> None:
