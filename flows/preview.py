@@ -64,8 +64,9 @@ def _steps(plan: Plan, store: Store, known: list[Record]) -> Table:
 
 def _name(plan: Plan, variant: VariantPlan, step: Step) -> str:
     """A step's kind, and the workload of a benchmark that has one."""
-    workloads = dict(zip(variant.benchmarks, (name for name, _ in plan.experiment.benchmarks), strict=True))
-    return f"{step.kind} {workloads.get(step, '')}".rstrip()
+    named = zip(variant.benchmarks, plan.experiment.benchmarks, strict=True)
+    workloads = {benchmark.fingerprint: workload for benchmark, (workload, _) in named}
+    return f"{step.kind} {workloads.get(step.fingerprint, '')}".rstrip()
 
 
 def _since(step: Step, known: list[Record]) -> str:

@@ -13,7 +13,7 @@ from actors.object_store import filesystem, listed, put_folder, write
 from configs.base import UserError
 from configs.storage import Storage, storage_at
 from flows import clean
-from flows.records import Record, Store
+from flows.records import Record, Store, nearest
 from flows.steps import Step
 
 pytestmark = [pytest.mark.fast, pytest.mark.usefixtures("objects")]
@@ -55,7 +55,7 @@ def test_step_has_its_record_and_files_once_it_has_ended(storage: Storage) -> No
     with store.writing(step()) as draft:
         (draft.folder / "weights").write_text("w")
         assert store.find(step()) is None
-        assert store.nearest(step()) is None
+        assert nearest(step(), store.all()) is None
     record = Store.of(storage).find(step())
     assert record is not None
     with record.files.held() as folder:
@@ -91,7 +91,7 @@ def test_crash_between_files_and_record_leaves_nothing_visible(address: Storage,
         finish(address, step())
     assert [name for name in listed(str(address.root)) if name.endswith("weights")], "files were put"
     assert Store.of(address).find(step()) is None
-    assert store.nearest(step()) is None
+    assert nearest(step(), store.all()) is None
     assert content(finish(address, step(), "again")) == "again"
 
 
