@@ -60,7 +60,7 @@ def test_step_has_its_record_and_files_once_it_has_ended(storage: Storage) -> No
     assert record is not None
     with record.files.held() as folder:
         assert (folder / "weights").read_text() == "w"
-    assert store.nearest(step(8)) == record
+    assert nearest(step(8), store.all()) == record
 
 
 def test_step_that_raises_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
