@@ -50,6 +50,8 @@ class Conductor:
         Raises:
             RuntimeError: no node is left that has any.
         """
+        _, nodes = await asyncio.to_thread(_living)
+        self._seating.keep_hosts(nodes)
         self._seating.queue(holder, to_be_measured=to_be_measured)
         return await self._when(lambda: self._seating.take(holder))
 

@@ -79,6 +79,7 @@ ACTOR_ROLES: Final = {
     "Evaluator": "inference",
     "Server": "inference",
     "Benchmarker": "inference",
+    "CheckpointHolder": "driver",
 }
 
 

@@ -19,7 +19,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors import environments, processes
 from configs.base import REPOSITORY, UserError
 
-_HUB = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN_PATH")
+_HUB = (
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "HF_TOKEN_PATH",
+)
 _PASSED_ON = (*_HUB, "PIP_FIND_LINKS", "PIP_INDEX_URL", "MSF_ACCELERATOR", "PYTHONPATH")
 """Variables of the driver that an actor needs too. Secrets are not among them: HF_TOKEN comes from
 the node's own environment or token file, as a runtime environment is shown in Ray's dashboard."""
@@ -88,6 +96,8 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "VLLM_NO_USAGE_STATS": "1",
+            # Not Ray's own, which leads nowhere when offline (flows/cluster.py).
+            "http_proxy": os.environ.get("http_proxy", ""),
             **variables,
             processes.LEASE_MARK: identity,
         },

@@ -4,6 +4,7 @@ It runs in the `quantize` environment. One actor quantizes once, as llm-compress
 global to its process.
 """
 
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Quantizer:
         log: str,
         **settings: Any,
     ) -> dict[str, Any]:
-        """Apply a recipe; see `actors.engines.llmcompressor.quantize`."""
+        """Apply a recipe; see `actors.engines.llmcompressor.quantize`. `peak_host_bytes` is added to what it says."""
         from actors.engines import huggingface, llmcompressor
 
         if calibration is not None:
@@ -49,7 +50,7 @@ class Quantizer:
                 calibration["documents"] = huggingface.hub_documents(**source)
             else:
                 calibration["documents"] = huggingface.local_documents(Path(source["path"]))
-        return llmcompressor.quantize(
+        made = llmcompressor.quantize(
             Path(checkpoint),
             Path(destination),
             recipe=recipe,
@@ -57,6 +58,7 @@ class Quantizer:
             log=Path(log),
             **settings,
         )
+        return {**made, "peak_host_bytes": _peak_host_bytes()}
 
     def _describe(self, checkpoint: Path, dtype: str) -> dict[str, Any]:
         from actors.engines import huggingface
@@ -64,4 +66,13 @@ class Quantizer:
         started = time.monotonic()
         model, tokenizer = huggingface.load(checkpoint, dtype)
         answers = huggingface.reference(model, tokenizer)
-        return {"reference": answers, "seconds": {"reference": time.monotonic() - started}}
+        return {
+            "reference": answers,
+            "seconds": {"reference": time.monotonic() - started},
+            "peak_host_bytes": _peak_host_bytes(),
+        }
+
+
+def _peak_host_bytes() -> int:
+    """The largest resident set that this process ever had, libraries and mapped files included; Linux counts in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,7 +1,6 @@
 """An experiment: one base model, the schemes to try, what to measure, what is good enough."""
 
 import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -17,6 +16,7 @@ from configs.model import Model
 from configs.racing import Racing
 from configs.schemes import Scheme
 from configs.serving import Serving
+from configs.storage import Storage
 from configs.sweep import Sweep
 
 BASE = "base"
@@ -25,21 +25,9 @@ ONLY = ""
 """The name of the load in an experiment that has one, and no workloads."""
 
 
-def _data_home() -> Path:
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "model-serve-flow"
-
-
-class Storage(Settings):
-    """Where records and checkpoints live: a folder that every node of the cluster reaches.
-
-    It is never inside the working directory of a Ray job, which Ray deletes.
-    """
-
-    root: Path = Field(default_factory=lambda: Path(os.environ.get("MSF_STORE") or _data_home()))
-
-
 class Tracking(Settings):
-    """MLflow. Without a URI, a SQLite file in the store; MLFLOW_TRACKING_URI is honoured."""
+    """MLflow. Without a URI, a SQLite file in the store, or where the store has an address, on the driver's machine;
+    MLFLOW_TRACKING_URI is honoured."""
 
     uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"))
     log_checkpoints: bool = True
@@ -145,6 +133,11 @@ class Experiment(Settings):
         if calibrated and self.calibration is None:
             raise ValueError(
                 f"calibration: missing, but scheme {calibrated[0]!r} needs it; add a `calibration` section"
+            )
+        if isinstance(self.storage.root, str) and self.tracking.uri is None and self.tracking.log_checkpoints:
+            raise ValueError(
+                "tracking.uri: missing, and storage.root is an address, so MLflow would copy every checkpoint onto "
+                "this machine; set it (or MLFLOW_TRACKING_URI), or set tracking.log_checkpoints: false"
             )
         for name, load in self.loads.items():
             if load.prompt_tokens + load.output_tokens > self.serving.max_model_len:

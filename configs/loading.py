@@ -76,13 +76,13 @@ def _index(items: list[Any], key: str, override: str) -> int:
 
 
 def _anchored(values: Any, key: str = "") -> Any:
-    """The same values, with every `path`, `root` and data file made absolute."""
+    """The same values, with every `path`, `root`, `cache` and data file made absolute; an address is left alone."""
     if isinstance(values, dict):
         inside_files = key == "data_files"
         return {k: _anchored(v, "path" if inside_files else str(k)) for k, v in values.items()}
     if isinstance(values, list):
         return [_anchored(v, key) for v in values]
-    if key in ("path", "root") and isinstance(values, str):
+    if key in ("path", "root", "cache") and isinstance(values, str) and "://" not in values:
         return str(REPOSITORY / Path(values).expanduser())
     return values
 

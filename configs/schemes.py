@@ -3,6 +3,10 @@
 A scheme is a type with a `kind`. It knows its own llm-compressor recipe (as plain data, so that
 nothing heavy is imported here), whether it needs calibration, what it does to the size of a weight
 and which hardware can serve it. Nobody else branches on the kind.
+
+Compute capabilities are those that vLLM 0.29 asks for (`get_min_capability` of the classes in
+`compressed_tensors/schemes`, and the kernels that those choose from) and that NVIDIA's tensor cores have by the
+CUDA C++ programming guide: INT8 from 7.5 (Turing), FP8 from 8.9 (Ada), FP4 from 10.0 (Blackwell).
 """
 
 from pathlib import Path
@@ -42,7 +46,10 @@ class Fp8Dynamic(SchemeBase):
         if hardware.on_cpu:
             return "no CPU multiplies FP8: every weight is converted first"
         if hardware.compute_capability < 8.9:
-            return f"FP8 arithmetic begins at compute capability 8.9, and this is {hardware.compute_capability}"
+            return (
+                f"FP8 arithmetic begins at compute capability 8.9, and this is {hardware.compute_capability}: vLLM "
+                "unpacks the weights to 16 bits for every product (Marlin)"
+            )
         return None
 
 
@@ -168,6 +175,8 @@ class W8A16(WeightOnly, Calibrated):
     def cannot_be_served_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu:
             return "vLLM has no kernel for 8-bit weights with 16-bit activations on a CPU"
+        if hardware.compute_capability < 7.5:
+            return f"its kernels need compute capability 7.5 or later, this is {hardware.compute_capability}"
         return None
 
 
@@ -193,6 +202,14 @@ class Nvfp4A16(WeightOnly):
         if hardware.compute_capability < 8.0:
             return f"NVFP4 weights need compute capability 8.0 or later, this is {hardware.compute_capability}"
         return None
+
+    def why_slower_on(self, hardware: Hardware) -> str | None:
+        if hardware.compute_capability < 10.0:
+            return (
+                "FP4 arithmetic begins at compute capability 10.0 (Blackwell), and this is "
+                f"{hardware.compute_capability}: it saves memory, and {super().why_slower_on(hardware)}"
+            )
+        return super().why_slower_on(hardware)
 
 
 class RecipeFile(Calibrated):

@@ -5,6 +5,7 @@ no variant passed.
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,8 +25,9 @@ if __name__ == "__main__" and Path(sys.prefix).resolve().parent != environments.
 from rich.console import Console
 
 from configs.base import UserError
-from configs.experiment import Experiment, Storage
+from configs.experiment import Experiment
 from configs.loading import load_experiment
+from configs.storage import storage_at
 from flows import (
     board,
     chosen,
@@ -37,6 +39,7 @@ from flows import (
     experiment,
     overview,
     preflight,
+    preview,
     report,
     tracking,
 )
@@ -57,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except cluster.NotStarted as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error}; free some space: the same command goes on from what was finished", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("stopped; what was finished is kept: the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
@@ -79,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
         one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
         _add_set(one, command)
+        if name == "plan":
+            one.add_argument("--steps", action="store_true", help="every step with its fingerprint")
         if name == "run":
             one.add_argument(
                 "--gate",
@@ -104,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     cleaning.add_argument(
         "experiments", type=Path, nargs="*", metavar="EXPERIMENT.yaml", help="its steps as planned now are kept too"
     )
-    cleaning.add_argument("--store", type=Path, default=Storage().root, help="a storage.root; now %(default)s")
+    cleaning.add_argument("--store", metavar="ROOT", help="a storage.root; else that of MSF_STORE, or the default")
     cleaning.add_argument("--remove", action="store_true", help="remove it")
     cleaning.set_defaults(command=_clean)
     text = "what is wrong with this machine, or with the cluster that RAY_ADDRESS names"
@@ -153,6 +166,11 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
     folder = experiment.results_folder(asked)
     console.print(f"\ndecision  {folder / 'decision.json'}", soft_wrap=True)
     console.print(f"report    {folder / 'report.html'}", soft_wrap=True)
+    if state.not_tracked:
+        console.print(
+            f"mlflow    NOT WRITTEN, the same command writes it: {state.not_tracked}", soft_wrap=True, markup=False
+        )
+        return FAILED
     console.print(f"mlflow    {tracking.ui_command(asked, sys.executable)}", soft_wrap=True)
     if any(outcome.failure and outcome.plan.left_out is None for outcome in state.outcomes.values()):
         return FAILED
@@ -162,7 +180,7 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
 
 
 def _plan(asked: Experiment, options: argparse.Namespace) -> int:
-    overview.show_plan(experiment.checked_plan(asked), Store(asked.storage.root), _console())
+    preview.show_plan(experiment.checked_plan(asked), Store.of(asked.storage), _console(), steps=options.steps)
     return DONE
 
 
@@ -214,7 +232,7 @@ def _clean(options: argparse.Namespace) -> int:
     plans = [_planned(asked) for asked in [load_experiment(path) for path in options.experiments]]
     variants = [variant for plan in plans for variant in plan.variants]
     planned = {step.fingerprint for variant in variants for step in variant.steps}
-    clean.clean(Store(options.store), planned, _console(), remove=options.remove)
+    clean.clean(Store.of(storage_at(options.store)), planned, _console(), remove=options.remove)
     return DONE
 
 
@@ -232,7 +250,7 @@ def _planned(asked: Experiment) -> Plan:
 def _state(asked: Experiment) -> Run:
     """What the records say of an experiment, without running anything."""
     plan = _planned(asked)
-    return Run.of(plan, Store(asked.storage.root), Progress(), experiment.logs_folder(asked))
+    return Run.of(plan, Store.of(asked.storage), Progress(), experiment.logs_folder(asked))
 
 
 if __name__ == "__main__":

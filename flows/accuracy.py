@@ -52,7 +52,7 @@ def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
         metric = next(iter(figures["metrics"]))
         task = found.setdefault(asked, TaskAnswers(metric, figures["higher_is_better"][metric], {}, {}))
         field = shared.get(asked)
-        with (evaluation.folder / f"{name}.jsonl").open() as samples:
+        with evaluation.files.held() as folder, (folder / f"{name}.jsonl").open() as samples:
             for row in map(json.loads, samples):
                 key = f"{name}/{row['doc_id']}/{row['doc_hash']}"
                 task.values[key] = row[task.metric]

@@ -17,10 +17,9 @@ from flows.target import Deployed
 
 def write(chosen: Chosen, deployed: Deployed) -> Path:
     """Write the card of a deployed variant; return its place."""
-    experiment = chosen.run.plan.experiment
-    file = experiment.storage.root / "experiments" / experiment.name / f"card-{chosen.variant}.md"
-    file.write_text(text(chosen, deployed))
-    return file
+    experiment, name = chosen.run.plan.experiment, f"card-{chosen.variant}.md"
+    chosen.run.store.keep_text(experiment.name, name, text(chosen, deployed))
+    return experiment.storage.experiments / experiment.name / name
 
 
 def text(chosen: Chosen, deployed: Deployed) -> str:

@@ -3,22 +3,18 @@
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.digests import Damaged, Digests, digests, sha256, verify_files
 from configs.base import UserError
 from configs.schemes import Scheme
 
 _WEIGHTS, _BESIDE_WEIGHTS = ".safetensors", (".json", ".jinja", ".model", ".txt")
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1}
 """Bytes of one element, by safetensors' word for its dtype."""
-
-
-class Damaged(RuntimeError):
-    """A checkpoint that is not whole."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def _header(shard: Path) -> list[Tensor]:
 
 def verify(folder: Path, *, compressed: bool) -> None:
     """Raise Damaged unless the checkpoint is whole by its own headers and index, and its config says how
-    it was compressed; `verify_files` compares content."""
+    it was compressed; `check` compares content too."""
     tensors(folder)
     settings = config(folder)
     if compressed and not isinstance(settings.get("quantization_config"), dict):
@@ -110,42 +106,35 @@ def verify(folder: Path, *, compressed: bool) -> None:
 
 def files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and sha256 of every file of a checkpoint that a model is loaded from, by name."""
-    found = [path for path in sorted(folder.iterdir()) if path.suffix in (_WEIGHTS, *_BESIDE_WEIGHTS)]
-    return {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256}
-        for path, sha256 in zip(found, _sha256_of_all(found), strict=True)
-    }
+    return digests(folder, names(folder))
 
 
-def verify_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Compare a checkpoint with what `files` told of it when it was recorded; further files do not matter.
+def names(folder: Path) -> list[str]:
+    """The files of a checkpoint that a model is loaded from."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix in (_WEIGHTS, *_BESIDE_WEIGHTS))
 
-    Sizes come first: a file cut short is found before anything is read.
+
+def described(folder: Path, *, compressed: bool) -> dict[str, Any]:
+    """What a record tells of a checkpoint: `files` and `weight_bytes`.
 
     Raises:
-        Damaged: a file is missing, of another size or of another content; it names the first one.
+        Damaged: it is not whole, so it does not count as made.
     """
-    for name, told in sorted(files.items()):
-        path = folder / name
-        if not path.is_file():
-            raise Damaged(f"{path}: missing")
-        if (size := path.stat().st_size) != told["bytes"]:
-            raise Damaged(f"{path}: {size} bytes, its record tells of {told['bytes']}")
-    names = sorted(files)
-    for name, sha256 in zip(names, _sha256_of_all(folder / name for name in names), strict=True):
-        if sha256 != files[name]["sha256"]:
-            raise Damaged(f"{folder / name}: its content is not that of its record (another sha256)")
+    verify(folder, compressed=compressed)
+    return {"files": files(folder), "weight_bytes": weight_bytes(folder)}
 
 
-def _sha256_of_all(paths: Iterable[Path]) -> list[str]:
-    """In the order of the paths; several at once, as hashing leaves the interpreter free."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(_sha256, paths))
+def check(folder: Path, files: Digests, *, compressed: bool) -> None:
+    """Raise Damaged unless a checkpoint is whole by itself and the one that `files` tells of."""
+    verify(folder, compressed=compressed)
+    verify_files(folder, files)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def link(folder: Path, destination: Path) -> None:
+    """A checkpoint's files once more, as links: for what lies where only this node has it."""
+    destination.mkdir(parents=True)
+    for name in names(folder):
+        (destination / name).symlink_to((folder / name).resolve())
 
 
 def weight_bytes(folder: Path) -> int:
@@ -160,7 +149,7 @@ def digest(folder: Path) -> str:
         if path.suffix == _WEIGHTS:
             parts.append(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}")
         elif path.suffix in _BESIDE_WEIGHTS:
-            parts.append(f"{path.name} {_sha256(path)}")
+            parts.append(f"{path.name} {sha256(path)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -189,16 +178,17 @@ def has_chat_template(folder: Path) -> bool:
     return settings.is_file() and bool(json.loads(settings.read_text()).get("chat_template"))
 
 
-def check_divides(folder: Path, scheme: Scheme, place: str) -> None:
+def check_divides(found: list[Tensor], scheme: Scheme, place: str) -> None:
     """Raise UserError where a group of weights does not divide a layer's input.
 
     Args:
+        found: the base model's tensors.
         place: where the experiment asks for the scheme.
     """
     group = scheme.weights_per_scale
     if group is None:
         return
-    for name, _, inputs in linear_shapes(tensors(folder), scheme):
+    for name, _, inputs in linear_shapes(found, scheme):
         if inputs % group:
             fitting = [g for g in (256, 128, 64, 32, 16) if inputs % g == 0]
             raise UserError(

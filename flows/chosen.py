@@ -1,18 +1,19 @@
 """Which variant is deployed or verified, and all that was measured of it."""
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from actors.digests import Damaged
 from actors.serving import cpu_engine_variables
 from configs.base import UserError
 from configs.decision import Objective
 from configs.load import Load
 from flows import checkpoints, compare
-from flows.context import Outcome, Run
+from flows.context import CHECKPOINT, Outcome, Run
 from flows.judgement import Judged, Judgement, Point
 from flows.plan import engine_args
 from flows.records import Record
@@ -51,9 +52,25 @@ class Chosen:
         assert record is not None, "it was measured"
         return record
 
+    @cached_property
+    def _kept(self) -> tuple[Path, tuple[int, ...]]:
+        return self.checkpoint.files.kept()
+
     @property
     def folder(self) -> Path:
-        return self.outcome.checkpoint_folder
+        """The checkpoint's, on this machine, as long as this process lives."""
+        own = self.checkpoint.result.get("folder")
+        return Path(own) if own else self._kept[0] / CHECKPOINT
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Whoever is passed them keeps the folder, too."""
+        return () if self.checkpoint.result.get("folder") else self._kept[1]
+
+    @property
+    def place(self) -> str | None:
+        """The checkpoint's folder under the store's root; None where it lies elsewhere."""
+        return None if self.checkpoint.result.get("folder") else f"{self.checkpoint.files.name}/{CHECKPOINT}"
 
     @property
     def engine(self) -> dict[str, Any]:
@@ -88,7 +105,7 @@ def choose(run: Run, variant: str | None) -> Chosen:
     """
     name, experiment = variant, run.plan.experiment
     again = f"start `python -m flows run` on {experiment.name} first"
-    judgement = _decision(experiment.storage.root / "experiments" / experiment.name / "decision.json", again)
+    judgement = _decision(run, again)
     part = next(iter(judgement.parts.values()))
     if name is None and judgement.recommended is None:
         measured = ", ".join(found.name for found in part.judged)
@@ -127,23 +144,26 @@ def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Chosen:
     return Chosen(run, outcome, workload, part, judged)
 
 
-def _decision(file: Path, again: str) -> Judgement:
+def _decision(run: Run, again: str) -> Judgement:
+    name, file = run.plan.experiment.name, "decision.json"
+    where = f"{run.store.root}/experiments/{name}/{file}"
     try:
-        return TypeAdapter(Judgement).validate_python(json.loads(file.read_text()))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no decision yet; {again}") from None
+        if (kept := run.store.kept(name, file)) is None:
+            raise UserError(f"{where}: no decision yet; {again}")
+        return TypeAdapter(Judgement).validate_python(kept)
     except (ValueError, ValidationError):
-        raise UserError(f"{file}: not a decision of this version; `python -m flows report` writes it again") from None
+        raise UserError(f"{where}: not a decision of this version; `python -m flows report` writes it again") from None
 
 
 def check_files(chosen: Chosen) -> None:
     """Raise UserError unless the checkpoint in the store is, byte by byte, the one that was measured."""
     try:
-        checkpoints.verify(chosen.folder, compressed=chosen.outcome.plan.scheme is not None)
-        checkpoints.verify_files(chosen.folder, chosen.checkpoint.result["files"])
-    except checkpoints.Damaged as damage:
+        files, compressed = chosen.checkpoint.result["files"], chosen.outcome.plan.scheme is not None
+        checkpoints.check(chosen.folder, files, compressed=compressed)
+    except Damaged as damage:
         raise UserError(
-            f"{damage}; it is not what was measured: remove {chosen.checkpoint.folder} and run the experiment again"
+            f"{damage}; it is not what was measured: remove {chosen.run.store.root}/{chosen.checkpoint.files.name} "
+            "and run the experiment again"
         ) from None
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ import ray
 
 from actors import environments, machine
 from actors.lease import on_nodes
+from configs import offline
 from configs.base import REPOSITORY, UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
@@ -21,7 +22,14 @@ _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "a
 PYTHONPATH = str(REPOSITORY)
 """Where the cluster's workers find this project, and nothing that the user's own path may hold."""
 _LOOPBACK = "127.0.0.1"
+_NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:9"}
+"""Offline, for Ray's own processes. Its dashboard asks cloud providers' metadata addresses where it runs, usage
+reports or not (2.60, `UsageStatsHead.run`); a proxy on loopback at which nobody answers ends that there."""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+class NotStarted(Exception):
+    """Ray could not be started; the message is one line."""
 
 
 @contextlib.contextmanager
@@ -46,15 +54,40 @@ def connected(accelerator: str) -> Iterator[Path]:
 
 
 def _start() -> None:
-    """A cluster of one machine."""
+    """A cluster of one machine.
+
+    Raises:
+        NotStarted: it is not up in Ray's own time, 30 s.
+    """
     _quieten()
-    ray.init(
-        address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
-        include_dashboard=False,
-        _node_ip_address=_LOOPBACK,
-        **_QUIET,
-    )
+    before = os.environ.copy()
+    os.environ |= _NO_WAY_OUT if offline.is_set() else {}
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            _node_ip_address=_LOOPBACK,
+            **_QUIET,
+        )
+    except Exception as error:  # Ray raises no class of its own here
+        ray.shutdown()
+        reason = " ".join(str(error).split())
+        raise NotStarted(
+            f"Ray did not start on this machine: {reason:.200}; see what else runs here "
+            "(`python -m flows doctor`): the same command goes on from what was finished"
+        ) from error
+    finally:
+        _restore(before, _NO_WAY_OUT)
+
+
+def _restore(before: Mapping[str, str], names: Collection[str]) -> None:
+    """Some environment variables as they were."""
+    for name in names:
+        if name in before:
+            os.environ[name] = before[name]
+        else:
+            os.environ.pop(name, None)
 
 
 def _join() -> None:

@@ -1,6 +1,7 @@
 """What every stage of a run shares, and what is known of each variant so far."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from flows.plan import Plan, VariantPlan, extended
 from flows.progress import Says
 from flows.records import Draft, Record, Store
 from flows.steps import Step
+
+CHECKPOINT = "checkpoint"
+"""In the folder of a step that makes one."""
 
 
 class StepFailed(Exception):
@@ -88,12 +92,22 @@ class Outcome:
     def complete(self) -> bool:
         return self.checkpoint is not None and self.evaluated and self.loaded
 
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where the weights lie: beside the record, or where the user or the hub keeps them."""
+    @contextlib.contextmanager
+    def checkpoint_on(self, node: str | None) -> Iterator[Path]:
+        """A folder with the weights on a node, for the length of the block: beside the record, or where the user or
+        the hub keeps them.
+
+        Args:
+            node: its id; None for this machine.
+        """
         if self.checkpoint is None:
             raise StepFailed(f"{self.name} has no checkpoint")
-        return Path(self.checkpoint.result.get("folder") or self.checkpoint.folder / "checkpoint")
+        if own := self.checkpoint.result.get("folder"):
+            yield Path(own)
+            return
+        files = self.checkpoint.files
+        with files.held() if node is None else files.held_on(node) as folder:
+            yield folder / CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,8 @@ class Run:
     progress: Says
     logs: Path
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    not_tracked: str | None = None
+    """Why MLflow does not have all of it; None where it has."""
 
     @classmethod
     def of(cls, plan: Plan, store: Store, progress: Says, logs: Path) -> "Run":
@@ -143,6 +159,9 @@ class Run:
         with claimed(services.conductor, f"{self.store.root}/{step.kind}/{step.fingerprint}"):
             if (found := self.store.find(step)) is None:
                 with self.store.writing(step) as draft:
+                    draft.where = {"hardware": self.plan.hardware.name}
                     work(draft)
-                found = Record.read(self.store.folder(step))
+                found = self.store.find(step)
+            if found is None:
+                raise StepFailed(f"{step.kind}: its record vanished as soon as it was written")
         return found

@@ -1,6 +1,5 @@
 """Deploy the variant that was decided for, as it was measured, and verify what answers then."""
 
-import json
 import socket
 import time
 from dataclasses import asdict
@@ -102,10 +101,10 @@ def before(asked: Experiment, target: Standing) -> tuple[Experiment, str]:
 
 
 def delete(asked: Experiment, target: Standing, console: Console) -> None:
-    """End what is deployed; its record goes with it."""
+    """End what is deployed; its record is empty from then on."""
     done = target.delete(asked)
     if _recorded(asked).get("kind") == target.kind:
-        (Store(asked.storage.root).experiments / asked.name / DEPLOYMENT).unlink()
+        Store.of(asked.storage).keep(asked.name, DEPLOYMENT, {})
     console.print(done, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -128,6 +127,4 @@ def _record(chosen: Chosen, deployed: Deployed) -> None:
 
 def _recorded(asked: Experiment) -> dict[str, Any]:
     """The record of the present deployment; empty where there is none."""
-    file = Store(asked.storage.root).experiments / asked.name / DEPLOYMENT
-    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return found
+    return Store.of(asked.storage).kept(asked.name, DEPLOYMENT) or {}

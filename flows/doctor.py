@@ -3,9 +3,11 @@
 Every node is asked for its state at the same time (`actors.machine.state`); judging it is pure.
 """
 
+import contextlib
 import os
 import platform
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,13 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from actors import environments, machine
+from actors import environments, machine, object_store
 from actors.lease import on_nodes
 from configs.base import UserError
-from configs.experiment import Experiment, Storage
+from configs.experiment import Experiment
 from configs.serving import Serving
+from configs.storage import Storage, storage_at
 from flows import cluster
 from flows.memory import ENGINE_OVERHEAD, GIB
+from flows.records import Store
 
 HERE = "here"
 
@@ -43,24 +47,44 @@ def examine(experiment: Experiment | None) -> list[Finding]:
     Raises:
         UserError: the cluster cannot be joined, or the store cannot be made.
     """
-    store = (experiment.storage if experiment else Storage()).root
+    storage = experiment.storage if experiment else storage_at()
     serving = experiment.serving if experiment else Serving()
     kind = cluster.accelerator(experiment) if experiment else cluster.seen_accelerator()
     interpreters = [str(environments.environment(role, kind).python) for role in environments.TO_USE]
-    probe = store / f".doctor.{uuid.uuid4().hex[:8]}"
-    asked = (str(store), str(probe), interpreters, serving.host, serving.port)
+    probe = f".doctor.{uuid.uuid4().hex[:8]}"
+    asked = (str(storage.local), str(storage.local / probe), interpreters, serving.host, serving.port)
+    nodes = {node.id: node for node in cluster.nodes()} if cluster.is_named() else {}
+
+    def everywhere(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        return on_nodes(list(nodes), function, *arguments) if nodes else {HERE: function(*arguments)}
+
+    with _probe(storage, probe):
+        told = everywhere(machine.state, *asked)
+        if isinstance(storage.root, str):
+            seen = everywhere(object_store.state, storage.root, probe)
+            told = {name: said | seen[name] for name, said in told.items()}
+    return [finding for name, said in told.items() for finding in judge(name[:8], said, nodes.get(name), serving)]
+
+
+@contextlib.contextmanager
+def _probe(storage: Storage, name: str) -> Iterator[None]:
+    """A file in the store, which every node should see inside the block."""
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        if not cluster.is_named():
-            return judge(HERE, machine.state(*asked), None, serving)
-        nodes = {node.id: node for node in cluster.nodes()}
-        told = on_nodes(list(nodes), machine.state, *asked)
-        return [finding for name, said in told.items() for finding in judge(name[:8], said, nodes[name], serving)]
+        storage.local.mkdir(parents=True, exist_ok=True)
+        (storage.local / name).touch()
     except OSError as error:
-        raise UserError(f"storage.root: {store} is not writable ({error.strerror}); choose another folder") from None
+        raise UserError(
+            f"storage.root: {storage.local} is not writable ({error.strerror}); choose another folder"
+        ) from None
+    try:
+        if isinstance(storage.root, str):
+            Store.of(storage).check_usable()
+            object_store.write(f"{storage.root}/{name}", b"")
+        yield
     finally:
-        probe.unlink(missing_ok=True)
+        (storage.local / name).unlink(missing_ok=True)
+        if isinstance(storage.root, str):
+            object_store.remove(storage.root, [name])
 
 
 def judge(name: str, told: dict[str, Any], node: cluster.Node | None, serving: Serving) -> list[Finding]:
@@ -117,7 +141,10 @@ def _gpus(name: str, told: dict[str, Any], node: cluster.Node | None) -> Finding
 
 def _store(name: str, told: dict[str, Any]) -> Finding:
     if told["unwritable"]:
-        todo = "mount it there, writable, or set storage.root or MSF_STORE to a folder that every node reaches"
+        todo = (
+            "mount it there, writable, or set storage.root or MSF_STORE to a folder that every node reaches; an "
+            "address needs its fsspec package and credentials there"
+        )
         return Finding(name, "store", told["unwritable"], todo)
     if not told["sees_probe"]:
         return Finding(name, "store", "another than the driver's", "mount the same storage at the same path")

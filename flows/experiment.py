@@ -18,7 +18,7 @@ from flows.sweep import sweep
 def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     """Quantize, evaluate, benchmark, compare, track, decide; what has a record is not done again."""
     plan = checked_plan(experiment)
-    store = Store(experiment.storage.root)
+    store = Store.of(experiment.storage)
     store.refer(experiment.name, plan.steps)
     state = Run.of(plan, store, progress, logs_folder(experiment))
     searching = searched.goes_on(plan, store)
@@ -59,12 +59,12 @@ def checked_plan(experiment: Experiment) -> Plan:
 def planned(experiment: Experiment) -> Plan:
     """The plan of an experiment on this machine, with what its search has come upon before."""
     plan = planning.make(experiment, cluster.this_machine(experiment))
-    return planning.extended(plan, searched.found(plan, Store(experiment.storage.root)).schemes)
+    return planning.extended(plan, searched.found(plan, Store.of(experiment.storage)).schemes)
 
 
 def results_folder(experiment: Experiment) -> Path:
-    """Where the decision and the report of an experiment are written."""
-    return experiment.storage.root / "experiments" / experiment.name
+    """Where the decision and the report of an experiment are written on this machine."""
+    return experiment.storage.experiments / experiment.name
 
 
 def logs_folder(experiment: Experiment) -> Path:

@@ -5,13 +5,14 @@ from typing import Literal
 
 import ray
 
+from actors.digests import Damaged
 from actors.lease import Infeasible
-from flows.checkpoints import Damaged
 from flows.context import StepFailed, TimedOut
 
 Kind = Literal["infeasible", "out of memory", "crashed", "timed out", "rejected"]
 _EXPECTED = (ray.exceptions.RayError, StepFailed, Damaged, Infeasible, OSError, RuntimeError)
 """Whatever an engine, a device or the cluster does; anything else is a mistake of this program."""
+_OF_A_LOST_NODE = {"NodeDiedError", "ActorUnschedulableError", "TaskUnschedulableError"}
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Fault:
 
     kind: Kind
     reason: str
+    node_lost: bool = False
+    """Whether it came of a node that is gone, which is no fault of the variant."""
 
     @property
     def may_pass(self) -> bool:
@@ -40,7 +43,12 @@ def fault(error: Exception) -> Fault:
         raise error
     cause = getattr(error, "cause", None) or error
     reason = str(cause) if isinstance(cause, StepFailed | Damaged) else f"{type(cause).__name__}: {cause}"
-    return Fault(_kind(error, cause), " ".join(reason.split())[:500])
+    return Fault(_kind(error, cause), " ".join(reason.split())[:500], _node_lost(error, cause))
+
+
+def _node_lost(error: Exception, cause: BaseException) -> bool:
+    names = {type(error).__name__, type(cause).__name__}
+    return bool(names & _OF_A_LOST_NODE) or any(words in str(cause) for words in ("node died", "node has died"))
 
 
 def _kind(error: Exception, cause: BaseException) -> Kind:

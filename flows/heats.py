@@ -4,13 +4,18 @@ In the first heat it is compressed, served, evaluated and loaded; where variants
 first slice of the documents only, and in the second heat on the rest.
 """
 
+import time
 from dataclasses import dataclass
 
 from actors.conductor import claimed
+from actors.lease import await_up
 from flows.context import Hopeless, Outcome, Run, Services
 from flows.faults import fault
 from flows.stages.checkpoint import make_checkpoint
 from flows.stages.measure import measure
+
+_BEFORE_ANOTHER_S = 1.0
+"""Before another attempt: what has just died is noticed by then."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,14 @@ def run_heat(run: Run, name: str, services: Services) -> Finish:
 
 
 def _attempts(run: Run, name: str, services: Services) -> Finish:
-    attempts = 1 + run.plan.experiment.retries
-    for attempt in range(1, attempts + 1):
+    attempts, attempt = 1 + run.plan.experiment.retries, 1
+    while True:
         outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
         run.outcomes[run.base.name] = Outcome.of(run.plan.base, run.store)
-        if left_out := run.outcomes[name].failure:
-            return Finish(last=True, failure=left_out)
+        if outcome.failure:
+            return Finish(last=True, failure=outcome.failure)
         try:
-            finish = _heat(run, run.outcomes[name], services)
+            finish = _heat(run, outcome, services)
             run.progress.say(name, "measured in full" if finish.last else "rests until all have been through this heat")
             return finish
         except Hopeless as why:
@@ -45,11 +50,16 @@ def _attempts(run: Run, name: str, services: Services) -> Finish:
             return Finish(last=True)
         except Exception as error:
             found = fault(error)
-            if attempt == attempts or not found.may_pass:
+            if found.node_lost:
+                run.progress.say(name, "its node is gone; going on with another ...")
+            elif attempt == attempts or not found.may_pass:
                 run.progress.say(name, f"FAILED: {found}")
                 return Finish(last=True, failure=str(found))
-            run.progress.say(name, f"{found}; attempt {attempt + 1} of {attempts} ...")
-    raise AssertionError(f"{outcome.name}: no attempt")
+            else:
+                attempt += 1
+                run.progress.say(name, f"{found}; attempt {attempt} of {attempts} ...")
+            time.sleep(_BEFORE_ANOTHER_S)
+            await_up(services.server)
 
 
 def _heat(run: Run, outcome: Outcome, services: Services) -> Finish:

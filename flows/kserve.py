@@ -41,7 +41,7 @@ class KServeText:
                 "kserve: missing in the experiment; --target kserve needs its `storage_uri` (where KServe reads the "
                 "checkpoint) and `image`"
             )
-        if not chosen.folder.is_relative_to(run.store.root):
+        if chosen.place is None:
             raise UserError(
                 f"--variant {chosen.variant}: its weights lie outside the store, at {chosen.folder}; {{checkpoint}} in "
                 "kserve.storage_uri has no meaning for it"
@@ -51,7 +51,7 @@ class KServeText:
             run.plan.experiment,
             run.plan.hardware,
             variant=chosen.variant,
-            checkpoint=str(chosen.folder.relative_to(run.store.root)),
+            checkpoint=chosen.place,
             weight_bytes=chosen.judged.size_bytes,
             cores=len(chosen.cores),
         )

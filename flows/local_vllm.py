@@ -58,6 +58,7 @@ class LocalVllm:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=chosen.descriptors,  # so that the node's cache keeps the checkpoint while it is served
             )
         deployed = Deployed(
             kind=self.kind,

@@ -45,10 +45,13 @@ def sweeps(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
 
 def _with_goodput(record: Record, limits: Constraints) -> Sweep:
     points: Sweep = record.result["points"]
-    if not limits.latency_limits_ms or not (record.folder / REQUESTS).is_file():
+    if not limits.latency_limits_ms:
         return points
-    open_loop = points[0]["unit"] != _STREAMS
-    read = requests.read(record.folder, [point["seconds"] for point in points], open_loop=open_loop)
+    with record.files.held() as folder:
+        if not (folder / REQUESTS).is_file():
+            return points
+        open_loop = points[0]["unit"] != _STREAMS
+        read = requests.read(folder, [point["seconds"] for point in points], open_loop=open_loop)
     return [
         {**point, "goodput_per_second": requests.goodput(seen, limits)}
         for point, seen in zip(points, read, strict=True)

@@ -3,12 +3,10 @@
 import difflib
 import json
 import os
-import re
 import shutil
 import socket
 import urllib.error
 import urllib.request
-from functools import cache
 from pathlib import Path
 
 import yaml
@@ -20,22 +18,21 @@ from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, memory
+from flows import checkpoints, hub, memory, stock_tasks
 from flows.plan import Plan, task_files
 from flows.records import Store
-
-_TASK_NAME = re.compile(r"^(task|group|tag):\s*[\"']?([\w./-]+)[\"']?\s*$", re.MULTILINE)
 
 
 def check_inputs(experiment: Experiment, accelerator: str) -> None:
     """Raise UserError for the first file, folder or name in an experiment that is not what it should
     be. This comes before planning, which reads those files."""
     _environments_built(accelerator)
-    _store_writable(experiment.storage.root)
+    _store_writable(experiment.storage.local)
+    Store.of(experiment.storage).check_usable()
     if isinstance(experiment.model, PathModel):
         checkpoints.check_model_folder(experiment.model.path)
         for position, scheme in enumerate(experiment.possible):
-            checkpoints.check_divides(experiment.model.path, scheme, experiment.place(position))
+            checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, experiment.place(position))
     for position, scheme in enumerate(experiment.possible):
         if isinstance(scheme, RecipeFile):
             _recipe(scheme, experiment.place(position))
@@ -51,9 +48,10 @@ def check(plan: Plan) -> None:
     experiment = plan.experiment
     _servable(plan)
     _memory(plan)
+    hub.check(plan)
     if experiment.tracking.uri:
         _tracking_reachable(experiment.tracking.uri)
-    if Store(experiment.storage.root).missing(plan.steps):
+    if Store.of(experiment.storage).missing(plan.steps):
         _disk(plan)
         if not os.environ.get("RAY_ADDRESS"):
             check_port_free(experiment.serving.host, experiment.serving.port)
@@ -163,7 +161,7 @@ def _task(task: Task, position: int, accelerator: str) -> None:
             raise UserError(f"{field}: {file} is not a file; check the path")
     if task_files(task) and not task.data_files:
         return
-    known = _stock_tasks(accelerator)
+    known = stock_tasks.kinds(accelerator)
     if task.name not in known:
         local = [path.stem for path in TASKS_FOLDER.rglob("*.yaml")]
         near = difflib.get_close_matches(task.name, [*local, *known], n=3)
@@ -174,25 +172,6 @@ def _task(task: Task, position: int, accelerator: str) -> None:
             f"{field}.data_files: {task.name!r} is a {known[task.name]} of several tasks, whose data differ; name "
             "its tasks one by one, or give a task file of your own as `path`"
         )
-
-
-@cache
-def _stock_tasks(accelerator: str) -> dict[str, str]:
-    """What the installed lm-eval ships, read from its YAML files: `task`, `group` or `tag` by name.
-
-    The names are kept beside the environment: reading 14,000 files takes seconds, and importing the
-    library longer still.
-    """
-    environment = environments.environment("inference", accelerator).folder
-    kept = environment / "lm-eval-tasks.json"
-    if kept.is_file():
-        known: dict[str, str] = json.loads(kept.read_text())
-        return known
-    folder = next(environment.glob("lib/python*/site-packages/lm_eval/tasks"))
-    found = {pair for file in folder.rglob("*.yaml") for pair in _TASK_NAME.findall(file.read_text(errors="ignore"))}
-    names = {name: kind for kind, name in sorted(found)}  # of two kinds, "task" comes last and stays
-    kept.write_text(json.dumps(names))
-    return names
 
 
 def _memory(plan: Plan) -> None:
@@ -236,7 +215,7 @@ def _disk(plan: Plan) -> None:
     """Each checkpoint is written once, and kept a second time by MLflow where it stores them."""
     copies = 2 if plan.experiment.tracking.log_checkpoints else 1
     wanted = copies * _base_bytes(plan) * len(plan.tried)
-    root = plan.experiment.storage.root
+    root = plan.experiment.storage.local
     free = shutil.disk_usage(root).free
     if wanted > free:
         raise UserError(
@@ -250,7 +229,7 @@ def _base_bytes(plan: Plan) -> int:
     model = plan.experiment.model
     if isinstance(model, PathModel):
         return checkpoints.weight_bytes(model.path)
-    record = Store(plan.experiment.storage.root).find(plan.base.checkpoint)
+    record = Store.of(plan.experiment.storage).find(plan.base.checkpoint)
     return int(record.result["weight_bytes"]) if record else 0
 
 

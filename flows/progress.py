@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 _POLL_S = 0.2
 
@@ -44,8 +44,9 @@ class EventFile:
         self._file = file
 
     def say(self, who: str, what: str) -> None:
+        """On a full disk a line is lost, and no more than that."""
         line = json.dumps({"at": time.time(), "who": who, "what": what})
-        with self._file.open("a") as file:
+        with contextlib.suppress(OSError), self._file.open("a") as file:
             file.write(line + "\n")
 
 
@@ -77,8 +78,8 @@ def _relay(folder: Path, seen: dict[Path, int], to: Says, ended: threading.Event
                 for line in iter(lines.readline, ""):
                     if not line.endswith("\n"):
                         break
-                    event = json.loads(line)
-                    to.say(event["who"], event["what"])
+                    if event := _event(line):
+                        to.say(event["who"], event["what"])
                     seen[file] = lines.tell()
         if last:
             return
@@ -88,6 +89,14 @@ def latest(folder: Path) -> dict[str, tuple[float, str]]:
     """The last line about everybody, with its time in seconds since 1970."""
     found: dict[str, tuple[float, str]] = {}
     for file in folder.glob("*.jsonl"):
-        for event in map(json.loads, file.read_text().splitlines()):
+        for event in filter(None, map(_event, file.read_text().splitlines())):
             found[event["who"]] = max(found.get(event["who"], (0.0, "")), (event["at"], event["what"]))
     return found
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What a line of an event file says; None where a full disk has cut it."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None

@@ -247,9 +247,9 @@ def _scaled(chosen: Chosen) -> dict[str, Any]:
 
 def _seat(chosen: Chosen) -> tuple[int, ...]:
     """Cores as benchmarked; another seat than that of the deployment which is up, where there is one."""
-    folder = chosen.run.store.experiments / chosen.run.plan.experiment.name
-    file, seats = folder / DEPLOYMENT, chosen.run.plan.seats.engines
-    taken = tuple(json.loads(file.read_text()).get("cores", ())) if file.is_file() else ()
+    seats = chosen.run.plan.seats.engines
+    deployed = chosen.run.store.kept(chosen.run.plan.experiment.name, DEPLOYMENT) or {}
+    taken = tuple(deployed.get("cores", ()))
     return next((seat for seat in seats if seat != taken), seats[0])
 
 

@@ -1,41 +1,36 @@
 """The store of finished steps.
 
-A step's folder is named by its fingerprint. Work happens in a temporary sibling, signed by its
-writer; the record is written last and the folder renamed into place once all of it is on the disk, so
-whatever has a record is whole, and what has none does not exist. Beside the records every experiment
-says which of them its latest run refers to; `flows/clean.py` finds the others.
+A step is named by its fingerprint. Its record is written last, when all of its files are where they stay, so whatever
+has a record is whole, and what has none does not exist. Beside the records every experiment says which of them its
+latest run refers to; `flows/clean.py` finds the others. Where and how all this lies is a backend's business.
 """
 
 import contextlib
-import errno
 import json
-import os
-import re
-import shutil
 import time
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.base import UserError
+from configs.storage import Storage
+from flows.backend import Backend, Entry, Files, Work
+from flows.folder_backend import FolderBackend
+from flows.object_backend import ObjectBackend
 from flows.steps import Step
-from flows.writers import WRITER, Writer
 
-RECORD = "record.json"
 DEPLOYMENT = "deployment.json"
 """In an experiment's folder: the latest deployment that passed its verification."""
 _STEPS = "steps.json"
-_DRAFT = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{8}\.partial")
-_FINISHED = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
 class Record:
     """A finished step: what was asked, what came out, how long it took and where."""
 
-    folder: Path
+    files: Files
     kind: str
     variant: str
     fingerprint: str
@@ -45,34 +40,44 @@ class Record:
     finished_at: float
     where: dict[str, Any]
 
-    @classmethod
-    def read(cls, folder: Path) -> "Record":
-        return cls(folder=folder, **json.loads((folder / RECORD).read_text()))
-
 
 class Draft:
     """A step under way: a folder to work in, and what the record will say."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self.result: dict[str, Any] = {}
         self.where: dict[str, Any] = {}
 
+    @property
+    def folder(self) -> Path:
+        """On this machine."""
+        return self._work.folder
+
+    def on(self, node: str) -> AbstractContextManager[Path]:
+        """The folder that a node works in; what it has written there belongs to the step after the block."""
+        return self._work.on(node)
+
 
 class Store:
-    """Records by step, in a folder that every node reaches."""
+    """Records by step, in a folder or an object store that every node reaches."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.records = root / "records"
-        self.experiments = root / "experiments"
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
-    def folder(self, step: Step) -> Path:
-        return self.records / step.kind / step.fingerprint
+    @classmethod
+    def of(cls, storage: Storage) -> "Store":
+        """The store that an experiment asks for."""
+        return cls(FolderBackend(storage.root) if isinstance(storage.root, Path) else ObjectBackend(storage))
+
+    @property
+    def root(self) -> Path | str:
+        """Its folder, or its address."""
+        return self._backend.root
 
     def find(self, step: Step) -> Record | None:
-        folder = self.folder(step)
-        return Record.read(folder) if (folder / RECORD).is_file() else None
+        found = self._backend.find(_name(step))
+        return _record(*found) if found else None
 
     def missing(self, steps: Iterable[Step]) -> list[Step]:
         """Those of some steps that have no record yet."""
@@ -84,37 +89,29 @@ class Store:
 
         Two runs that finish the same step at once both succeed: the first record stays.
         """
-        final = self.folder(step)
-        folder = draft_name(final)
-        draft, started = Draft(folder), time.time()
+        started = time.time()
+        work = self._backend.begin(_name(step))
         try:
-            folder.mkdir(parents=True)
-            Writer.this().sign(folder)
+            draft = Draft(work)
             yield draft
-            seconds = time.time() - started
-            (folder / WRITER).unlink()
-            record = {
-                "kind": step.kind,
-                "variant": step.variant,
-                "fingerprint": step.fingerprint,
-                "identity": step.identity,
-                "result": draft.result,
-                "seconds": seconds,
-                "finished_at": time.time(),
-                "where": draft.where,
-            }
-            _write(folder / RECORD, record)
-            for path in (*folder.rglob("*"), folder):
-                _flush(path)
-            put_in_place(folder, final)
+            work.finish(
+                {
+                    "kind": step.kind,
+                    "variant": step.variant,
+                    "fingerprint": step.fingerprint,
+                    "identity": step.identity,
+                    "result": draft.result,
+                    "seconds": time.time() - started,
+                    "finished_at": time.time(),
+                    "where": draft.where,
+                }
+            )
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            work.discard()
 
-    def nearest(self, step: Step) -> Record | None:
-        """The latest record of the same kind and variant: what a changed step is compared with."""
-        candidates = [Record.read(path.parent) for path in (self.records / step.kind).glob(f"[!.]*/{RECORD}")]
-        same = [record for record in candidates if record.variant == step.variant]
-        return max(same, key=lambda record: record.finished_at, default=None)
+    def all(self) -> list[Record]:
+        """Every record of every experiment."""
+        return [_record(*found) for found in self._backend.all()]
 
     def refer(self, experiment: str, steps: Iterable[Step]) -> None:
         """Leave in the store which steps an experiment is about, in the place of what it said before.
@@ -126,16 +123,20 @@ class Store:
 
     def keep(self, experiment: str, name: str, content: Any) -> None:
         """Write a JSON file into an experiment's folder, whole or not at all."""
-        file = self.experiments / experiment / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        written = file.with_name(f".{name}.{uuid.uuid4().hex[:8]}")
-        try:
-            _write(written, content)
-            _flush(written)
-            written.rename(file)
-        finally:
-            written.unlink(missing_ok=True)
-        _flush(file.parent)
+        self.keep_text(experiment, name, json.dumps(content, indent=1, sort_keys=True))
+
+    def keep_text(self, experiment: str, name: str, content: str) -> None:
+        """The same of a text file."""
+        self._backend.write(f"experiments/{experiment}/{name}", content.encode())
+
+    def kept(self, experiment: str, name: str) -> Any:
+        """What a JSON file of an experiment's folder holds; None where there is none.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        content = self._backend.read(f"experiments/{experiment}/{name}")
+        return None if content is None else json.loads(content)
 
     def referred(self) -> set[str]:
         """Fingerprints of the steps that any experiment refers to, what it has deployed included.
@@ -144,49 +145,67 @@ class Store:
             UserError: what an experiment refers to cannot be read, so nothing may count as unreferred.
         """
         found: set[str] = set()
-        for file in self.experiments.glob(f"*/{_STEPS}"):
+        for name, content in self._backend.read_all(f"experiments/*/{_STEPS}").items():
             try:
-                found |= {step["fingerprint"] for step in json.loads(file.read_text())}
+                found |= {step["fingerprint"] for step in json.loads(content)}
             except (ValueError, TypeError, KeyError):
                 raise UserError(
-                    f"{file}: not a list of steps; run the experiment again, or remove the file if it is given up"
+                    f"{self.root}/{name}: not a list of steps; run the experiment again, or remove the file if it is "
+                    "given up"
                 ) from None
-        for file in self.experiments.glob(f"*/{DEPLOYMENT}"):
+        for name, content in self._backend.read_all(f"experiments/*/{DEPLOYMENT}").items():
             try:
-                deployed = json.loads(file.read_text())
+                deployed = json.loads(content)
                 for one in filter(None, (deployed, deployed.get("previous"))):
                     found |= {one["checkpoint"], *one.get("records", ())}
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(
-                    f"{file}: not a deployment; deploy again, or remove the file if it is given up"
+                    f"{self.root}/{name}: not a deployment; deploy again, or remove the file if it is given up"
                 ) from None
         return found
 
-    def folders(self) -> Iterator[Path]:
-        """Every folder that the store itself has named, of finished steps and of drafts; no links."""
-        for kind in sorted(self.records.iterdir()):
-            for folder in sorted(kind.iterdir()) if _is_folder(kind) else ():
-                if _is_folder(folder) and (_FINISHED.fullmatch(folder.name) or is_draft(folder)):
-                    yield folder
+    @property
+    def is_shared(self) -> bool:
+        """Whether what one node writes into a draft is seen by all at once."""
+        return isinstance(self._backend, FolderBackend)
+
+    def near(self, node: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """What a function makes of files that a node sees: called here where all see the same, else there."""
+        return self._backend.near(node, function, *arguments, **named)
+
+    def scratch(self, node: str, logs: Path) -> AbstractContextManager[Path]:
+        """A folder that a node can write into, gone after the block."""
+        return self._backend.scratch(node, logs)
+
+    def check_usable(self) -> None:
+        """Raise UserError where the store cannot be written to from this machine."""
+        self._backend.check_usable()
+
+    def entries(self) -> list[Entry]:
+        """Whatever the store itself has named, of finished steps and of drafts.
+
+        Raises:
+            UserError: there are no records at all.
+        """
+        return self._backend.entries()
+
+    def remove(self, entry: Entry, needed: Callable[[], bool]) -> bool:
+        """Remove an entry, its record first; False, and nothing is lost, where it is `needed` after all."""
+        return self._backend.remove(entry, needed)
 
 
-def draft_name(final: Path) -> Path:
-    """A new name beside a finished step's folder that nobody takes for a record."""
-    return final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
+def _name(step: Step) -> str:
+    return f"records/{step.kind}/{step.fingerprint}"
 
 
-def is_draft(folder: Path) -> bool:
-    return _DRAFT.fullmatch(folder.name) is not None
+def _record(told: dict[str, Any], files: Files) -> Record:
+    return Record(files=files, **told)
 
 
-def put_in_place(draft: Path, final: Path) -> None:
-    """Give a whole folder the name of a finished step, for good; where there is a record, that one stays."""
-    try:
-        draft.rename(final)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not (final / RECORD).is_file():
-            raise
-    _flush(final.parent)
+def nearest(step: Step, records: Iterable[Record]) -> Record | None:
+    """The latest record of the same kind and variant: what a changed step is compared with."""
+    same = [record for record in records if (record.kind, record.variant) == (step.kind, step.variant)]
+    return max(same, key=lambda record: record.finished_at, default=None)
 
 
 def difference(step: Step, record: Record) -> list[str]:
@@ -199,20 +218,3 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
     return {prefix.rstrip("."): value}
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True))
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, are on the disk."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

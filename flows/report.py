@@ -47,11 +47,10 @@ class Part:
 
 def write(run: Run, judgement: Judgement) -> None:
     """Write decision.json, report.html and report.md into the experiment's folder."""
-    folder = run.plan.experiment.storage.root / "experiments" / run.plan.experiment.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "decision.json").write_text(judgement.to_json())
+    experiment = run.plan.experiment.name
+    run.store.keep_text(experiment, "decision.json", judgement.to_json())
     for name in ("report.html", "report.md"):
-        (folder / name).write_text(_rendered(name, run, judgement))
+        run.store.keep_text(experiment, name, _rendered(name, run, judgement))
 
 
 def show(run: Run, judgement: Judgement, console: Console) -> None:
@@ -154,7 +153,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("latencies", _latencies(experiment.loads)),
         *_how_limited(experiment.decision),
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
-        ("reproduce", f"the records in {experiment.storage.root / 'records'}, by the fingerprints below"),
+        ("reproduce", f"the records in {run.store.root}/records, by the fingerprints below"),
     ]
 
 

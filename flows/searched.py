@@ -1,6 +1,5 @@
 """The schemes that a search came upon, kept in the store so that plan, status, report and clean know them too."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +26,7 @@ class Search:
 
 def found(plan: Plan, store: Store) -> Search:
     """How far the search of an experiment has come; one that asked something else does not count."""
-    file = store.experiments / plan.experiment.name / _FILE
-    kept = json.loads(file.read_text()) if file.is_file() else {}
+    kept = store.kept(plan.experiment.name, _FILE) or {}
     if kept.get("asked") != _asked(plan):
         return Search()
     return Search(tuple(_SCHEME.validate_python(scheme) for scheme in kept["schemes"]), kept["ended"])

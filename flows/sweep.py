@@ -59,7 +59,7 @@ class VariantTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One heat."""
         progress = EventFile(events_folder(self._logs) / f"{self._name}.jsonl")
-        run = Run.of(self._plan, Store(self._plan.experiment.storage.root), progress, self._logs)
+        run = Run.of(self._plan, Store.of(self._plan.experiment.storage), progress, self._logs)
         if self._scheme is not None:
             run.add(self._scheme)
         finish = run_heat(run, self._name, self._services)

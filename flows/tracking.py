@@ -5,7 +5,6 @@ The only file that imports mlflow, and only when there is something to say to it
 
 import contextlib
 import io
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from flows import tables
 from flows.chosen import Chosen
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
+from flows.records import Record
 from flows.verify import Verification
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ _MOST_TABLES = 70
 
 
 def uri(experiment: Experiment) -> str:
-    """The tracking address: as configured, else a SQLite file in the store."""
-    return experiment.tracking.uri or f"sqlite:///{experiment.storage.root / 'mlflow.db'}"
+    """The tracking address: as configured, else a SQLite file in the store, or where that has an address, in the
+    driver's folder for it."""
+    return experiment.tracking.uri or f"sqlite:///{experiment.storage.local / 'mlflow.db'}"
 
 
 def ui_command(experiment: Experiment, python: str) -> str:
@@ -48,6 +49,17 @@ def open_run(run: Run) -> Iterator[None]:
 
     Closes what died before: a RUNNING run of this experiment whose driver, on this host, is gone.
     """
+    with _out_of_reach_is_told(run):
+        _open(run)
+    try:
+        yield
+    except BaseException:
+        _close(run, "FAILED")
+        raise
+    _close(run, "FINISHED")
+
+
+def _open(run: Run) -> None:
     client, experiment_id = _client(run.plan.experiment)
     _close_dead(client, experiment_id)
     parent = client.create_run(
@@ -56,16 +68,37 @@ def open_run(run: Run) -> Iterator[None]:
         tags={_DRIVER: f"{socket.gethostname()}:{os.getpid()}", "msf.kind": "experiment"},
     )
     _remember(run, parent.info.run_id, judgement=None)
+
+
+def _close(run: Run, status: str) -> None:
+    with _out_of_reach_is_told(run):
+        client, _ = _client(run.plan.experiment)
+        if parent := _remembered(run).get("run_id"):
+            client.set_terminated(parent, status)
+
+
+@contextlib.contextmanager
+def _out_of_reach_is_told(run: Run) -> Iterator[None]:
+    """MLflow mirrors the records: a night of measuring does not end because it is gone. What it misses is
+    written when the same experiment is run again."""
+    from mlflow.exceptions import MlflowException
+
     try:
         yield
-    except BaseException:
-        client.set_terminated(parent.info.run_id, "FAILED")
-        raise
-    client.set_terminated(parent.info.run_id, "FINISHED")
+    except (MlflowException, OSError) as error:
+        run.not_tracked = " ".join(str(error).split())[:300]
+        run.progress.say("mlflow", f"out of reach, going on without it: {run.not_tracked}")
 
 
 def mirror(run: Run, judgement: Judgement) -> None:
-    """Write parameters, metrics, artifacts and models of a run; nothing where that was done before."""
+    """Write parameters, metrics, artifacts and models of a run; nothing where that was done before. Where MLflow
+    is out of reach, the run says so (`Run.not_tracked`)."""
+    run.not_tracked = None
+    with _out_of_reach_is_told(run):
+        _mirror(run, judgement)
+
+
+def _mirror(run: Run, judgement: Judgement) -> None:
     remembered = _remembered(run)
     state = {"judgement": judgement.to_json(), "uri": uri(run.plan.experiment)}
     if remembered.get("state") == state:
@@ -124,15 +157,20 @@ def _mirror_variant(
         mlflow.log_metrics(figures, run_id=child, model_id=models[fingerprint])
     for slice_, record in enumerate(outcome.evaluations):
         if record is not None:
-            client.log_artifacts(child, str(record.folder), f"{record.kind}/{slice_ + 1}")
+            _log_files(client, child, record, f"{record.kind}/{slice_ + 1}")
     if outcome.control is not None:
-        client.log_artifacts(child, str(outcome.control.folder), "control")
+        _log_files(client, child, outcome.control, "control")
     for (workload, repeat), record in zip(run.plan.experiment.benchmarks, outcome.benchmarks, strict=True):
         if record is not None:
             place = "/".join(filter(None, (record.kind, workload, str(repeat + 1))))
-            client.log_artifacts(child, str(record.folder), place)
+            _log_files(client, child, record, place)
     client.set_terminated(child, "FAILED" if outcome.failure else "FINISHED")
     return models
+
+
+def _log_files(client: "MlflowClient", run_id: str, record: Record, place: str) -> None:
+    with record.files.held() as folder:
+        client.log_artifacts(run_id, str(folder), place)
 
 
 def _log_model(
@@ -149,7 +187,8 @@ def _log_model(
         model_type="checkpoint",
         experiment_id=experiment_id,
     )
-    client.log_model_artifacts(model.model_id, str(outcome.checkpoint_folder))
+    with outcome.checkpoint_on(None) as folder:
+        client.log_model_artifacts(model.model_id, str(folder))
     mlflow.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
 
@@ -245,6 +284,8 @@ def _client(experiment: Experiment) -> tuple["MlflowClient", str]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    # A server that is gone is asked for 14 s, not for the 4 minutes that seven tries take.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     import logging
 
     logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -256,7 +297,7 @@ def _client(experiment: Experiment) -> tuple["MlflowClient", str]:
     found = client.get_experiment_by_name(experiment.name)
     if found is not None:
         return client, found.experiment_id
-    place = None if experiment.tracking.uri else str(experiment.storage.root / "mlartifacts")
+    place = None if experiment.tracking.uri else str(experiment.storage.local / "mlartifacts")
     return client, client.create_experiment(experiment.name, artifact_location=place)
 
 
@@ -274,14 +315,14 @@ def _yaml(experiment: Experiment) -> str:
 
 
 def _folder(run: Run) -> Path:
-    return run.plan.experiment.storage.root / "experiments" / run.plan.experiment.name
+    return run.plan.experiment.storage.experiments / run.plan.experiment.name
 
 
 def _remembered(run: Run) -> dict[str, Any]:
-    file = _folder(run) / _MIRRORED
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return run.store.kept(run.plan.experiment.name, _MIRRORED) or {}
 
 
 def _remember(run: Run, run_id: str, judgement: Any = None, models: dict[str, str] | None = None) -> None:
     models = models if models is not None else _remembered(run).get("models", {})
-    (_folder(run) / _MIRRORED).write_text(json.dumps({"run_id": run_id, "state": judgement, "models": models}))
+    told = {"run_id": run_id, "state": judgement, "models": models}
+    run.store.keep(run.plan.experiment.name, _MIRRORED, told)

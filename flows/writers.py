@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 WRITER = "writer.json"
+GIVEN_UP_AFTER_S = 24 * 3600
+"""A draft whose writer cannot be asked from here is given up after so long without a change."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,16 @@ class Writer:
     def of(cls, folder: Path) -> "Writer | None":
         """Who has signed a folder; None where nobody did, or died over it."""
         try:
-            return cls(**json.loads((folder / WRITER).read_text()))
-        except (OSError, ValueError, TypeError):
+            return cls.told((folder / WRITER).read_bytes())
+        except OSError:
+            return None
+
+    @classmethod
+    def told(cls, signature: bytes | None) -> "Writer | None":
+        """Who has left a signature; None where it is none."""
+        try:
+            return cls(**json.loads(signature or b""))
+        except (ValueError, TypeError):
             return None
 
     def sign(self, folder: Path) -> None:

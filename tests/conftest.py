@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from fsspec.registry import known_implementations
 from tests_support import free_port
 
 from actors import environments
@@ -66,6 +67,13 @@ def experiment_file(tmp_path: Path, free_port: int) -> Any:
         return path
 
     return write
+
+
+@pytest.fixture
+def objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses that begin with objects:// are those of an object store in a folder, here and in Ray's processes."""
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setitem(known_implementations, "objects", {"class": "objects.ObjectFileSystem"})
 
 
 @pytest.fixture(name="free_port")

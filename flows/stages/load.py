@@ -5,7 +5,6 @@ and company was seen to cost little; else one after the other while the rest of 
 record says which it was, and what company cost.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ class Served:
     outcome: Outcome
     place: Place
     deployment: Deployment
+    folder: Path
+    """The checkpoint's, on its node."""
     report: dict[str, Any]
     difference: dict[str, Any]
 
@@ -65,8 +66,8 @@ def _probe(run: Run, served: Served, services: Services, turn: Turn) -> float:
     workload, _ = run.plan.experiment.benchmarks[turn.benchmark]
     load = run.plan.experiment.loads[workload]
     run.progress.say(served.outcome.name, f"{_under_load(workload)}, alone or in company: what does company cost? ...")
-    with tempfile.TemporaryDirectory(dir=run.logs) as scratch:
-        return _fastest(_sweep(run, served, services, load, repeat=0, destination=Path(scratch)))
+    with run.store.scratch(served.place.host, run.logs) as scratch:
+        return _fastest(_sweep(run, served, services, load, repeat=0, destination=scratch))
 
 
 def _under_load(workload: str) -> str:
@@ -86,8 +87,10 @@ def _benchmark(run: Run, served: Served, services: Services, turn: Turn) -> floa
         others = [name for name in turn.company if name != outcome.name]
         how = f"together with {', '.join(others)}" if others else "alone"
         run.progress.say(outcome.name, f"{_under_load(workload)}, {how}, {repeat + 1} of {load.repeats} ...")
+        with draft.on(served.place.host) as work:
+            points = _sweep(run, served, services, load, repeat=repeat, destination=work)
         draft.result = {
-            "points": _sweep(run, served, services, load, repeat=repeat, destination=draft.folder),
+            "points": points,
             "company": list(turn.company),
             "interference": turn.interference,
             "engine_cores": list(run.plan.seats.engines[served.place.seat]),
@@ -118,7 +121,7 @@ def _sweep(
     asked: Any = benchmarker.benchmark.remote(
         url=served.deployment.url,
         model=served.deployment.model,
-        tokenizer=str(served.outcome.checkpoint_folder),
+        tokenizer=str(served.folder),
         profile={"kind": load.kind, "rate" if open_loop else "streams": values},
         prompt_tokens=load.prompt_tokens,
         output_tokens=load.output_tokens,
@@ -133,7 +136,7 @@ def _sweep(
     except TimedOut:
         ray.kill(benchmarker, no_restart=False)
         raise
-    points = requests.read(destination, windows, open_loop=open_loop)
+    points = run.store.near(served.place.host, requests.read, destination, windows, open_loop=open_loop)
     found = [{"asked": v, "unit": unit, **requests.figures(p)} for v, p in zip(values, points, strict=True)]
     if idle := [point["asked"] for point in found if not point["requests"]]:
         raise TimedOut(f"no request ended within {load.duration_s:g} s at {idle} {unit}; give it longer")

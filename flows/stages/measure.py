@@ -2,7 +2,9 @@
 by slice, then loaded (`flows.stages.load`)."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -33,8 +35,14 @@ def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[
     if not asking and _control_done(outcome) and (outcome.loaded or not load):
         return
     run.progress.say(outcome.name, "waiting for a seat ...")
-    with seated(services.conductor, to_be_measured=load) as place, _serve(run, outcome, services, place) as deployment:
-        served = _bring_up(run, outcome, services, place, deployment)
+    with (
+        seated(services.conductor, to_be_measured=load) as place,
+        _serve(run, outcome, services, place) as (
+            deployment,
+            folder,
+        ),
+    ):
+        served = _bring_up(run, outcome, services, place, deployment, folder)
         if outcome.plan.proxy and outcome.proxy is None:
             outcome.proxy = _evaluate(run, served, services, outcome.plan.proxy)
             _stop_if_hopeless(run, outcome)
@@ -64,28 +72,31 @@ def _control_done(outcome: Outcome) -> bool:
 
 
 @contextlib.contextmanager
-def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iterator[Deployment]:
+def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iterator[tuple[Deployment, Path]]:
+    """A variant's deployment, and its checkpoint's folder on its node."""
     serving, hardware = run.plan.experiment.serving, run.plan.hardware
-    checkpoints.verify(outcome.checkpoint_folder, compressed=outcome.plan.scheme is not None)
-    if outcome.checkpoint:
-        checkpoints.verify_files(outcome.checkpoint_folder, outcome.checkpoint.result["files"])
-    run.progress.say(outcome.name, "starting its server ...")
-    with deployed(
-        services.server,
-        application(run.plan.experiment.name, outcome.name),
-        str(outcome.checkpoint_folder),
-        node=place.host,
-        engine=engine_args(run.plan.experiment, hardware),
-        cores=run.plan.seats.engines[place.seat],
-        kv_cache_gib=serving.kv_cache_gib,
-        gpus=0 if hardware.on_cpu else serving.tensor_parallel_size,
-        host=serving.host,
-        port=serving.port,
-    ) as deployment:
-        yield deployment
+    files = outcome.checkpoint.result["files"] if outcome.checkpoint else {}
+    with outcome.checkpoint_on(place.host) as folder:
+        run.store.near(place.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
+        run.progress.say(outcome.name, "starting its server ...")
+        with deployed(
+            services.server,
+            application(run.plan.experiment.name, outcome.name),
+            str(folder),
+            node=place.host,
+            engine=engine_args(run.plan.experiment, hardware),
+            cores=run.plan.seats.engines[place.seat],
+            kv_cache_gib=serving.kv_cache_gib,
+            gpus=0 if hardware.on_cpu else serving.tensor_parallel_size,
+            host=serving.host,
+            port=serving.port,
+        ) as deployment:
+            yield deployment, folder
 
 
-def _bring_up(run: Run, outcome: Outcome, services: Services, place: Place, deployment: Deployment) -> Served:
+def _bring_up(
+    run: Run, outcome: Outcome, services: Services, place: Place, deployment: Deployment, folder: Path
+) -> Served:
     """Wait until a variant answers as its reference does."""
     report = await_ready(services.server, deployment, run.plan.experiment.serving.start_timeout_s)
     run.progress.say(
@@ -94,7 +105,7 @@ def _bring_up(run: Run, outcome: Outcome, services: Services, place: Place, depl
         f"{report['memory_bytes'] / 1e9:.1f} GB",
     )
     difference = _compare_with_reference(run, outcome, services, deployment)
-    return Served(outcome, place, deployment, report, difference)
+    return Served(outcome, place, deployment, folder, report, difference)
 
 
 def _compare_with_reference(run: Run, outcome: Outcome, services: Services, deployment: Deployment) -> dict[str, Any]:
@@ -106,12 +117,14 @@ def _compare_with_reference(run: Run, outcome: Outcome, services: Services, depl
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
     asked: Any = services.server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
+    started = time.monotonic()
     difference: dict[str, Any] = ray.get(asked)
+    seconds = time.monotonic() - started
     mean = difference["mean_logprob_difference"]
     run.progress.say(outcome.name, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
     if wrong := reference_gap.wrong(difference, limit):
         raise StepFailed(wrong)
-    return {**difference, "limit": limit}
+    return {**difference, "limit": limit, "seconds": seconds}
 
 
 def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, Any]:
@@ -131,13 +144,14 @@ def _evaluate(run: Run, served: Served, services: Services, step: Step, note: st
 
     def ask(draft: Draft) -> None:
         run.progress.say(served.outcome.name, f"evaluating{note} ...")
-        with lease(Evaluator, Needs(), node=served.place.host) as evaluator:
+        host = served.place.host
+        with draft.on(host) as work, lease(Evaluator, Needs(), node=host) as evaluator:
             asked: Any = evaluator.evaluate_served.remote(
                 f"{served.deployment.url}/v1",
                 served.deployment.model,
-                str(served.outcome.checkpoint_folder),
+                str(served.folder),
                 step.settings["concurrency"],
-                samples=str(draft.folder),
+                samples=str(work),
                 **_evaluation_settings(run, served.outcome, step),
             )
             draft.result = {
@@ -177,13 +191,17 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step) 
                 variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
             )
             run.progress.say(outcome.name, f"evaluating with {engine} ...")
-            with lease(Evaluator, needs, node=place.host) as evaluator:
+            with (
+                draft.on(place.host) as work,
+                outcome.checkpoint_on(place.host) as folder,
+                lease(Evaluator, needs, node=place.host) as evaluator,
+            ):
                 asked: Any = evaluator.evaluate_checkpoint.remote(
                     engine,
-                    str(outcome.checkpoint_folder),
+                    str(folder),
                     model,
                     batch_size=step.settings["concurrency"],
-                    samples=str(draft.folder),
+                    samples=str(work),
                     **_evaluation_settings(run, outcome, step),
                 )
                 draft.result = {"tasks": _checked(answer(asked, experiment.longest_step_s))}

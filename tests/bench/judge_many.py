@@ -46,7 +46,7 @@ def main() -> None:
         ],
     )
     made = plan.make(experiment, MACHINE)
-    store = Store(experiment.storage.root)
+    store = Store.of(experiment.storage)
     random = np.random.default_rng(0)
     base = random.random(options.documents) < 0.6
     for variant in made.variants:

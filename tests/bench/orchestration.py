@@ -15,10 +15,9 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults"))
 
-from kill import Flow
+from flow_on_fakes import Flow
 
 REPEATS = 2
 

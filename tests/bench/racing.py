@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from configs.decision import Decision
 from configs.loading import load_experiment
 from configs.racing import Racing
+from configs.storage import Storage
 from flows import accuracy, compare, plan
 from flows.accuracy import Answers, TaskAnswers
 from flows.cluster import this_machine
@@ -74,7 +75,7 @@ def main() -> None:
 def read(file: Path, root: Path) -> Sweep:
     """The judgement of a finished sweep, and every document's result."""
     experiment = load_experiment(file, [f"storage.root={root.resolve()}"])
-    run = Run.of(plan.make(experiment, this_machine(experiment)), Store(root), Progress(), root)
+    run = Run.of(plan.make(experiment, this_machine(experiment)), Store.of(Storage(root=root)), Progress(), root)
     judgement = compare.judge(run)
     measured = [v for v in judgement.judged if v.objective]
     order = compare.standings(run, [run.outcomes[v.name] for v in measured])

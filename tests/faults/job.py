@@ -59,12 +59,16 @@ class TwoNodes:
             told = f"--port={self.port} --dashboard-host={HEAD} --dashboard-port={self.jobs_port}"
             agent = f"--dashboard-agent-listen-port={free_port()}"
             self._start("--head", f"--node-ip-address={HEAD}", "--num-cpus=0", *told.split(), agent)
-            agent = f"--dashboard-agent-listen-port={free_port()}"
-            self._start(f"--address={self.address}", f"--node-ip-address={WORKER}", f"--num-cpus={self.cores}", agent)
+            self.join(WORKER)
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def join(self, address: str) -> None:
+        """One more worker node, at an address of loopback."""
+        agent = f"--dashboard-agent-listen-port={free_port()}"
+        self._start(f"--address={self.address}", f"--node-ip-address={address}", f"--num-cpus={self.cores}", agent)
 
     def _start(self, *arguments: str) -> None:
         place = f"--temp-dir={self.folder / 'ray'}" if "--head" in arguments else "--num-gpus=0"

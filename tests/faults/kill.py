@@ -1,16 +1,17 @@
-"""Kills a process of a run at a random moment, starts the run again, and looks at what is left.
+"""Kills processes of a run at random moments, starts the run again, and looks at what is left.
 
-"$(python3 actors/environments.py path develop)" tests/faults/kill.py --kills 20 --seed 1
+"$(python3 actors/environments.py path develop)" tests/faults/kill.py --kills 40 --seed 1
 
-Every run is on fake engines, with real Ray, real actors, real records and real MLflow. After each kill
-the run is started again, as a user would, until it ends; then the decision must be that of an
-undisturbed run, and no process, no RUNNING run in MLflow and no partial checkpoint may be left.
+Every run is on fake engines, with real Ray, real actors, real records and a real MLflow server. Beside processes,
+an engine call can end in an exception, the store's disk be full (it is a small file system of its own: root only),
+and the MLflow server be gone; the last two are mended before the run is started again, as a user would, until it
+ends. Then the decision must be that of an undisturbed run, no more steps redone than were under way, and no process,
+no RUNNING run in MLflow and no partial checkpoint left.
 """
 
 import argparse
 import collections
 import contextlib
-import json
 import os
 import random
 import signal
@@ -18,19 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tests_support import free_port
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from flow_on_fakes import Flow, free_port
 
 VICTIMS = {
     "driver": "slow_fakes.py",
@@ -44,123 +42,167 @@ VICTIMS = {
     "raylet": "raylet/raylet",
 }
 """What is killed, by a part of its command line."""
-_STARTS_AGAIN = 3
+FAULTS = (*VICTIMS, "exception", "disk", "mlflow")
+_ENDS_ALL = ("driver", "raylet", "disk")
+"""What may end all steps that are under way."""
+_SEATS = 2
+"""Steps that are under way at the same time on the made-up machine."""
+_DISK = "16m"
+"""Size of the store's file system: a store takes 3 MB."""
 
 
 @dataclass
-class Trial:
-    """One kill and what came of it."""
+class Endured:
+    """One experiment, what was killed while it was run, and what came of it."""
 
-    victim: str
-    after_s: float
+    kills: list[str]
+    starts: int
     code: int
-    restarts: int
     same_decision: bool
     steps_redone: int
-    """Engine calls beyond one for each record: the kill's, and those that were under way beside it."""
+    """Engine calls beyond one for each record."""
     left: list[str]
 
     @property
     def good(self) -> bool:
-        return self.same_decision and not self.left
+        all_at_once = sum(fault in _ENDS_ALL for fault in self.kills)
+        allowed = len(self.kills) + all_at_once * (_SEATS - 1)
+        return self.code == 0 and self.same_decision and not self.left and self.steps_redone <= allowed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills-a-run", type=int, default=8)
+    parser.add_argument("--pause", type=float, default=8.0, help="seconds between two kills, on average")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long every engine call takes")
-    parser.add_argument("--victims", nargs="*", choices=VICTIMS, default=list(VICTIMS))
+    parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
     options = parser.parse_args()
     draw = random.Random(options.seed)
+    counts: collections.Counter[str] = collections.Counter()
+    bad = 0
     with tempfile.TemporaryDirectory() as scratch:
-        undisturbed = Flow(Path(scratch) / "undisturbed", options.seconds)
-        length = undisturbed.finish()
-        print(f"undisturbed: {length:.0f} s, {undisturbed.decision}", flush=True)
-        counts: collections.Counter[tuple[str, bool]] = collections.Counter()
-        for number in range(options.kills):
-            victim = options.victims[number % len(options.victims)]
-            flow = Flow(Path(scratch) / str(number), options.seconds)
-            found = killed(flow, victim, draw.uniform(0.1, 0.9) * length, undisturbed.decision)
-            counts[victim, found.good] += 1
-            print(f"{number + 1:4d} {found}", flush=True)
-    bad = sum(times for (_, good), times in counts.items() if not good)
-    print(f"{options.kills} kills, {bad} with something wrong: {dict(counts)}")
+        with Shaken(Path(scratch) / "undisturbed", options.seconds) as undisturbed:
+            length = undisturbed.finish()
+            expected = undisturbed.decision
+        print(f"undisturbed: {length:.0f} s, {expected['sentence']}", flush=True)
+        while counts.total() < options.kills:
+            with Shaken(Path(scratch) / str(counts.total()), options.seconds) as flow:
+                found = endure(flow, options, draw, expected)
+                counts.update(found.kills)
+                bad += not found.good
+                print(f"{counts.total():4d} {'good' if found.good else 'BAD'} {found}", flush=True)
+                if not found.good:
+                    print((flow.folder / "out").read_text()[-6000:], flush=True)
+    print(f"{counts.total()} kills, {bad} runs with something wrong: {dict(counts)}")
     return int(bad > 0)
 
 
-class Flow:
-    """One experiment in a folder of its own."""
+class Shaken(Flow):
+    """A flow with a disk and an MLflow server of its own inside the block."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
-        folder.mkdir()
-        self.folder, self.store = folder, folder / "store"
-        self.file = folder / "faults.yaml"
-        self.file.write_text(yaml.safe_dump(_experiment(self.store)))
-        path = f"{REPOSITORY / 'tests/fakes'}:{REPOSITORY}"
-        taking = {"FAKE_SECONDS": str(seconds), "FAKE_CALLS": str(folder / "calls"), "FAULTS_FOLDER": str(folder)}
-        self.environment = {**os.environ, **taking, "PYTHONPATH": path}
+        self.port = free_port()
+        self.tracking = f"http://127.0.0.1:{self.port}"
+        super().__init__(folder, seconds, store=folder / "disk/store", tracking=self.tracking)
+        self._server: subprocess.Popen[bytes] | None = None
 
-    @property
-    def command(self) -> list[str]:
-        return [sys.executable, str(REPOSITORY / "tests/faults/slow_fakes.py"), "run", str(self.file)]
+    def __enter__(self) -> "Shaken":
+        (self.folder / "disk").mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(self.folder / "disk")]
+        subprocess.run(mount, check=True)
+        try:
+            self.mend()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
-    def start(self) -> subprocess.Popen[bytes]:
-        out = (self.folder / "out").open("ab")
-        return subprocess.Popen(self.command, cwd=REPOSITORY, env=self.environment, stdout=out, stderr=out)
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            _end(self._server)
+        subprocess.run(["umount", "--lazy", str(self.folder / "disk")], check=True)
 
-    def finish(self) -> float:
-        started = time.monotonic()
-        if (code := self.start().wait(600)) != 0:
-            raise RuntimeError(f"exit code {code}: {(self.folder / 'out').read_text()[-3000:]}")
-        return time.monotonic() - started
+    def mend(self) -> None:
+        """Free the disk, and start the MLflow server where there is none."""
+        (self.folder / "disk/filler").unlink(missing_ok=True)
+        (self.folder / "raise").unlink(missing_ok=True)
+        if self._server is None:
+            database = f"sqlite:///{self.folder / 'mlflow.db'}"
+            command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "1"]
+            command += ["--host", "127.0.0.1", "--port", str(self.port), "--artifacts-destination"]
+            out = (self.folder / "mlflow.out").open("ab")
+            command.append(str(self.folder / "artifacts"))
+            lean = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else seven more processes
+            self._server = subprocess.Popen(command, env=lean, stdout=out, stderr=out, start_new_session=True)
+            _await_answer(f"{self.tracking}/health")
 
-    @property
-    def decision(self) -> dict[str, Any]:
-        """Without what differs from run to run: the times of a stop."""
-        file = self.store / "experiments/faults/decision.json"
-        found = json.loads(file.read_text()) if file.is_file() else {}
-        return {key: found.get(key) for key in ("answer", "recommended", "sentence", "reasons")}
-
-    @property
-    def begun(self) -> int:
-        """Engine calls that stand for a step; every fake engine writes one line for each."""
-        file = self.folder / "calls"
-        return len(file.read_text().splitlines()) if file.is_file() else 0
-
-    @property
-    def records(self) -> set[str]:
-        return {path.parent.name for path in self.store.glob("records/*/*/record.json")}
-
-
-def killed(flow: Flow, victim: str, after_s: float, expected: dict[str, Any]) -> Trial:
-    """Kill one process of a run, then start the run again until it ends well."""
-    run = flow.start()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        run.wait(after_s)
-    _kill(victim, run)
-    code = run.wait(300)
-    restarts = 0
-    while code != 0 and restarts < _STARTS_AGAIN:
-        restarts += 1
-        code = flow.start().wait(300)
-    return Trial(
-        victim=victim,
-        after_s=round(after_s, 1),
-        code=code,
-        restarts=restarts,
-        same_decision=flow.decision == expected,
-        steps_redone=flow.begun - len(flow.records),
-        left=_left(flow),
-    )
+    def make(self, fault: str) -> bool:
+        """Bring about a fault that is no killed process; False where it is there already."""
+        if fault == "exception":
+            (self.folder / "raise").touch()
+        elif fault == "disk":
+            if (self.folder / "disk/filler").exists():
+                return False
+            with contextlib.suppress(OSError), (self.folder / "disk/filler").open("wb", buffering=0) as filler:
+                while filler.write(bytes(1 << 16)):
+                    pass
+        elif self._server is None:
+            return False
+        else:
+            _end(self._server)
+            self._server = None
+        return True
 
 
-def _kill(victim: str, run: subprocess.Popen[bytes]) -> None:
-    """One process of the run that looks like the victim; the driver where there is none at the moment."""
-    family = _family(run.pid)
-    found = [process for process in family if VICTIMS[victim] in _words(process)]
-    with contextlib.suppress(psutil.NoSuchProcess):
-        (found[0] if found else psutil.Process(run.pid)).send_signal(signal.SIGKILL)
+def endure(flow: Shaken, options: argparse.Namespace, draw: random.Random, expected: dict[str, Any]) -> Endured:
+    """Run an experiment until it ends well, and bring about a fault now and then."""
+    kills: list[str] = []
+    starts, code = 0, 1
+    while code != 0 and starts <= 2 * options.kills_a_run:
+        starts += 1
+        flow.mend()
+        run = flow.start()
+        while run.poll() is None and len(kills) < options.kills_a_run:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(draw.uniform(0.3, 1.7) * options.pause)
+            fault = draw.choice(options.faults)
+            if run.poll() is None and (_kill(fault, run) if fault in VICTIMS else flow.make(fault)):
+                kills.append(fault)
+        code = run.wait(600)
+    flow.mend()
+    return Endured(kills, starts, code, flow.decision == expected, flow.begun - len(flow.records), _left(flow))
+
+
+def _kill(victim: str, run: subprocess.Popen[bytes]) -> bool:
+    """Kill one process of the run that looks like the victim, as soon as there is one; False where there is none
+    before the run has ended."""
+    while run.poll() is None:
+        family = [psutil.Process(run.pid), *_family(run.pid)]
+        if found := [process for process in family if VICTIMS[victim] in _words(process)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[0].send_signal(signal.SIGKILL)
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Kill a server and the workers that it started."""
+    for process in [*_family(server.pid), psutil.Process(server.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    server.wait()
+
+
+def _await_answer(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"{url} does not answer")
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -175,14 +217,14 @@ def _words(process: psutil.Process) -> str:
     return ""
 
 
-def _left(flow: Flow) -> list[str]:
+def _left(flow: Shaken) -> list[str]:
     """What nobody should find after a run: processes of it, runs under way, folders without a record."""
     deadline = time.monotonic() + 30
     while (processes := _processes_of(flow)) and time.monotonic() < deadline:
         time.sleep(0.5)
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{flow.store / 'mlflow.db'}")
+    mlflow.set_tracking_uri(flow.tracking)
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("faults")
     running = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'") if experiment else []
@@ -199,20 +241,6 @@ def _processes_of(flow: Flow) -> list[str]:
             if inherited and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(f"{process.pid} {_words(process)[:60]}")
     return found
-
-
-def _experiment(store: Path) -> dict[str, Any]:
-    return {
-        "name": "faults",
-        "model": {"kind": "wheel", "package": "fake==1"},
-        "schemes": [{"kind": "fp8-dynamic", "name": "one"}, {"kind": "fp8-dynamic", "name": "two", "ignore": ["x"]}],
-        "accuracy": {"tasks": ["everyday_science"]},
-        "load": {"kind": "concurrent", "streams": [1], "prompt_tokens": 8, "output_tokens": 8, "duration_s": 1},
-        "decision": {"constraints": {"max_accuracy_drop": 0.1}},
-        "storage": {"root": str(store)},
-        "tracking": {"uri": None},
-        "serving": {"port": free_port()},
-    }
 
 
 if __name__ == "__main__":

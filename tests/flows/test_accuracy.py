@@ -10,6 +10,7 @@ import pytest
 from configs.accuracy import Task
 from configs.decision import Decision
 from flows import accuracy
+from flows.folder_backend import FolderFiles
 from flows.judgement import Difference
 from flows.records import Record
 
@@ -19,7 +20,7 @@ def record(folder: Path, metric: str, values: list[Any], better: bool = True) ->
     rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
     (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {"metrics": {metric: 0.0}, "higher_is_better": {metric: better}}
-    return Record(folder, "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
+    return Record(FolderFiles(folder), "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
 
 
 def differ(tmp_path: Path, base: list[Any], variant: list[Any], metric: str = "acc", **decision: Any) -> Difference:
@@ -141,9 +142,11 @@ def test_sources_that_all_agree_are_no_proof() -> None:
 def test_subtasks_of_a_group_are_one_task_with_sources(tmp_path: Path) -> None:
     made = {name: record(tmp_path / name, "acc", values) for name, values in (("a", [1.0, 0.0]), ("b", [1.0, 1.0]))}
     for name, one in made.items():
-        (one.folder / "task.jsonl").rename(tmp_path / f"{name}.jsonl")
+        (one.files.folder / "task.jsonl").rename(tmp_path / f"{name}.jsonl")
     figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "asked": "group"}
-    whole = Record(tmp_path, "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {})
+    whole = Record(
+        FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {}
+    )
     answers = accuracy.read([whole], ())
     (found,) = accuracy.differences(answers, answers, Decision(), seed=1)
     assert (found.task, found.documents, found.sources) == ("group", 4, 2)
@@ -151,7 +154,7 @@ def test_subtasks_of_a_group_are_one_task_with_sources(tmp_path: Path) -> None:
 
 def test_named_field_of_the_documents_is_their_source(tmp_path: Path) -> None:
     one = record(tmp_path / "one", "acc", [1.0, 0.0, 1.0, 1.0])
-    samples = one.folder / "task.jsonl"
+    samples = one.files.folder / "task.jsonl"
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     lines = (json.dumps({**row, "doc": {"passage": row["doc_id"] // 2}}) + "\n" for row in rows)
     samples.write_text("".join(lines))

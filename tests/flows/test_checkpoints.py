@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests_support import write_model
 
+from actors import digests
+from actors.digests import Damaged, verify_files
 from flows import checkpoints
-from flows.checkpoints import Damaged
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -112,7 +113,7 @@ def test_files_that_are_as_recorded_and_one_more(folder: Path) -> None:
         "sha256": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
     }
     (folder / "notes.txt").write_text("mine")
-    checkpoints.verify_files(folder, recorded)
+    verify_files(folder, recorded)
 
 
 def test_flipped_byte_in_the_weights(folder: Path) -> None:
@@ -123,23 +124,23 @@ def test_flipped_byte_in_the_weights(folder: Path) -> None:
     weights.write_bytes(content)
     checkpoints.verify(folder, compressed=False)  # its header is as it was
     with pytest.raises(Damaged, match=r"model\.safetensors: its content is not that of its record"):
-        checkpoints.verify_files(folder, recorded)
+        verify_files(folder, recorded)
 
 
 def test_file_cut_short_is_found_before_anything_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = checkpoints.files(folder)
     size = recorded[WEIGHTS]["bytes"]
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1])
-    monkeypatch.setattr(checkpoints, "_sha256", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr(digests, "sha256", lambda path: pytest.fail(f"read {path}"))
     with pytest.raises(Damaged, match=rf"model\.safetensors: {size - 1} bytes, its record tells of {size}"):
-        checkpoints.verify_files(folder, recorded)
+        verify_files(folder, recorded)
 
 
 def test_missing_file_and_the_first_of_several(folder: Path) -> None:
     recorded = checkpoints.files(folder)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(Damaged, match=r"tokenizer\.json: missing"):
-        checkpoints.verify_files(folder, recorded)
+        verify_files(folder, recorded)
     (folder / "config.json").unlink()
     with pytest.raises(Damaged, match=r"config\.json: missing"):
-        checkpoints.verify_files(folder, recorded)
+        verify_files(folder, recorded)

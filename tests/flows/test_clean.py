@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from configs.base import UserError
+from configs.storage import Storage
 from flows import clean
 from flows.__main__ import BAD_INPUT, DONE, main
-from flows.records import Record, Store, draft_name
+from flows.folder_backend import draft_name
+from flows.records import Store
 from flows.steps import Step
 from flows.writers import Writer
 
@@ -26,7 +29,7 @@ def step(bits: int = 4) -> Step:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with one record of 3 MB, which nobody refers to."""
-    made = Store(tmp_path / "store")
+    made = Store.of(Storage(root=tmp_path / "store"))
     finish(made, step())
     return made
 
@@ -38,15 +41,19 @@ def finish(store: Store, done: Step) -> None:
 
 def draft(store: Store, writer: Writer | None) -> Path:
     """What a writer has left, or is at work on."""
-    folder = draft_name(store.folder(step(8)))
+    folder = draft_name(folder_of(store, step(8)))
     folder.mkdir(parents=True)
     if writer:
         writer.sign(folder)
     return folder
 
 
+def folder_of(store: Store, done: Step) -> Path:
+    return Path(store.root) / "records" / done.kind / done.fingerprint
+
+
 def found(store: Store, planned: frozenset[str] = frozenset()) -> dict[Path, str]:
-    return {one.folder: one.reason for one in clean.unreferred(store, planned)}
+    return {Path(store.root) / one.entry.name: one.reason for one in clean.unreferred(store, planned)}
 
 
 def dead() -> Writer:
@@ -60,17 +67,17 @@ def age(folder: Path) -> None:
 
 
 def test_record_is_unreferred_until_an_experiment_names_it(store: Store) -> None:
-    assert found(store) == {store.folder(step()): "no experiment refers to it"}
+    assert found(store) == {folder_of(store, step()): "no experiment refers to it"}
     assert not found(store, frozenset({step().fingerprint}))
     store.refer("tiny", [step()])
     assert not found(store)
 
 
 def test_size_and_time_of_change_are_those_of_the_folder(store: Store) -> None:
-    age(store.folder(step()))
+    age(folder_of(store, step()))
     (one,) = clean.unreferred(store, frozenset())
-    record = (store.folder(step()) / "record.json").stat().st_size
-    assert (one.bytes, one.changed_at) == (3_000_000 + record, pytest.approx(TWO_DAYS_AGO))
+    record = (folder_of(store, step()) / "record.json").stat().st_size
+    assert (one.entry.bytes, one.entry.changed_at) == (3_000_000 + record, pytest.approx(TWO_DAYS_AGO))
 
 
 def test_draft_of_a_living_writer_stays_however_old(store: Store) -> None:
@@ -99,17 +106,17 @@ def test_draft_whose_writer_cannot_be_asked_goes_after_a_day(store: Store, write
 
 def test_folder_without_a_record_goes_though_an_experiment_names_it(store: Store) -> None:
     store.refer("tiny", [step()])
-    (store.folder(step()) / "record.json").unlink()
-    assert found(store) == {store.folder(step()): "has no record"}
+    (folder_of(store, step()) / "record.json").unlink()
+    assert found(store) == {folder_of(store, step()): "has no record"}
 
 
 def test_what_the_store_did_not_name_is_left_alone(store: Store, tmp_path: Path) -> None:
     store.refer("tiny", [step()])
-    (store.records / "quantize/my notes").mkdir()
-    (store.records / "notes.txt").write_text("mine")
+    (Path(store.root) / "records/quantize/my notes").mkdir()
+    (Path(store.root) / "records" / "notes.txt").write_text("mine")
     (tmp_path / "elsewhere/0123456789abcdef").mkdir(parents=True)
-    (store.records / "linked").symlink_to(tmp_path / "elsewhere")
-    (store.records / "quantize/0123456789abcdef").symlink_to(tmp_path / "elsewhere")
+    (Path(store.root) / "records" / "linked").symlink_to(tmp_path / "elsewhere")
+    (Path(store.root) / "records/quantize/0123456789abcdef").symlink_to(tmp_path / "elsewhere")
     assert not found(store)
 
 
@@ -117,15 +124,15 @@ def test_record_that_came_to_be_referred_to_is_kept_whole(store: Store) -> None:
     (one,) = clean.unreferred(store, frozenset())
     store.refer("tiny", [step()])
     assert not clean.remove_one(store, one, frozenset())
-    assert Record.read(store.folder(step())).fingerprint == step().fingerprint
-    assert [path.name for path in one.folder.parent.iterdir()] == [step().fingerprint]
+    assert store.find(step())
+    assert [path.name for path in folder_of(store, step()).parent.iterdir()] == [step().fingerprint]
 
 
 def test_folder_that_cannot_be_removed_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(clean.shutil, "rmtree", refuse)
+    monkeypatch.setattr(shutil, "rmtree", refuse)
     (one,) = clean.unreferred(store, frozenset())
     with pytest.raises(UserError, match=r"cannot be removed \(Permission denied\)"):
         clean.remove_one(store, one, frozenset())
@@ -151,7 +158,7 @@ def test_command_removes_what_it_says(store: Store, capfd: Any) -> None:
     out = capfd.readouterr().out
     assert f"removed records/quantize/{step().fingerprint}" in out
     assert "2 folders, 3.0 MB removed" in out
-    assert [path.name for path in (store.records / "quantize").iterdir()] == [step(8).fingerprint]
+    assert [path.name for path in (Path(store.root) / "records/quantize").iterdir()] == [step(8).fingerprint]
     assert main(["clean", "--store", str(store.root)]) == DONE
     assert "nothing to remove" in capfd.readouterr().out
 
@@ -159,9 +166,9 @@ def test_command_removes_what_it_says(store: Store, capfd: Any) -> None:
 @pytest.mark.usefixtures("hardware", "built")
 def test_command_keeps_what_an_experiment_plans(experiment_file: Any, store: Store, capfd: Any) -> None:
     path = experiment_file()
-    assert main(["plan", str(path)]) == DONE
+    assert main(["plan", str(path), "--steps"]) == DONE
     fingerprint = next(word for word in capfd.readouterr().out.split() if len(word) == 16 and word.isalnum())
-    kept = store.records / "prepare" / fingerprint
+    kept = Path(store.root) / "records" / "prepare" / fingerprint
     kept.mkdir(parents=True)
     (kept / "record.json").write_text(json.dumps({}))
     arguments = ["clean", str(path), "--store", str(store.root), "--remove"]

@@ -1,5 +1,6 @@
 """What a plan takes a cluster for, and whether the cluster that is shipped says so."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from actors import machine
 from configs.base import REPOSITORY, UserError
 from configs.loading import load_experiment
 from flows import cluster
+from flows.__main__ import FAILED, main
 from flows.cluster import Node
 from flows.preflight import check_inputs
+from flows.records import Store
 
 pytestmark = pytest.mark.fast
 
@@ -96,3 +99,29 @@ def test_store_inside_the_working_directory_of_a_job_is_refused(
     with pytest.raises(UserError, match="inside the working directory of a Ray job"):
         check_inputs(asked, "cpu")
     assert not Path(asked.storage.root).exists()
+
+
+def test_ray_that_does_not_start_is_one_line_and_a_failed_run(
+    experiment_file: Any, hardware: Any, built: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    def late(**_: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster.ray, "init", late)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    assert main(["run", str(experiment_file())]) == FAILED
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "Ray did not start on this machine: The current node timed out during startup." in said
+
+
+def test_full_disk_is_one_line_and_a_failed_run(
+    experiment_file: Any, hardware: Any, built: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "refer", full)
+    assert main(["run", str(experiment_file())]) == FAILED
+    assert "free some space: the same command goes on" in capfd.readouterr().err

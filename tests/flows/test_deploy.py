@@ -126,9 +126,7 @@ def test_manifests_for_kserve_are_printed_and_nothing_is_applied(decided: Path, 
     runtime, service = yaml.safe_load_all(capfd.readouterr().out)
     assert "--load-format=safetensors" in runtime["spec"]["containers"][0]["args"]
     found = chosen.choose(_state(load_experiment(decided)), None)
-    assert service["spec"]["predictor"]["model"]["storageUri"] == (
-        f"pvc://models/{found.folder.relative_to(found.run.store.root)}"
-    )
+    assert service["spec"]["predictor"]["model"]["storageUri"] == (f"pvc://models/{found.place}")
     assert main(["deploy", str(decided), "--target", "kserve"]) == BAD_INPUT
     assert "add --print" in capfd.readouterr().err
     assert main(["deploy", str(decided), "--target", "kserve", "--print"]) == BAD_INPUT

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from configs.hardware import Hardware
-from flows import cluster
+from flows import cluster, tracking
 from flows.__main__ import BAD_INPUT, DONE, FAILED, GATE_SHUT, main
 from flows.judgement import Judgement
 
@@ -144,6 +144,25 @@ def test_mlflow_holds_runs_models_and_metrics_with_units(experiment_file: Any) -
     assert client.get_run(dead).info.status == "KILLED", "the run of a dead driver is closed by the next"
     folder = mlflow.artifacts.download_artifacts(f"models:/{models['fp8-dynamic'].model_id}")
     assert (Path(folder) / "model.safetensors").is_file()
+
+
+def test_run_whose_mlflow_server_is_gone_decides_and_is_mirrored_by_the_next(
+    experiment_file: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    def gone(*_: Any) -> Any:
+        raise mlflow.exceptions.MlflowException("API request failed: connection refused")
+
+    path = experiment_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "_client", gone)
+        assert main(["run", str(path)]) == FAILED
+    assert "NOT WRITTEN, the same command writes it: API request failed" in capfd.readouterr().out
+    assert decision(path)["recommended"] == "fp8-dynamic"
+    kept = {file: file.stat().st_mtime_ns for file in (path.parent / "store/records").rglob("record.json")}
+    assert main(["run", str(path)]) == DONE
+    assert kept == {file: file.stat().st_mtime_ns for file in (path.parent / "store/records").rglob("record.json")}
+    mlflow.set_tracking_uri(f"sqlite:///{path.parent / 'store/mlflow.db'}")
+    assert len(mlflow.search_runs(experiment_names=["tiny"])) == 3
 
 
 def test_status_and_report_read_the_records(experiment_file: Any, capfd: Any) -> None:

@@ -4,8 +4,8 @@ import pytest
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
+from actors.digests import Damaged
 from actors.lease import Infeasible
-from flows.checkpoints import Damaged
 from flows.context import StepFailed, TimedOut
 from flows.faults import Kind, fault
 

@@ -4,6 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from configs.schemes import Scheme
+from configs.serving import Serving
 from flows import memory
 from flows.checkpoints import Tensor
 
@@ -35,3 +36,24 @@ def test_quantizing_estimate_is_near_the_measured_peak(kind: str, in_use_gib: fl
     scheme = TypeAdapter(Scheme).validate_python({"kind": kind})
     estimate = memory.quantizing_gpu_bytes(llama_3_1_8b(), scheme) / memory.GIB
     assert estimate == pytest.approx(in_use_gib, rel=0.05)
+
+
+def test_serving_estimate_on_a_cpu_is_within_15_percent_of_what_was_measured() -> None:
+    """SmolLM2-135M and its INT8 form in float32 with 1 GiB of KV cache: 4.269e9 and 4.157e9 bytes (PSS)."""
+    layer = {"q": (576, 576), "k": (192, 576), "v": (192, 576), "o": (576, 576)}
+    layer |= {"gate": (1536, 576), "up": (1536, 576), "down": (576, 1536)}
+    shapes = {f"layers.{i}.{name}.weight": shape for i in range(30) for name, shape in layer.items()}
+    tensors = [Tensor(name, "BF16", shape) for name, shape in {**shapes, "embed_tokens.weight": (49152, 576)}.items()]
+    int8 = TypeAdapter(Scheme).validate_python({"kind": "int8-w8a8"})
+    for scheme, measured in ((None, 4_269_469_696), (int8, 4_157_298_688)):
+        weights = memory.served_bytes(tensors, scheme, "float32")
+        assert memory.serving_host_bytes(weights, Serving(), on_cpu=True) == pytest.approx(measured, rel=0.15)
+    quantizing = memory.quantizing_host_bytes(tensors, int8, "float32", on_cpu=True)
+    assert quantizing == pytest.approx(1_329_152_000, rel=0.15)
+    assert memory.compressed_bytes(tensors, int8) == pytest.approx(163_226_688, rel=0.01)
+
+
+def test_kv_cache_estimate_is_what_vllm_says_of_a_gibibyte() -> None:
+    """vLLM's log of SmolLM2-135M in float32: 23,296 tokens in 1 GiB, in whole blocks."""
+    shape = {"num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576, "num_hidden_layers": 30}
+    assert memory.kv_cache_bytes(shape, 23_296, "float32") == pytest.approx(memory.GIB, rel=0.001)

@@ -8,6 +8,7 @@ import pytest
 
 from configs.decision import Constraints, Decision
 from flows import performance, requests, tables
+from flows.folder_backend import FolderFiles
 from flows.judgement import Judged, Judgement
 from flows.records import Record
 from flows.requests import Requests
@@ -119,7 +120,9 @@ def test_less_is_better_turns_the_ratio() -> None:
 
 def published(*rows: dict[str, Any]) -> Record:
     """A benchmark's record that holds only figures, as a paper or a blog would give them."""
-    return Record(Path("nowhere"), "benchmark", "v", "f", {"settings": {}}, {"points": list(rows)}, 0.0, 0.0, {})
+    return Record(
+        FolderFiles(Path("nowhere")), "benchmark", "v", "f", {"settings": {}}, {"points": list(rows)}, 0.0, 0.0, {}
+    )
 
 
 def row(asked: float, unit: str = "requests_per_second", **figures: float) -> dict[str, Any]:

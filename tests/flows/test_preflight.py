@@ -11,7 +11,7 @@ from tests_support import write_model
 
 from actors import environments, machine
 from configs.hardware import Hardware
-from flows import cluster, preflight
+from flows import cluster, preflight, stock_tasks
 from flows.__main__ import BAD_INPUT, DONE, main
 
 pytestmark = pytest.mark.usefixtures("hardware", "built")
@@ -21,7 +21,8 @@ CALIBRATED = [{"kind": "int4-w4a16", "group_size": 64}]
 @pytest.fixture(autouse=True)
 def _stock_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"arc_easy": "task", "hellaswag": "task", "mmlu": "group"}
-    monkeypatch.setattr(preflight, "_stock_tasks", lambda accelerator: known)
+    monkeypatch.setattr(stock_tasks, "kinds", lambda accelerator: known)
+    monkeypatch.setattr(stock_tasks, "data_sets", lambda name, accelerator: {f"hub/{name}"})
 
 
 def refused(path: Path, capfd: Any, *overrides: str) -> str:
@@ -233,10 +234,14 @@ def test_environment_that_is_not_built(experiment_file: Any, capfd: Any, monkeyp
 def test_plan_for_a_gpu_shows_what_quantizing_needs(
     experiment_file: Any, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = {"cores": 8, "memory_bytes": 1 << 36, "gpus": 1, "gpu_memory_bytes": 80 << 30, "compute_capability": 9.0}
+    large = {"cores": 8, "memory_bytes": 1 << 36, "gpus": 1, "gpu_memory_bytes": 80 << 30, "compute_capability": 8.6}
     monkeypatch.setattr(cluster, "this_machine", lambda _: Hardware(accelerator="cuda", name="GPU", **large))
     model = {"kind": "path", "path": str(write_model(tmp_path / "model"))}
     assert main(["plan", str(experiment_file(model=model))]) == DONE
-    assert "quantizing fp8-dynamic needs about 2.2 GiB" in capfd.readouterr().out
+    shown = capfd.readouterr().out
+    assert "GPU GiB to quantize" in shown
+    (row,) = [line.split() for line in shown.splitlines() if "fp8-dynamic  " in line]
+    assert "2.2" in row
+    assert "may be slower than the base: fp8-dynamic, as FP8 arithmetic begins at compute capability 8.9" in shown
     large["gpu_memory_bytes"] = 1 << 30
     assert "needs about 2.2 GiB of GPU memory, GPU has 1.0" in refused(experiment_file(model=model), capfd)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from configs.base import UserError
-from flows import records
-from flows.records import DEPLOYMENT, RECORD, Store, difference
+from configs.storage import Storage
+from flows import folder_backend
+from flows.backend import RECORD
+from flows.records import DEPLOYMENT, Store, difference, nearest
 from flows.steps import Step
 from flows.writers import WRITER, Writer
 
@@ -34,7 +36,7 @@ def test_fingerprint_ignores_the_name_and_the_order_of_keys() -> None:
 
 
 def test_step_that_ends_well_has_a_record_with_its_files(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft:
         (draft.folder / "weights").write_text("w")
         draft.result = {"size": 1}
@@ -42,11 +44,12 @@ def test_step_that_ends_well_has_a_record_with_its_files(tmp_path: Path) -> None
     record = store.find(step())
     assert record is not None
     assert record.result == {"size": 1}
-    assert (record.folder / "weights").read_text() == "w"
+    with record.files.held() as folder:
+        assert (folder / "weights").read_text() == "w"
 
 
 def test_step_that_raises_leaves_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     with pytest.raises(KeyError), store.writing(step()) as draft:
         (draft.folder / "weights").write_text("w")
         raise KeyError
@@ -55,7 +58,7 @@ def test_step_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_step_finished_twice_keeps_the_first_record(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as first, store.writing(step()) as second:
         first.result, second.result = {"who": "first"}, {"who": "second"}
     record = store.find(step())
@@ -65,41 +68,41 @@ def test_step_finished_twice_keeps_the_first_record(tmp_path: Path) -> None:
 
 
 def test_difference_names_the_fields_of_the_nearest_record(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     with store.writing(step()):
         pass
     changed = step(settings={"bits": 4, "deep": {"x": 2}}, inputs={"base": "1"})
-    nearest = store.nearest(changed)
-    assert nearest is not None
-    assert difference(changed, nearest) == ["inputs.base", "settings.deep.x"]
-    assert store.nearest(step(variant="other")) is None
+    found = nearest(changed, store.all())
+    assert found is not None
+    assert difference(changed, found) == ["inputs.base", "settings.deep.x"]
+    assert nearest(step(variant="other"), store.all()) is None
 
 
 def test_nearest_is_never_a_draft(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft:
         (draft.folder / RECORD).write_text("half a rec")
-        assert store.nearest(step()) is None
+        assert store.all() == []
 
 
 def test_draft_is_signed_by_its_writer_and_the_record_is_not(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft:
         writer = Writer.of(draft.folder)
         assert writer == Writer.this()
         assert writer.alive
-    assert not (store.folder(step()) / WRITER).exists()
+    assert not (tmp_path / "records/quantize" / step().fingerprint / WRITER).exists()
 
 
 def test_record_takes_its_name_when_all_of_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, flushed = Store(tmp_path), []
-    final, flush = store.folder(step()), records._flush
+    store, flushed = Store.of(Storage(root=tmp_path)), []
+    final, flush = tmp_path / "records/quantize" / step().fingerprint, folder_backend._flush
 
     def noted(path: Path) -> None:
         flush(path)
         flushed.append((path.name, final.exists()))
 
-    monkeypatch.setattr(records, "_flush", noted)
+    monkeypatch.setattr(folder_backend, "_flush", noted)
     with store.writing(step()) as draft:
         (draft.folder / "checkpoint").mkdir()
         (draft.folder / "checkpoint/weights").write_text("w")
@@ -114,8 +117,8 @@ def test_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    target, name = {"rename": (Path, "rename"), "flush": (os, "fsync"), "write": (records, "_write")}[failing]
-    store = Store(tmp_path)
+    target, name = {"rename": (Path, "rename"), "flush": (os, "fsync"), "write": (folder_backend, "_write")}[failing]
+    store = Store.of(Storage(root=tmp_path))
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"), store.writing(step()):
         patch.setattr(target, name, full)
     assert store.find(step()) is None
@@ -123,14 +126,14 @@ def test_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_folder_without_a_record_in_the_place_of_one_is_an_error(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     with pytest.raises(OSError, match="not empty"), store.writing(step()):
-        store.folder(step()).mkdir()
-        (store.folder(step()) / "weights").write_text("half")
+        (tmp_path / "records/quantize" / step().fingerprint).mkdir()
+        (tmp_path / "records/quantize" / step().fingerprint / "weights").write_text("half")
 
 
 def test_experiment_refers_to_the_steps_of_its_latest_run(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     one, other = step(), step(kind="evaluate")
     store.refer("first", [one, other])
     store.refer("second", [other])
@@ -141,14 +144,14 @@ def test_experiment_refers_to_the_steps_of_its_latest_run(tmp_path: Path) -> Non
 
 
 def test_reference_that_cannot_be_written_leaves_the_former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     store.refer("first", [step()])
 
-    def full(path: Path, content: Any) -> None:
-        path.write_text("[{")
+    def full(path: Path, content: bytes) -> None:
+        path.write_bytes(b"[{")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(records, "_write", full)
+    monkeypatch.setattr(folder_backend, "_write", full)
     with pytest.raises(OSError, match="No space left"):
         store.refer("first", [step(kind="evaluate")])
     assert store.referred() == {step().fingerprint}
@@ -157,7 +160,7 @@ def test_reference_that_cannot_be_written_leaves_the_former(tmp_path: Path, monk
 
 @pytest.mark.parametrize("content", ["[{", '{"a": 1}', json.dumps(["a"]), json.dumps([{"kind": "quantize"}])])
 def test_reference_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     store.refer("first", [step()])
     (tmp_path / "experiments/first/steps.json").write_text(content)
     with pytest.raises(UserError, match=r"first/steps\.json: not a list of steps"):
@@ -165,7 +168,7 @@ def test_reference_that_cannot_be_read_is_named(tmp_path: Path, content: str) ->
 
 
 def test_deployed_checkpoint_stays_referred_to_when_its_experiment_changes(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store.of(Storage(root=tmp_path))
     store.refer("one", [step()])
     store.keep("one", DEPLOYMENT, {"checkpoint": step().fingerprint})
     other = step(variant="b", settings={"bits": 8})

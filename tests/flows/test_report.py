@@ -119,7 +119,7 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
             decision={"constraints": {"max_accuracy_drop": 0.05, "max_ttft_p95_ms": 300}},
         )
     )
-    store, random = Store(experiment.storage.root), np.random.default_rng(0)
+    store, random = Store.of(experiment.storage), np.random.default_rng(0)
     right = {task: random.random(400) < 0.6 for task in TASKS}
     made = plan.make(experiment, hardware)
     for variant in made.variants:

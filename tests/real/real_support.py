@@ -7,20 +7,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import isolated
 from tests_support import free_port
 
 from configs.base import REPOSITORY
 
 
-def run_flow(experiment: str, *arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
-    """`flows run` on a port of its own, so that nothing else on the machine is in the way."""
-    return flows("run", experiment, "--set", f"serving.port={free_port()}", *arguments, store=store)
+def run_flow(
+    experiment: str, *arguments: str, store: Path, offline: bool = False, counts: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`flows run` on a port of its own, so that nothing else on the machine is in the way.
+
+    Args:
+        counts: run it in a network of its own, and leave there what `isolated.sent` reads.
+    """
+    asked = ("run", experiment, "--set", f"serving.port={free_port()}", *arguments)
+    return flows(*asked, store=store, offline=offline, counts=counts)
 
 
-def flows(*arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
+def flows(
+    *arguments: str, store: Path, offline: bool = False, counts: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """One command of the project."""
-    environment = {**on_real_engines(), "MSF_STORE": str(store)}
+    environment = {**on_real_engines(), "MSF_STORE": str(store), **({"HF_HUB_OFFLINE": "1"} if offline else {})}
     command = [sys.executable, "-m", "flows", *arguments]
+    command = isolated.wrapped(command, counts) if counts else command
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 
 

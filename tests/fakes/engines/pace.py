@@ -1,13 +1,23 @@
-"""How long a fake engine takes for one call, and how often it was called: tests/faults and tests/bench ask."""
+"""How long a fake engine takes for one call, how often it was called, and whether a call fails: tests/faults and
+tests/bench ask."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
 
 
 def take_time() -> None:
-    """As long as FAKE_SECONDS says; one line goes into FAKE_CALLS."""
+    """As long as FAKE_SECONDS says; one line goes into FAKE_CALLS.
+
+    Raises:
+        RuntimeError: there was a file `raise` in FAULTS_FOLDER; it stands for one call.
+    """
     if calls := os.environ.get("FAKE_CALLS"):
         with Path(calls).open("a") as file:
             file.write(f"{os.getpid()}\n")
     time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+    if faults := os.environ.get("FAULTS_FOLDER"):
+        with contextlib.suppress(FileNotFoundError):
+            (Path(faults) / "raise").unlink()
+            raise RuntimeError("the engine raised this, as it was told to")

@@ -1,0 +1,85 @@
+"""Where records and checkpoints live: a folder, or an object store."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+
+from configs.base import Settings, UserError
+
+GIB = 1 << 30
+
+
+def _home(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / default) / "model-serve-flow"
+
+
+class Storage(Settings):
+    """Records and checkpoints lie in a folder that every node of the cluster reaches at the same path, or under an
+    address that fsspec understands. Credentials are never in here: a node has them in its own environment.
+
+    It is never inside the working directory of a Ray job, which Ray deletes.
+    """
+
+    root: Path | str = Field(
+        default_factory=lambda: os.environ.get("MSF_STORE") or _home("XDG_DATA_HOME", ".local/share"),
+        validate_default=True,
+    )
+    """A folder, or an address such as s3://BUCKET/PREFIX."""
+    cache: Path = Field(default_factory=lambda: Path(os.environ.get("MSF_CACHE") or _home("XDG_CACHE_HOME", ".cache")))
+    """With an address: a folder of each node's own for what is pulled from it, at the same path on all of them."""
+    cache_gib: float = Field(default=100, gt=0)
+    """GiB of what is pulled that a node keeps; more only where more is in use. 100 hold the base and eight variants
+    of an 8B model (16 and at most 9 GB each), as a node with eight GPUs has them in use."""
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _folder_or_address(cls, value: Any) -> Any:
+        if not isinstance(value, str) or "://" not in value:
+            return Path(value) if isinstance(value, str) else value
+        protocol, _, place = value.partition("://")
+        found = urlsplit(value)
+        if "::" in value or found.query or found.fragment or (":" in found.netloc.partition("@")[0] and "@" in value):
+            # Not the value itself: it may hold a secret.
+            raise ValueError(
+                f"the {protocol.split('::')[-1]} address has more than PROTOCOL://BUCKET/PREFIX; credentials and "
+                "options never stand in an address: put them into the environment of every node"
+            )
+        if protocol == "file":
+            if not place.startswith("/"):
+                raise ValueError(f"{value!r} is not a folder; give file:///PATH, or the path itself")
+            return Path(place)
+        if protocol == "memory":
+            raise ValueError(f"{value!r} lies in the memory of one process, and a run has many; give a folder")
+        if not place.strip("/"):
+            raise ValueError(f"{value!r} names no bucket; give PROTOCOL://BUCKET/PREFIX")
+        return value.rstrip("/")
+
+    @property
+    def local(self) -> Path:
+        """What is written on the driver's machine: the store's own folder, or one that stands for it."""
+        if isinstance(self.root, Path):
+            return self.root
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", self.root)[:40].strip("-")
+        return self.cache / "stores" / f"{readable}-{hashlib.sha256(self.root.encode()).hexdigest()[:8]}"
+
+    @property
+    def experiments(self) -> Path:
+        """Where results and logs are written, by experiment; with an address, results are in the store too."""
+        return self.local / "experiments"
+
+
+def storage_at(root: str | None = None) -> Storage:
+    """The storage without an experiment file: at a root, or where it is by default.
+
+    Raises:
+        UserError: that is no place for one.
+    """
+    try:
+        return Storage.model_validate({} if root is None else {"root": root})
+    except ValidationError as error:
+        raise UserError(f"storage.root: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None

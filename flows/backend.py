@@ -1,0 +1,117 @@
+"""What a store needs of the place that it lies in: a folder (`flows/folder_backend.py`) or an object store
+(`flows/object_backend.py`). Both keep to one promise: what has a record is whole, what has none does not exist."""
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from flows.writers import Writer
+
+RECORD = "record.json"
+FINISHED = re.compile(r"[0-9a-f]{16}")
+
+
+class Files(Protocol):
+    """The files of a finished step."""
+
+    @property
+    def name(self) -> str:
+        """Where they lie, under the store's root."""
+
+    def held(self) -> AbstractContextManager[Path]:
+        """A folder on this machine that has them for the length of the block."""
+
+    def held_on(self, node: str) -> AbstractContextManager[Path]:
+        """The same on a node of the cluster, by its id."""
+
+    def kept(self) -> tuple[Path, tuple[int, ...]]:
+        """A folder on this machine that has them as long as this process lives, or any that is passed the
+        descriptors."""
+
+
+class Work(Protocol):
+    """A step under way."""
+
+    @property
+    def folder(self) -> Path:
+        """On this machine."""
+
+    def on(self, node: str) -> AbstractContextManager[Path]:
+        """The folder that a node works in; what it has written there belongs to the step after the block."""
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Give it its record, once all of it is there; where there is a record, that one stays."""
+
+    def discard(self) -> None:
+        """Leave nothing that has no record."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a store has of a step: finished, or a draft that is under way or was left."""
+
+    name: str
+    """Under the store's root."""
+    fingerprint: str
+    is_draft: bool
+    has_record: bool
+    bytes: int
+    changed_at: float
+    writer: Writer | None
+    """Of a draft."""
+
+
+class Backend(Protocol):
+    """Where a store lies."""
+
+    @property
+    def root(self) -> Path | str:
+        """Its folder, or its address."""
+
+    def read(self, name: str) -> bytes | None:
+        """A file; None where there is none."""
+
+    def read_all(self, pattern: str) -> dict[str, bytes]:
+        """Every file whose name fits a pattern, by that name."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of an experiment, whole or not at all."""
+
+    def find(self, step: str) -> tuple[dict[str, Any], Files] | None:
+        """The record and the files of a finished step, by its name under the root."""
+
+    def all(self) -> list[tuple[dict[str, Any], Files]]:
+        """Those of every finished step."""
+
+    def begin(self, step: str) -> Work:
+        """A step that begins."""
+
+    def near(self, node: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """What a function makes of files that a node sees."""
+
+    def scratch(self, node: str, logs: Path) -> AbstractContextManager[Path]:
+        """A folder that a node can write into, gone after the block."""
+
+    def check_usable(self) -> None:
+        """Raise UserError where nothing can be written from this machine."""
+
+    def entries(self) -> list[Entry]:
+        """Whatever the store itself has named.
+
+        Raises:
+            UserError: there are no records at all.
+        """
+
+    def remove(self, entry: Entry, needed: Callable[[], bool]) -> bool:
+        """Remove an entry, its record first; False, and nothing is lost, where it is `needed` after all.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+
+
+def no_records(root: Path | str) -> str:
+    return f"--store: {root} holds no records; give the storage.root of your experiments"

@@ -1,0 +1,139 @@
+"""What a plan would do, what it needs and how long it may take, on the terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from flows import cluster, hub, memory, records, sizes
+from flows.estimate import Estimate, History, estimate
+from flows.plan import Plan, VariantPlan
+from flows.records import Record, Store
+from flows.sizes import Sizes
+from flows.steps import Step
+
+_UNKNOWN = "?"
+
+
+def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False) -> None:
+    """One row for each variant, what is said below it about all, and with `steps` every step by its fingerprint."""
+    known, model = store.all(), sizes.model_of(plan, store)
+    history = History(known, plan.hardware.name, plan.hardware.accelerator, model.parameters if model else None)
+    ahead = estimate(plan, lambda step: store.find(step) is None, history, hosts=_hosts(plan))
+    needs = {variant.name: sizes.sizes(plan, variant, model, store) for variant in plan.variants}
+    console.print(_table(plan, store, needs, ahead))
+    if steps:
+        console.print(_steps(plan, store, known))
+    lines = [*_changes(plan, store, known), *_slower(plan), *_machine(plan, needs), *hub.notes(plan), *_time(ahead)]
+    for line in lines:
+        console.print(line, highlight=False)
+    console.print(f"store {store.root}", soft_wrap=True, highlight=False)
+
+
+def _table(plan: Plan, store: Store, needs: dict[str, Sizes], ahead: Estimate) -> Table:
+    table = Table(title=f"{plan.experiment.name} on {plan.hardware.name}", box=box.SIMPLE_HEAD)
+    kind = "host" if plan.hardware.on_cpu else "GPU"
+    table.add_column("variant")
+    table.add_column("steps")
+    for header in ("disk, MB", f"{kind} GiB to quantize", "to evaluate", "to serve", "own time"):
+        table.add_column(header, justify="right")
+    for variant in plan.variants:
+        if variant.left_out:
+            table.add_row(variant.name, f"left out: {variant.left_out}")
+            continue
+        todo = len(store.missing(variant.steps))
+        done = len(variant.steps) - todo
+        state = f"{todo} to do, {done} done" if todo and done else f"{todo} to do" if todo else "done"
+        need = needs[variant.name]
+        quantize = _gib(need.quantize) if variant.scheme else ""
+        took = _clock(ahead.variants[variant.name]) if todo else ""
+        disk = _UNKNOWN if need.checkpoint is None else f"{need.checkpoint / 1e6:.0f}"
+        table.add_row(variant.name, state, disk, quantize, _gib(need.serve), _gib(need.serve), took)
+    return table
+
+
+def _steps(plan: Plan, store: Store, known: list[Record]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for header in ("variant", "step", "fingerprint", "state"):
+        table.add_column(header)
+    for variant in plan.tried:
+        for step in variant.steps:
+            state = "done" if store.find(step) else f"to do{_since(step, known)}"
+            table.add_row(variant.name, _name(plan, variant, step), step.fingerprint, state)
+    return table
+
+
+def _name(plan: Plan, variant: VariantPlan, step: Step) -> str:
+    """A step's kind, and the workload of a benchmark that has one."""
+    named = zip(variant.benchmarks, plan.experiment.benchmarks, strict=True)
+    workloads = {benchmark.fingerprint: workload for benchmark, (workload, _) in named}
+    return f"{step.kind} {workloads.get(step.fingerprint, '')}".rstrip()
+
+
+def _since(step: Step, known: list[Record]) -> str:
+    earlier = records.nearest(step, known)
+    return f"; changed since: {', '.join(records.difference(step, earlier)[:4])}" if earlier else ""
+
+
+def _changes(plan: Plan, store: Store, known: list[Record]) -> list[str]:
+    """Why steps with an earlier record are done again, each reason once for all variants that it touches."""
+    touched: dict[str, list[str]] = {}
+    for variant in plan.tried:
+        for step in variant.steps:
+            if store.find(step) is None and (since := _since(step, known)):
+                names = touched.setdefault(f"{step.kind}{since}", [])
+                names += [variant.name] if variant.name not in names else []
+    return [f"{what} ({', '.join(names)})" for what, names in touched.items()]
+
+
+def _slower(plan: Plan) -> list[str]:
+    """What may not pay on this hardware, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for variant in plan.tried:
+        if variant.scheme and (reason := variant.scheme.why_slower_on(plan.hardware)):
+            reasons.setdefault(reason, []).append(variant.name)
+    return [f"may be slower than the base: {', '.join(names)}, as {reason}" for reason, names in reasons.items()]
+
+
+def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
+    seats, hardware, serving = plan.seats, plan.hardware, plan.experiment.serving
+    count = len(seats.engines)
+    each = f"{len(seats.engines[0])} cores" if hardware.on_cpu else f"{serving.tensor_parallel_size} GPUs"
+    how = "together" if seats.together else "one after the other"
+    told = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; loaded {how}"]
+    largest = max((need.serve for need in needs.values() if need.serve), default=None)
+    if largest and hardware.on_cpu:
+        told.append(
+            f"memory: up to {_gib(count * largest)} GiB for {count} engines at once, this machine has "
+            f"{_gib(hardware.memory_bytes)} (estimates by the model's shapes, flows/memory.py)"
+        )
+    elif largest:
+        taken = hardware.gpu_memory_bytes * serving.gpu_memory_utilization * serving.tensor_parallel_size
+        told.append(f"memory: vLLM takes {_gib(int(taken))} GiB of GPU memory for each engine, needed or not")
+    else:
+        told.append(f"{_UNKNOWN}: known once the base model is here")
+    return told
+
+
+def _time(ahead: Estimate) -> list[str]:
+    if not ahead.seconds:
+        return ["nothing is left to do"]
+    total = f"time: about {_clock(ahead.seconds)}, {ahead.device_hours:.2f} device-hours (estimate by earlier records"
+    rest = [f"  {line}" for line in ahead.assumed]
+    return [f"{total}, and by assumptions where there is none)", *rest]
+
+
+def _hosts(plan: Plan) -> int:
+    """Nodes that a run measures on."""
+    if not cluster.is_named():
+        return 1
+    return max(1, sum(cluster.is_alike(node.id, plan.hardware) for node in cluster.nodes()))
+
+
+def _gib(size: int | None) -> str:
+    return _UNKNOWN if size is None else f"{size / memory.GIB:.1f}"
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,100 @@
+"""The tasks that the installed lm-eval ships, read from its YAML files without importing it."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors import environments
+
+_NAME = re.compile(r"""^["']?(task|group|tag)["']?:[ \t]*["']?([\w./-]+)["']?\s*$""", re.MULTILINE)
+_TAGS = re.compile(r"""^["']?tag["']?:[ \t]*\n((?:[ \t]*-.*\n?)+)""", re.MULTILINE)
+_TAG = re.compile(r"""-[ \t]*["']?([\w./-]+)""")
+_PACKAGED = {"json", "csv", "text", "parquet", "arrow", "xml", "pandas", "webdataset"}
+"""Readers of local files in `datasets`, which a task may name in place of a data set."""
+
+
+class _Reader(yaml.SafeLoader):
+    """Task files name Python functions, which do not matter here."""
+
+
+_Reader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+@cache
+def kinds(accelerator: str) -> dict[str, str]:
+    """`task`, `group` or `tag` by name.
+
+    The names are kept beside the environment: reading 14,000 files takes seconds, and importing the
+    library longer still.
+    """
+    return {name: kind for name, (kind, _) in _index(accelerator).items()}
+
+
+def data_sets(name: str, accelerator: str) -> set[str]:
+    """Hub data sets that a task, or every task of a group, reads; none that is not known."""
+    found: set[str] = set()
+    waiting, seen = [name], set()
+    while waiting:
+        asked = waiting.pop()
+        kind, file = _index(accelerator).get(asked, ("", ""))
+        if asked in seen or not file:
+            continue
+        seen.add(asked)
+        definition = _read(_folder(accelerator) / file)
+        if kind == "task" and (data := definition.get("dataset_path")) and data not in _PACKAGED:
+            found.add(str(data))
+        if kind == "group":
+            members = definition.get("task") or []
+            waiting += [member if isinstance(member, str) else str(member.get("task", "")) for member in members]
+        if kind == "tag":
+            beside = (_folder(accelerator) / file).parent.glob("*.yaml")
+            tagged = [path for path in beside if ("tag", asked) in _names(path)]
+            waiting += [str(_read(path).get("task", "")) for path in tagged]
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A task file with what it includes."""
+    loaded = yaml.load(file.read_text(), _Reader)  # a safe loader
+    own: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
+    included = own.get("include")
+    base = _read(file.parent / included) if included and (file.parent / included).is_file() else {}
+    return base | own
+
+
+@cache
+def _index(accelerator: str) -> dict[str, tuple[str, str]]:
+    """Kind and file of every name; the file as a path below lm-eval's folder of tasks."""
+    kept = environments.environment("inference", accelerator).folder / "lm-eval-task-files.json"
+    if kept.is_file():
+        return {name: (kind, file) for name, (kind, file) in json.loads(kept.read_text()).items()}
+    folder = _folder(accelerator)
+    found = {
+        (kind, name, str(file.relative_to(folder))) for file in folder.rglob("*.yaml") for kind, name in _names(file)
+    }
+    index = {name: (kind, file) for kind, name, file in sorted(found, key=_tasks_last)}
+    kept.write_text(json.dumps(index))
+    return index
+
+
+def _names(file: Path) -> set[tuple[str, str]]:
+    """Kind and name of all that a file defines or belongs to."""
+    text = file.read_text(errors="ignore")
+    listed = {("tag", tag) for tags in _TAGS.findall(text) for tag in _TAG.findall(tags)}
+    return {*_NAME.findall(text), *listed}
+
+
+def _tasks_last(found: tuple[str, str, str]) -> tuple[bool, str, str, str]:
+    """Of two kinds under one name, the task counts."""
+    kind, name, file = found
+    return (kind == "task", kind, name, file)
+
+
+def _folder(accelerator: str) -> Path:
+    return next(
+        environments.environment("inference", accelerator).folder.glob("lib/python*/site-packages/lm_eval/tasks")
+    )
