@@ -1,6 +1,7 @@
 """ray.serve.llm: one Serve application per variant, with vLLM under it."""
 
 import re
+import threading
 import time
 from typing import Any
 
@@ -11,10 +12,14 @@ from ray.serve.api import RunTarget
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
 from ray.serve.llm import LLMConfig, build_openai_app
-from ray.serve.schema import ApplicationStatus
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from actors.processes import LEASE_MARK
 
+CONFIGURING = threading.RLock()
+"""For every configuration that it makes or reads, Ray registers a module for pickling by value, pickles it and
+unregisters it: of two threads that do so at once, and a status is enough, the second fails ("is not registered for
+pickle by value")."""
 _POLL_S = 2.0
 """Between two looks at an application. Asking Serve is not cheap: five times a second took 0.4 of a core
 from the engines that were starting on it."""
@@ -61,33 +66,34 @@ def submit(
         node: address of the node that it runs on.
     """
     address = start(host, port)
-    there = {f"node:{node}": 0.001}
-    config = engine_config(
-        name,
-        checkpoint,
-        engine=engine,
-        variables={**variables, LEASE_MARK: lease},
-        cores=cores,
-        gpus=gpus,
-        beside=there,
-        replicas={"num_replicas": 1, "graceful_shutdown_timeout_s": 5},
-    )
-    app = build_openai_app(
-        {
-            "llm_configs": [config],
-            "ingress_deployment_config": {
-                "num_replicas": 1,
-                "max_ongoing_requests": MOST_ONGOING,
-                # Beside its engine: on another node the network between them would be measured too.
-                "ray_actor_options": {
-                    "num_cpus": 0,
-                    "resources": there,
-                    "runtime_env": {"env_vars": {LEASE_MARK: lease}},
+    with CONFIGURING:
+        there = {f"node:{node}": 0.001}
+        config = engine_config(
+            name,
+            checkpoint,
+            engine=engine,
+            variables={**variables, LEASE_MARK: lease},
+            cores=cores,
+            gpus=gpus,
+            beside=there,
+            replicas={"num_replicas": 1, "graceful_shutdown_timeout_s": 5},
+        )
+        app = build_openai_app(
+            {
+                "llm_configs": [config],
+                "ingress_deployment_config": {
+                    "num_replicas": 1,
+                    "max_ongoing_requests": MOST_ONGOING,
+                    # Beside its engine: on another node the network between them would be measured too.
+                    "ray_actor_options": {
+                        "num_cpus": 0,
+                        "resources": there,
+                        "runtime_env": {"env_vars": {LEASE_MARK: lease}},
+                    },
                 },
-            },
-        }
-    )
-    serve.run_many([RunTarget(app, name=name, route_prefix=f"/{name}")], wait_for_applications_running=False)
+            }
+        )
+        serve.run_many([RunTarget(app, name=name, route_prefix=f"/{name}")], wait_for_applications_running=False)
     return address
 
 
@@ -154,7 +160,7 @@ def wait(name: str, timeout_s: float) -> None:
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        application = serve.status().applications.get(name)
+        application = _applications().get(name)
         if application is not None and application.status == ApplicationStatus.RUNNING:
             return
         if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:
@@ -179,7 +185,12 @@ def remove(name: str) -> None:
 
 def applications() -> list[str]:
     """Names of all applications; none where Serve does not run."""
-    return list(serve.status().applications)
+    return list(_applications())
+
+
+def _applications() -> dict[str, ApplicationStatusOverview]:
+    with CONFIGURING:
+        return serve.status().applications
 
 
 def close() -> None:

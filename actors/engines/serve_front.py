@@ -123,21 +123,22 @@ def offer(
         fronts: how many fronts there are.
     """
     address = ray_serve_llm.start(host, port)
-    config = ray_serve_llm.engine_config(
-        model,
-        checkpoint,
-        engine=engine,
-        variables={**variables, LEASE_MARK: marks[1]},
-        cores=cores,
-        gpus=gpus,
-        beside={},
-        replicas=replicas,
-    )
-    engines = build_llm_deployment(config, override_serve_options={"name": _SERVER})
-    targets = [RunTarget(engines, name=f"{front}:{generation}", route_prefix=None)]
-    if front not in ray_serve_llm.applications():
-        targets.append(_front(front, None, model=model, route=route, mark=marks[0], fronts=fronts))
-    serve.run_many(targets, wait_for_applications_running=False)
+    with ray_serve_llm.CONFIGURING:
+        config = ray_serve_llm.engine_config(
+            model,
+            checkpoint,
+            engine=engine,
+            variables={**variables, LEASE_MARK: marks[1]},
+            cores=cores,
+            gpus=gpus,
+            beside={},
+            replicas=replicas,
+        )
+        engines = build_llm_deployment(config, override_serve_options={"name": _SERVER})
+        targets = [RunTarget(engines, name=f"{front}:{generation}", route_prefix=None)]
+        if front not in ray_serve_llm.applications():
+            targets.append(_front(front, None, model=model, route=route, mark=marks[0], fronts=fronts))
+        serve.run_many(targets, wait_for_applications_running=False)
     return address
 
 
@@ -147,7 +148,8 @@ def direct(front: str, generation: str | None, timeout_s: float, **settings: Any
     Raises:
         RuntimeError: not all of them have heard of it in time.
     """
-    serve.run_many([_front(front, generation, **settings)], wait_for_applications_running=False)
+    with ray_serve_llm.CONFIGURING:
+        serve.run_many([_front(front, generation, **settings)], wait_for_applications_running=False)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         heard = _ask(front, "live")
