@@ -1,6 +1,7 @@
 """An experiment: one base model, the schemes to try, what to measure, what is good enough."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -163,6 +164,11 @@ class Experiment(Settings):
         if self.sweep is None or self.sweep.search != "optuna":
             return self.schemes
         return (*self.schemes, *self.sweep.possible)
+
+    @property
+    def results(self) -> Path:
+        """The folder on this machine that gets the decision, the report and the logs."""
+        return self.storage.experiments / self.name
 
     def place(self, position: int) -> str:
         """Where the file asks for one of the possible schemes."""

@@ -40,13 +40,14 @@ from flows import (
     overview,
     preflight,
     preview,
+    publish,
     report,
-    tracking,
 )
 from flows.context import Run
 from flows.plan import Plan
 from flows.progress import Progress
 from flows.records import Store
+from flows.tracking.client import ui_command
 
 DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
             instead.add_argument("--rollback", action="store_true", help="deploy what was deployed before")
             instead.add_argument("--delete", action="store_true", help="end what is deployed")
             one.add_argument("--print", action="store_true", help="print it as text instead: what to start, and how")
+    _add_publish(commands)
     _add_verify(commands)
     text = "what lies in the store that no experiment refers to"
     cleaning = commands.add_parser("clean", help=text, description=text)
@@ -151,6 +153,17 @@ def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     _add_set(one, _verify)
 
 
+def _add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "upload a compressed checkpoint with its model card to a hub repository"
+    one = commands.add_parser("publish", help=text, description=text)
+    one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
+    one.add_argument("--repository", metavar="OWNER/NAME", required=True, help="made where it does not exist")
+    one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+    one.add_argument("--public", action="store_true", help="a repository that is made is open to everybody")
+    one.add_argument("--yes", action="store_true", help="upload; without it, only say what would be uploaded")
+    _add_set(one, _publish)
+
+
 def _on_experiment(
     command: Callable[[Experiment, argparse.Namespace], int],
 ) -> Callable[[argparse.Namespace], int]:
@@ -163,7 +176,7 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
         state, judgement = experiment.run(asked, progress)
     console = _console()
     report.show(state, judgement, console)
-    folder = experiment.results_folder(asked)
+    folder = asked.results
     console.print(f"\ndecision  {folder / 'decision.json'}", soft_wrap=True)
     console.print(f"report    {folder / 'report.html'}", soft_wrap=True)
     if state.not_tracked:
@@ -171,7 +184,7 @@ def _run(asked: Experiment, options: argparse.Namespace) -> int:
             f"mlflow    NOT WRITTEN, the same command writes it: {state.not_tracked}", soft_wrap=True, markup=False
         )
         return FAILED
-    console.print(f"mlflow    {tracking.ui_command(asked, sys.executable)}", soft_wrap=True)
+    console.print(f"mlflow    {ui_command(asked, sys.executable)}", soft_wrap=True)
     if any(outcome.failure and outcome.plan.left_out is None for outcome in state.outcomes.values()):
         return FAILED
     if options.gate and not judgement.deploys:
@@ -194,7 +207,7 @@ def _report(asked: Experiment, options: argparse.Namespace) -> int:
     judgement = compare.judge(state)
     report.write(state, judgement)
     report.show(state, judgement, _console())
-    print(f"\nreport    {experiment.results_folder(asked) / 'report.html'}")
+    print(f"\nreport    {asked.results / 'report.html'}")
     return DONE
 
 
@@ -219,6 +232,11 @@ def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
 def _rolled_back(asked: Experiment, options: argparse.Namespace) -> chosen.Chosen:
     then, variant = deploy.before(asked, deploy.standing(options.target))
     return chosen.again_as_recorded(_state(then), variant)
+
+
+def _publish(asked: Experiment, options: argparse.Namespace) -> int:
+    found = publish.Publication(chosen.choose(_state(asked), options.variant), options.repository, options.public)
+    return DONE if publish.publish(found, _console(), really=options.yes) else FAILED
 
 
 def _verify(asked: Experiment, options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from configs.base import UserError
 from configs.experiment import Experiment
-from flows import card, tracking, verify
+from flows import card, verify
 from flows.chosen import Chosen, check_files
 from flows.context import StepFailed
 from flows.kserve import KServeText
@@ -17,6 +17,8 @@ from flows.local_vllm import LocalVllm
 from flows.ray_serve import RayServe
 from flows.records import DEPLOYMENT, Store
 from flows.target import Deployed, Standing, Target, Text
+from flows.tracking import registry
+from flows.tracking.client import missed_by, out_of_reach
 
 TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(), RayServe())}
 STANDING: dict[str, Standing] = {RayServe.kind: RayServe()}
@@ -47,8 +49,9 @@ def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
         return False
     _record(chosen, deployed)
     model_card = card.write(chosen, deployed)
-    if version := tracking.register(chosen):
-        run.progress.say("mlflow", f"registered {version}")
+    with out_of_reach(missed_by(chosen.run)):
+        if version := registry.register(chosen):
+            run.progress.say("mlflow", f"registered {version}")
     for key, value in {
         "deployed": f"{deployed.variant} at {deployed.url}/v1, model {deployed.model}, {deployed.served_by}",
         "stop": deployed.stop,
@@ -64,7 +67,8 @@ def verified(url: str, chosen: Chosen, console: Console) -> verify.Verification:
     found = verify.verify(url, chosen)
     name = verify.file_name(chosen.variant)
     chosen.run.store.keep(chosen.run.plan.experiment.name, name, found.to_json())
-    tracking.verified(chosen.run, found, name)
+    with out_of_reach(missed_by(chosen.run)):
+        registry.verified(chosen.run, found, name)
     verify.show(found, console)
     return found
 
@@ -101,11 +105,15 @@ def before(asked: Experiment, target: Standing) -> tuple[Experiment, str]:
 
 
 def delete(asked: Experiment, target: Standing, console: Console) -> None:
-    """End what is deployed; its record is empty from then on."""
-    done = target.delete(asked)
+    """End what is deployed; its record is empty from then on, and no registered version is the champion."""
+    done = [target.delete(asked)]
     if _recorded(asked).get("kind") == target.kind:
         Store.of(asked.storage).keep(asked.name, DEPLOYMENT, {})
-    console.print(done, markup=False, highlight=False, soft_wrap=True)
+        with out_of_reach(lambda reason: done.append(f"MLflow still has its champion, it is out of reach: {reason}")):
+            if version := registry.withdraw(asked):
+                done.append(f"in MLflow {version}")
+    for line in done:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _record(chosen: Chosen, deployed: Deployed) -> None:

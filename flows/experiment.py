@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from configs.experiment import Experiment
-from flows import cluster, compare, preflight, report, searched, tracking
+from flows import cluster, compare, preflight, report, searched
 from flows import plan as planning
 from flows.context import Run
 from flows.judgement import Judgement
@@ -13,6 +13,7 @@ from flows.records import Store
 from flows.services import services
 from flows.stages.checkpoint import prepare_base
 from flows.sweep import sweep
+from flows.tracking.mirror import mirror, open_run
 
 
 def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
@@ -23,7 +24,7 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     state = Run.of(plan, store, progress, logs_folder(experiment))
     searching = searched.goes_on(plan, store)
     if (unfinished := _unfinished(state, searching)) or searching:
-        with tracking.open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
+        with open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
             progress.say("logs", f"{state.logs} and {ray_logs}")
             with services(state) as shared:
                 prepare_base(state, shared)
@@ -31,7 +32,7 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
                     sweep(state, shared, unfinished)
     judgement = compare.judge(state)
     report.write(state, judgement)
-    tracking.mirror(state, judgement)
+    mirror(state, judgement)
     return state, judgement
 
 
@@ -62,12 +63,7 @@ def planned(experiment: Experiment) -> Plan:
     return planning.extended(plan, searched.found(plan, Store.of(experiment.storage)).schemes)
 
 
-def results_folder(experiment: Experiment) -> Path:
-    """Where the decision and the report of an experiment are written on this machine."""
-    return experiment.storage.experiments / experiment.name
-
-
 def logs_folder(experiment: Experiment) -> Path:
-    folder = results_folder(experiment) / "logs"
+    folder = experiment.results / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

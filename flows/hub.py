@@ -100,7 +100,7 @@ def state(one: Needed) -> str:
     if _cached(one):
         return "in the local cache"
     if not offline.is_set():
-        return _at_the_hub(one, _endpoint())
+        return _at_the_hub(one, endpoint())
     if cluster.is_named():
         return "not looked for: it must lie in the hub cache of every node, as HF_HUB_OFFLINE is set"
     raise UserError(
@@ -136,7 +136,8 @@ def _home(kind: str) -> Path:
     return Path(os.environ.get(variable) or home / folder).expanduser()
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """The hub that is asked."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
@@ -150,45 +151,45 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @cache
-def _at_the_hub(one: Needed, endpoint: str) -> str:
+def _at_the_hub(one: Needed, at: str) -> str:
     """What the hub says of a repository, asked once."""
     file = "config.json" if one.kind == "model" else "README.md"
     place = one.repository if one.kind == "model" else f"datasets/{one.repository}"
-    request = urllib.request.Request(f"{endpoint}/{place}/resolve/{one.revision}/{file}", method="HEAD")
-    if token := _token():
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    request = urllib.request.Request(f"{at}/{place}/resolve/{one.revision}/{file}", method="HEAD")
+    if known := token():
+        request.add_unredirected_header("Authorization", f"Bearer {known}")
     try:
         urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S).close()
     except urllib.error.HTTPError as answer:
-        return _judged(one, endpoint, answer.code, answer.headers.get("X-Error-Code") or "")
+        return _judged(one, at, answer.code, answer.headers.get("X-Error-Code") or "")
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        return f"{endpoint} is out of reach ({reason:.100}); it was not asked for what is needed from it"
-    return f"at {endpoint}"
+        return f"{at} is out of reach ({reason:.100}); it was not asked for what is needed from it"
+    return f"at {at}"
 
 
-def _judged(one: Needed, endpoint: str, code: int, error: str) -> str:
+def _judged(one: Needed, at: str, code: int, error: str) -> str:
     """An answer that is no success; the hub's own codes tell the cases apart (huggingface_hub, utils/_http.py)."""
     if 300 <= code < 400 or error == "EntryNotFound":
-        return f"at {endpoint}"
+        return f"at {at}"
     if error == "RevisionNotFound":
         raise UserError(f"{one.field}: the {one.what} has no revision {one.revision!r}; check it")
     if error == "GatedRepo":
         raise UserError(f"{one.field}: the {one.what} {_GATED}")
     if code in (401, 403):
         raise UserError(
-            f"{one.field}: {endpoint} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a private "
+            f"{one.field}: {at} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a private "
             "repository, and of a name that does not exist"
         )
     if code == 404:
-        raise UserError(f"{one.field}: the {one.what} does not exist at {endpoint}; check its name")
-    return f"{endpoint} answered {code}; whether it can be had is not known"
+        raise UserError(f"{one.field}: the {one.what} does not exist at {at}; check its name")
+    return f"{at} answered {code}; whether it can be had is not known"
 
 
-def _token() -> str | None:
+def token() -> str | None:
     """The user's token, as the hub libraries find it."""
-    if token := os.environ.get("HF_TOKEN"):
-        return token
+    if given := os.environ.get("HF_TOKEN"):
+        return given
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
     file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
     return file.read_text().strip() or None if file.is_file() else None
@@ -199,10 +200,10 @@ def model_bytes(repository: str, revision: str) -> int | None:
     """Size of a model's safetensors files, as the hub tells it; None where it does not."""
     if offline.is_set():
         return None
-    address = f"{_endpoint()}/api/models/{repository}/revision/{revision}?blobs=true"
+    address = f"{endpoint()}/api/models/{repository}/revision/{revision}?blobs=true"
     request = urllib.request.Request(address)
-    if token := _token():
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    if known := token():
+        request.add_unredirected_header("Authorization", f"Bearer {known}")
     try:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S) as answer:
             files = json.load(answer)["siblings"]

@@ -1,5 +1,6 @@
 """What tests share: small experiments on a fake model, and fake engines under the real actors."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from actors import environments
 from configs.base import REPOSITORY
 from configs.hardware import Hardware
 from flows import cluster
+from flows.__main__ import DONE, main
 
 FAKES = REPOSITORY / "tests" / "fakes"
 BIG_CPU = Hardware(
@@ -100,3 +102,22 @@ def _already_connected(_accelerator: str) -> Any:
     import contextlib
 
     return contextlib.nullcontext(Path(ray._private.worker._global_node.get_logs_dir_path()))
+
+
+@pytest.fixture(scope="session", name="measured")
+def _measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records of the first run that a test asked for as `decided`, which the others need not measure again."""
+    return tmp_path_factory.mktemp("measured") / "records"
+
+
+@pytest.fixture
+def decided(experiment_file: Any, measured: Path, fake_engines: None) -> Path:
+    """An experiment that was run, and recommends fp8-dynamic."""
+    path: Path = experiment_file()
+    records = path.parent / "store/records"
+    if measured.is_dir():
+        shutil.copytree(measured, records, symlinks=True)
+    assert main(["run", str(path)]) == DONE
+    if not measured.is_dir():
+        shutil.copytree(records, measured, symlinks=True)
+    return path

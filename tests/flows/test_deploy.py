@@ -37,13 +37,11 @@ def fake_vllm(monkeypatch: pytest.MonkeyPatch) -> Any:
     return use
 
 
-@pytest.fixture
-def decided(experiment_file: Any) -> Iterator[Path]:
-    """An experiment that recommends fp8-dynamic; what a test deploys is ended after it."""
-    path: Path = experiment_file()
-    assert main(["run", str(path)]) == DONE
-    yield path
-    if (file := written(path, "deployment.json")).is_file():
+@pytest.fixture(name="decided")
+def _decided(decided: Path) -> Iterator[Path]:
+    """What a test deploys is ended after it."""
+    yield decided
+    if (file := written(decided, "deployment.json")).is_file():
         processes.end(json.loads(file.read_text())["mark"], patience_s=0)
 
 

@@ -10,9 +10,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from configs.hardware import Hardware
-from flows import cluster, tracking
+from flows import cluster
 from flows.__main__ import BAD_INPUT, DONE, FAILED, GATE_SHUT, main
 from flows.judgement import Judgement
+from flows.tracking import mirror
 
 pytestmark = pytest.mark.usefixtures("fake_engines")
 
@@ -154,7 +155,7 @@ def test_run_whose_mlflow_server_is_gone_decides_and_is_mirrored_by_the_next(
 
     path = experiment_file()
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "_client", gone)
+        patch.setattr(mirror, "connect", gone)
         assert main(["run", str(path)]) == FAILED
     assert "NOT WRITTEN, the same command writes it: API request failed" in capfd.readouterr().out
     assert decision(path)["recommended"] == "fp8-dynamic"

@@ -1,7 +1,6 @@
 """Deploying to a cluster with fake engines: real actors and real Ray, a front and generations that are processes."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,28 +18,13 @@ from flows.__main__ import BAD_INPUT, DONE, FAILED, main
 FRONT = "deployed:tiny"
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The records of the first test's run, which the others need not measure again."""
-    return tmp_path_factory.mktemp("measured") / "records"
-
-
-@pytest.fixture
-def decided(
-    experiment_file: Any, measured: Path, fake_engines: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """An experiment that recommends fp8-dynamic, and a cluster that is named; what a test deploys is ended."""
-    path: Path = experiment_file()
-    records = path.parent / "store/records"
-    if measured.is_dir():
-        shutil.copytree(measured, records, symlinks=True)
-    assert main(["run", str(path)]) == DONE
-    if not measured.is_dir():
-        shutil.copytree(records, measured, symlinks=True)
+@pytest.fixture(name="decided")
+def _decided(decided: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cluster is named; what a test deploys is ended."""
     monkeypatch.setenv("RAY_ADDRESS", "the fakes'")
     monkeypatch.setenv("MSF_ACCELERATOR", "cpu")
-    yield path
-    main(["deploy", str(path), "--target", "serve", "--delete"])
+    yield decided
+    main(["deploy", str(decided), "--target", "serve", "--delete"])
 
 
 def deploy(path: Path, *arguments: str) -> int:
@@ -91,6 +75,7 @@ def test_upgrade_keeps_the_address_and_rollback_returns_to_the_variant_before(de
     assert "not deployed on the cluster" in capfd.readouterr().out
     assert not record(decided)
     assert not processes.of_lease(mark_of(FRONT))
+    assert aliases(decided) == {"previous": "none"}
     assert deploy(decided, "--delete") == BAD_INPUT
 
 

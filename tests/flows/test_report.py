@@ -19,7 +19,6 @@ from configs.hardware import Hardware
 from configs.loading import load_experiment
 from flows import compare, plan, report, tables
 from flows.context import Run
-from flows.experiment import results_folder
 from flows.judgement import Judgement
 from flows.progress import Progress
 from flows.records import Store
@@ -131,7 +130,7 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
     run.outcomes[BROKEN].failure = WENT_WRONG
     judgement = compare.judge(run)
     report.write(run, judgement)
-    file = results_folder(experiment) / "report.html"
+    file = experiment.results / "report.html"
     return Written(file, judgement, tables.all_of(judgement, experiment.decision))
 
 

@@ -14,7 +14,7 @@ from tests_support import free_port
 from configs.base import REPOSITORY
 from configs.loading import load_experiment
 from flows import chosen, verify
-from flows.__main__ import BAD_INPUT, DONE, FAILED, _state, main
+from flows.__main__ import BAD_INPUT, FAILED, _state, main
 from flows.judgement import Estimate, Point
 
 pytestmark = pytest.mark.usefixtures("fake_engines")
@@ -47,10 +47,8 @@ FAULTS = {
 }
 
 
-def test_verification_finds_every_fault_and_says_which(experiment_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    path: Path = experiment_file()
-    assert main(["run", str(path)]) == DONE
-    found = chosen.choose(_state(load_experiment(path)), None)
+def test_verification_finds_every_fault_and_says_which(decided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = chosen.choose(_state(load_experiment(decided)), None)
     for fault, (name, words) in FAULTS.items():
         with served(found.model, fault) as url:
             seen = verify.verify(url, found)
@@ -67,16 +65,14 @@ def test_verification_finds_every_fault_and_says_which(experiment_file: Any, mon
     assert verify.verify(url, found).failures.startswith("health: URLError"), "nobody is there any more"
 
 
-def test_verify_command_says_what_is_wrong_and_keeps_it(experiment_file: Any, capfd: Any) -> None:
-    path: Path = experiment_file()
-    assert main(["run", str(path)]) == DONE
+def test_verify_command_says_what_is_wrong_and_keeps_it(decided: Path, capfd: Any) -> None:
     capfd.readouterr()
     with served("tiny-fp8-dynamic", "wrong") as url:
-        assert main(["verify", url, "--experiment", str(path)]) == FAILED
+        assert main(["verify", url, "--experiment", str(decided)]) == FAILED
     assert "FAIL" in capfd.readouterr().out
-    kept = json.loads((path.parent / "store/experiments/tiny/verification-fp8-dynamic.json").read_text())
+    kept = json.loads((decided.parent / "store/experiments/tiny/verification-fp8-dynamic.json").read_text())
     assert not kept["passed"]
-    assert main(["verify", "localhost:8000", "--experiment", str(path)]) == BAD_INPUT
+    assert main(["verify", "localhost:8000", "--experiment", str(decided)]) == BAD_INPUT
     assert "is not an address" in capfd.readouterr().err
 
 

@@ -1,0 +1,4 @@
+"""MLflow, which mirrors the records and is never asked whether something is done.
+
+The only folder that imports mlflow, and only when there is something to say to it.
+"""

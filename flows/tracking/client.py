@@ -1,0 +1,83 @@
+"""The way to MLflow, and what the store remembers of what was written there."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from configs.experiment import Experiment
+from flows.context import Run
+from flows.records import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FINGERPRINT = "msf.fingerprint"
+"""Tag of a model and of its registered version: the fingerprint of its checkpoint's record."""
+_MIRRORED = "mlflow.json"
+
+
+def uri(experiment: Experiment) -> str:
+    """The tracking address: as configured, else a SQLite file in the store, or where that has an address, in the
+    driver's folder for it."""
+    return experiment.tracking.uri or f"sqlite:///{experiment.storage.local / 'mlflow.db'}"
+
+
+def ui_command(experiment: Experiment, python: str) -> str:
+    """The command that opens the UI on what was tracked."""
+    if experiment.tracking.uri and experiment.tracking.uri.startswith("http"):
+        return f"open {experiment.tracking.uri}"
+    return f"{python} -m mlflow ui --backend-store-uri {uri(experiment)}"
+
+
+def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
+    """A client, and the id of the MLflow experiment, made where it does not exist yet."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    # A server that is gone is asked for 14 s, not for the 4 minutes that seven tries take.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    import mlflow
+
+    mlflow.set_tracking_uri(uri(experiment))
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(experiment.name)
+    if found is not None:
+        return client, found.experiment_id
+    place = None if experiment.tracking.uri else str(experiment.storage.local / "mlartifacts")
+    return client, client.create_experiment(experiment.name, artifact_location=place)
+
+
+@contextlib.contextmanager
+def out_of_reach(told: Callable[[str], None]) -> Iterator[None]:
+    """MLflow mirrors the records: neither a night of measuring nor a deployment ends because it is gone. Why it is,
+    is told."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        told(" ".join(str(error).split())[:300])
+
+
+def missed_by(run: Run) -> Callable[[str], None]:
+    """Says what a run's MLflow misses for now, and leaves it in the run."""
+
+    def told(reason: str) -> None:
+        run.not_tracked = reason
+        run.progress.say("mlflow", f"out of reach, going on without it: {reason}")
+
+    return told
+
+
+def remembered(experiment: Experiment) -> dict[str, Any]:
+    """Ids of the parent run and of the models by their checkpoint's fingerprint, and what was mirrored last."""
+    return Store.of(experiment.storage).kept(experiment.name, _MIRRORED) or {}
+
+
+def remember(experiment: Experiment, run_id: str, state: Any, models: dict[str, str]) -> None:
+    told = {"run_id": run_id, "state": state, "models": models}
+    Store.of(experiment.storage).keep(experiment.name, _MIRRORED, told)
