@@ -10,32 +10,32 @@ _TOP = 20
 _PATIENCE_S = 300.0
 
 
-def get(url: str, patience_s: float = _PATIENCE_S) -> tuple[int, str]:
+def get(url: str, patience_s: float = _PATIENCE_S, key: str | None = None) -> tuple[int, str]:
     """Status and text of a page, also where the status tells of an error.
 
     Raises:
         OSError: nobody answers.
     """
     try:
-        with urllib.request.urlopen(url, timeout=patience_s) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=_bearing(key)), timeout=patience_s) as response:
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
 
 
-def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
+def ask(url: str, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
     """The JSON answer to a JSON request.
 
     Raises:
         OSError: nobody answers, or with an error.
         ValueError: the answer is no JSON.
     """
-    with _open(url, body) as response:
+    with _open(url, body, key) as response:
         answer: dict[str, Any] = json.load(response)
     return answer
 
 
-def stream(url: str, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+def stream(url: str, body: dict[str, Any], key: str | None = None) -> tuple[list[dict[str, Any]], bool]:
     """The events of a streamed answer, and whether it came to its end ([DONE]).
 
     Raises:
@@ -43,7 +43,7 @@ def stream(url: str, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         ValueError: an event is no JSON.
     """
     events: list[dict[str, Any]] = []
-    with _open(url, {**body, "stream": True}) as response:
+    with _open(url, {**body, "stream": True}, key) as response:
         for line in response:
             data = line.decode().strip().removeprefix("data:").strip()
             if data == "[DONE]":
@@ -53,7 +53,9 @@ def stream(url: str, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
     return events, False
 
 
-def compare_with_reference(url: str, model: str, reference: list[dict[str, Any]]) -> dict[str, Any]:
+def compare_with_reference(
+    url: str, model: str, reference: list[dict[str, Any]], key: str | None = None
+) -> dict[str, Any]:
     """How far the served variant is from the reference answers of `engines.huggingface`.
 
     Three looks, because a broken kernel may spare one of them: log-probabilities of the whole
@@ -63,6 +65,7 @@ def compare_with_reference(url: str, model: str, reference: list[dict[str, Any]]
 
     Args:
         url: address of the API, with /v1.
+        key: what the server asks for as a bearer token, if it does.
 
     Returns:
         `mean_logprob_difference`, `worst_greedy_gap` and `worst_decoding_gap` in nats, and both
@@ -74,12 +77,12 @@ def compare_with_reference(url: str, model: str, reference: list[dict[str, Any]]
     answers = []
     for expected in reference:
         prompt, answer = expected["prompt_ids"], expected["answer_ids"]
-        scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True)
+        scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True, key=key)
         served = scored["token_logprobs"][: len(prompt) + len(answer)]
         differences += [abs(s - r) for s, r in zip(served[1:], expected["logprobs"][1:], strict=True)]
         forced, tops = (scored[key][len(prompt) : len(prompt) + len(answer)] for key in ("tokens", "top_logprobs"))
         gaps += [max(top.values()) - s for top, s in zip(tops, served[len(prompt) :], strict=True)]
-        decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False)
+        decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False, key=key)
         decoding_gaps.append(_decoding_gap(decoded["tokens"], forced, tops))
         answers.append({"reference": expected["answer"], "served": "".join(decoded["tokens"])})
     return {
@@ -99,7 +102,9 @@ def _decoding_gap(decoded: list[str], forced: list[str], tops: list[dict[str, fl
     return 0.0
 
 
-def _complete(url: str, model: str, prompt: list[int], *, max_tokens: int, echo: bool) -> dict[str, Any]:
+def _complete(
+    url: str, model: str, prompt: list[int], *, max_tokens: int, echo: bool, key: str | None
+) -> dict[str, Any]:
     body = {
         "model": model,
         "prompt": prompt,
@@ -109,10 +114,15 @@ def _complete(url: str, model: str, prompt: list[int], *, max_tokens: int, echo:
         "logprobs": _TOP,
         "ignore_eos": True,
     }
-    logprobs: dict[str, Any] = ask(f"{url}/completions", body)["choices"][0]["logprobs"]
+    logprobs: dict[str, Any] = ask(f"{url}/completions", body, key)["choices"][0]["logprobs"]
     return logprobs
 
 
-def _open(url: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+def _open(url: str, body: dict[str, Any], key: str | None) -> Any:
+    headers = {"Content-Type": "application/json", **_bearing(key)}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     return urllib.request.urlopen(request, timeout=_PATIENCE_S)
+
+
+def _bearing(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}

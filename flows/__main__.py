@@ -106,11 +106,12 @@ def _parser() -> argparse.ArgumentParser:
                 choices=sorted({**deploy.TARGETS, **deploy.TEXTS}),
                 default="vllm",
                 help="vllm: a process on this machine; serve: on the Ray cluster that RAY_ADDRESS names, where it is "
-                "replaced without a failed request; kserve: manifests, with --print",
+                "replaced without a failed request; kserve: by kubectl or oc, with --apply",
             )
             instead = one.add_mutually_exclusive_group()
             instead.add_argument("--rollback", action="store_true", help="deploy what was deployed before")
             instead.add_argument("--delete", action="store_true", help="end what is deployed")
+            one.add_argument("--apply", action="store_true", help="really change the Kubernetes cluster of kubectl")
             one.add_argument("--print", action="store_true", help="print it as text instead: what to start, and how")
     _add_publish(commands)
     _add_verify(commands)
@@ -212,12 +213,13 @@ def _report(asked: Experiment, options: argparse.Namespace) -> int:
 
 
 def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
-    offered, word = (
-        (deploy.TEXTS, "there is no text of it") if options.print else (deploy.TARGETS, "nothing is applied from here")
-    )
-    if options.target not in offered:
-        todo = "leave out --print" if options.print else "add --print, and give what it prints to `kubectl apply -f -`"
-        raise UserError(f"--target {options.target}: {word}; {todo}")
+    if options.print and options.target not in deploy.TEXTS:
+        raise UserError(f"--target {options.target}: there is no text of it; leave out --print")
+    applied = deploy.TARGETS[options.target].only_if_applied
+    if applied and not (options.print or options.apply):
+        raise UserError(f"--target {options.target}: nothing is applied unless asked for; add --apply, or --print")
+    if options.apply and not applied:
+        raise UserError(f"--apply: --target {options.target} deploys without it; leave it out")
     if options.delete:
         deploy.delete(asked, deploy.standing(options.target), _console())
         return DONE

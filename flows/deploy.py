@@ -13,6 +13,7 @@ from flows import card, verify
 from flows.chosen import Chosen, check_files
 from flows.context import StepFailed
 from flows.kserve import KServeText
+from flows.kserve_cluster import KServeCluster
 from flows.local_vllm import LocalVllm
 from flows.ray_serve import RayServe
 from flows.records import DEPLOYMENT, Store
@@ -20,7 +21,7 @@ from flows.target import Deployed, Standing, Target, Text
 from flows.tracking import registry
 from flows.tracking.client import missed_by, out_of_reach
 
-TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(), RayServe())}
+TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(), RayServe(), KServeCluster())}
 STANDING: dict[str, Standing] = {RayServe.kind: RayServe()}
 """Those whose deployments can be rolled back and deleted."""
 TEXTS: dict[str, Text] = {LocalVllm.kind: LocalVllm(), KServeText.kind: KServeText()}

@@ -18,7 +18,8 @@ from flows import memory
 from flows.chosen import Chosen
 from flows.plan import as_options, engine_args
 
-_PORT = 8080
+PORT = 8080
+"""On which the engine answers in its pod."""
 _MODEL = "/mnt/models"
 _FORMAT = "vLLM"
 _PROBED_EVERY_S = 10
@@ -30,33 +31,37 @@ class KServeText:
     kind: ClassVar[str] = "kserve"
 
     def as_text(self, chosen: Chosen) -> str:
-        """Both resources as YAML.
-
-        Raises:
-            UserError: the experiment does not say where KServe finds the model.
-        """
-        run = chosen.run
-        if (kserve := run.plan.experiment.kserve) is None:
-            raise UserError(
-                "kserve: missing in the experiment; --target kserve needs its `storage_uri` (where KServe reads the "
-                "checkpoint) and `image`"
-            )
-        if chosen.place is None:
-            raise UserError(
-                f"--variant {chosen.variant}: its weights lie outside the store, at {chosen.folder}; {{checkpoint}} in "
-                "kserve.storage_uri has no meaning for it"
-            )
-        found = manifests(
-            kserve,
-            run.plan.experiment,
-            run.plan.hardware,
-            variant=chosen.variant,
-            checkpoint=chosen.place,
-            weight_bytes=chosen.judged.size_bytes,
-            cores=len(chosen.cores),
-        )
-        text: str = yaml.safe_dump_all(found, sort_keys=False)
+        """Both resources as YAML; see `manifests_of`."""
+        text: str = yaml.safe_dump_all(manifests_of(chosen), sort_keys=False)
         return text
+
+
+def manifests_of(chosen: Chosen) -> list[dict[str, Any]]:
+    """The manifests of a variant, as its experiment says.
+
+    Raises:
+        UserError: it does not say where KServe finds the model.
+    """
+    run = chosen.run
+    if (kserve := run.plan.experiment.kserve) is None:
+        raise UserError(
+            "kserve: missing in the experiment; --target kserve needs its `storage_uri` (where KServe reads the "
+            "checkpoint) and `image`"
+        )
+    if chosen.place is None:
+        raise UserError(
+            f"--variant {chosen.variant}: its weights lie outside the store, at {chosen.folder}; {{checkpoint}} in "
+            "kserve.storage_uri has no meaning for it"
+        )
+    return manifests(
+        kserve,
+        run.plan.experiment,
+        run.plan.hardware,
+        variant=chosen.variant,
+        checkpoint=chosen.place,
+        weight_bytes=chosen.judged.size_bytes,
+        cores=len(chosen.cores),
+    )
 
 
 def manifests(
@@ -123,7 +128,7 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
     if kserve.secret:
         reference = {"secretKeyRef": {"name": kserve.secret, "key": "token"}}
         variables.append({"name": "VLLM_API_KEY", "valueFrom": reference})
-    asked = {"httpGet": {"path": "/health", "port": _PORT}, "periodSeconds": _PROBED_EVERY_S, "timeoutSeconds": 5}
+    asked = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": _PROBED_EVERY_S, "timeoutSeconds": 5}
     container = {
         "name": "kserve-container",
         "image": kserve.image,
@@ -131,11 +136,11 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
         "args": [
             f"--model={_MODEL}",
             f"--served-model-name={name}",
-            f"--port={_PORT}",
+            f"--port={PORT}",
             *as_options(engine_args(experiment, hardware)),
         ],
         "env": variables,
-        "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
+        "ports": [{"containerPort": PORT, "protocol": "TCP"}],
         # As long as the benchmark gave it to start, and only then is it looked at more strictly.
         "startupProbe": {**asked, "failureThreshold": math.ceil(serving.start_timeout_s / _PROBED_EVERY_S)},
         "readinessProbe": {**asked, "failureThreshold": 3},

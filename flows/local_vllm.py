@@ -33,6 +33,7 @@ class LocalVllm:
     """`vllm serve` on this machine."""
 
     kind: ClassVar[str] = "vllm"
+    only_if_applied: ClassVar[bool] = False
 
     @contextlib.contextmanager
     def deploying(self, chosen: Chosen) -> Iterator[Deployed]:
@@ -88,6 +89,7 @@ class LocalVllm:
         variables = _variables(chosen)
         unit = "\n".join(f'Environment="{name}={value}"' for name, value in variables.items())
         return _TEXT.format(
+            origin=_origin(chosen),
             command=_shell_line(chosen),
             model=chosen.model,
             unit_variables=unit,
@@ -144,6 +146,16 @@ def _last_error(log: Path) -> str:
     return (errors or lines or ["it said nothing"])[-1][-300:]
 
 
+def _origin(chosen: Chosen) -> str:
+    """Where the checkpoint comes from, if this machine has no more than a copy of it in a bounded cache."""
+    if not isinstance(chosen.run.plan.experiment.storage.root, str) or chosen.place is None:
+        return ""
+    return (
+        f"# The checkpoint lies at {chosen.run.store.root}/{chosen.place}: copy it to where it is served,\n"
+        f"# and put its folder there in place of this machine's cached one, {chosen.folder}\n\n"
+    )
+
+
 def _container(chosen: Chosen, variables: dict[str, str]) -> str:
     """A container of the same version of vLLM; on a CPU there is no image to name but one built from vLLM's
     own docker/Dockerfile.cpu."""
@@ -161,7 +173,7 @@ def _container(chosen: Chosen, variables: dict[str, str]) -> str:
 
 
 _TEXT = """\
-# As a command
+{origin}# As a command
 {command}
 
 # As a systemd unit, {model}.service

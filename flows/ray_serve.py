@@ -39,6 +39,7 @@ class RayServe:
     """An application on the cluster that RAY_ADDRESS names."""
 
     kind: ClassVar[str] = "serve"
+    only_if_applied: ClassVar[bool] = False
 
     @contextlib.contextmanager
     def deploying(self, chosen: Chosen) -> Iterator[Deployed]:

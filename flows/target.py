@@ -53,6 +53,8 @@ class Target(Protocol):
     """Where a variant is deployed to from here."""
 
     kind: ClassVar[str]
+    only_if_applied: ClassVar[bool]
+    """Whether it changes what others may share, and is therefore asked for twice (`--apply`)."""
 
     def deploying(self, chosen: Chosen) -> AbstractContextManager[Deployed]:
         """A variant that is up and healthy, to be verified inside the block. Where the block ends well, it stays

@@ -2,6 +2,7 @@
 as fast as it was."""
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,6 +36,8 @@ _SAME_ANSWERS = 0.5
 """Share of the greedy answers that must be those of the benchmark, word by word; near ties flip."""
 _PROMPT = "The sea is"
 _TOKENS = 8
+KEY = "VLLM_API_KEY"
+"""Environment variable with the key of a server that asks for one, as vLLM itself reads it."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class _Look:
         self.figures: dict[str, float] = {}
         self._text = ""
         self._difference: dict[str, Any] = {}
+        self._key = os.environ.get(KEY)
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
         """Name, rule and question of every check."""
@@ -125,11 +129,11 @@ class _Look:
         return Check(name, passed, " ".join(found.split())[:300], rule)
 
     def _health(self) -> tuple[bool, str]:
-        status, _ = asking.get(f"{self.url}/health", patience_s=30)
+        status, _ = asking.get(f"{self.url}/health", patience_s=30, key=self._key)
         return status == 200, f"status {status}"
 
     def _models(self) -> tuple[bool, str]:
-        _, page = asking.get(f"{self.url}/v1/models", patience_s=30)
+        _, page = asking.get(f"{self.url}/v1/models", patience_s=30, key=self._key)
         names = [entry["id"] for entry in json.loads(page)["data"]]
         if self.model not in names and len(names) == 1:
             self.model = names[0]
@@ -139,7 +143,7 @@ class _Look:
         return {"model": self.model, "max_tokens": _TOKENS, "temperature": 0, **further}
 
     def _completion(self) -> tuple[bool, str]:
-        found = asking.ask(f"{self.url}/v1/completions", self._body(prompt=_PROMPT, ignore_eos=True))
+        found = asking.ask(f"{self.url}/v1/completions", self._body(prompt=_PROMPT, ignore_eos=True), self._key)
         self._text, tokens = found["choices"][0]["text"], found["usage"]["completion_tokens"]
         return tokens == _TOKENS, f"{tokens} tokens: {self._text!r}"
 
@@ -147,12 +151,13 @@ class _Look:
         if not checkpoints.has_chat_template(self.chosen.folder):
             return None, "not asked: the tokenizer has no chat template"
         messages = [{"role": "user", "content": "What is the capital of France?"}]
-        found = asking.ask(f"{self.url}/v1/chat/completions", self._body(messages=messages))
+        found = asking.ask(f"{self.url}/v1/chat/completions", self._body(messages=messages), self._key)
         text = found["choices"][0]["message"]["content"] or ""
         return bool(text.strip()), repr(text)
 
     def _streaming(self) -> tuple[bool, str]:
-        events, ended = asking.stream(f"{self.url}/v1/completions", self._body(prompt=_PROMPT, ignore_eos=True))
+        body = self._body(prompt=_PROMPT, ignore_eos=True)
+        events, ended = asking.stream(f"{self.url}/v1/completions", body, self._key)
         text = "".join(event["choices"][0]["text"] for event in events if event["choices"])
         found = f"{len(events)} events{'' if ended else ', no end'}"
         same = text == self._text
@@ -160,7 +165,7 @@ class _Look:
 
     def _reference(self) -> tuple[bool, str]:
         reference = self.chosen.checkpoint.result["reference"]
-        self._difference = asking.compare_with_reference(f"{self.url}/v1", self.model, reference)
+        self._difference = asking.compare_with_reference(f"{self.url}/v1", self.model, reference, self._key)
         wrong = reference_gap.wrong(self._difference, reference_gap.limit(self.chosen.outcome.plan.scheme))
         return wrong is None, wrong or f"{self._difference['mean_logprob_difference']:.3f} nats a token"
 
@@ -174,7 +179,7 @@ class _Look:
 
     def _load(self) -> tuple[bool, str]:
         try:
-            self.figures = _short_load(self.chosen, self.url, self.model)
+            self.figures = _short_load(self.chosen, self.url, self.model, self._key)
         except (ray.exceptions.RayError, StepFailed, RuntimeError) as error:
             return False, str(fault(error))
         if not self.figures["requests"]:
@@ -189,7 +194,7 @@ class _Look:
         )
 
 
-def _short_load(chosen: Chosen, url: str, model: str) -> dict[str, float]:
+def _short_load(chosen: Chosen, url: str, model: str, key: str | None) -> dict[str, float]:
     """The figures of the decision's point, loaded once more for a few seconds from this machine."""
     load, seats, point = chosen.load, chosen.run.plan.seats, chosen.point
     open_loop, seconds = load.kind != "concurrent", min(LOAD_S, load.duration_s)
@@ -202,6 +207,7 @@ def _short_load(chosen: Chosen, url: str, model: str) -> dict[str, float]:
         asked: Any = benchmarker.benchmark.remote(
             url=url,
             model=model,
+            key=key,
             tokenizer=str(chosen.folder),
             profile={"kind": load.kind, "rate" if open_loop else "streams": [asked_at]},
             prompt_tokens=load.prompt_tokens,

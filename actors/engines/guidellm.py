@@ -35,12 +35,14 @@ def benchmark(
     warmup_s: float,
     seed: int,
     destination: Path,
+    key: str | None = None,
 ) -> list[float]:
     """Run every point of the profile; write its requests and GuideLLM's own JSON and HTML into `destination`.
 
     Args:
         url: address of the application, without /v1.
         profile: GuideLLM's profile, such as {"kind": "concurrent", "streams": [1, 4]}.
+        key: what the server asks for as a bearer token, if it does.
 
     Returns:
         the length of every point's measured window in seconds, warm-up excluded.
@@ -54,6 +56,7 @@ def benchmark(
                         "target": url,
                         "model": model,
                         "request_format": "/v1/completions",
+                        "api_key": key,
                         "validate_backend": False,
                         "timeout": 600,
                     },

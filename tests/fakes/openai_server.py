@@ -13,10 +13,11 @@ TEXT = "12345678"
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """One served model; `model` and `fault` are set on a subclass."""
+    """One served model; `model`, `fault` and the `key` that is asked for are set on a subclass."""
 
     model = ""
     fault = ""
+    key = ""
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -30,7 +31,9 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if asked["model"] != self.model:
+        if self.key and self.headers["Authorization"] != f"Bearer {self.key}":
+            self._answer(b"{}", status=401)
+        elif asked["model"] != self.model:
             self._answer(b"{}", status=404)
         elif "messages" in asked:
             self._answer(json.dumps({"choices": [{"message": {"content": "Paris."}}]}).encode())
@@ -60,9 +63,9 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def serve(model: str, port: int, fault: str = "") -> http.server.ThreadingHTTPServer:
+def serve(model: str, port: int, fault: str = "", key: str = "") -> http.server.ThreadingHTTPServer:
     """A server that is up, until its `shutdown`."""
-    answers = type("Answers", (Answers,), {"model": model, "fault": fault})
+    answers = type("Answers", (Answers,), {"model": model, "fault": fault, "key": key})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

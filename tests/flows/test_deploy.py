@@ -126,7 +126,7 @@ def test_manifests_for_kserve_are_printed_and_nothing_is_applied(decided: Path, 
     found = chosen.choose(_state(load_experiment(decided)), None)
     assert service["spec"]["predictor"]["model"]["storageUri"] == (f"pvc://models/{found.place}")
     assert main(["deploy", str(decided), "--target", "kserve"]) == BAD_INPUT
-    assert "add --print" in capfd.readouterr().err
+    assert "add --apply, or --print" in capfd.readouterr().err
     assert main(["deploy", str(decided), "--target", "kserve", "--print"]) == BAD_INPUT
     assert "kserve: missing in the experiment" in capfd.readouterr().err
 

@@ -1,13 +1,20 @@
 """The whole flow on an object store, with fake engines."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors import processes
+from configs.base import REPOSITORY
+from flows import local_vllm
 from flows.__main__ import DONE, main
+from flows.chosen import Chosen
 
 pytestmark = pytest.mark.usefixtures("fake_engines", "objects")
+FAKE_SERVER = REPOSITORY / "tests/fakes/openai_server.py"
 
 
 def test_run_on_an_address_decides_and_redoes_nothing(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
@@ -32,3 +39,31 @@ def test_run_on_an_address_decides_and_redoes_nothing(experiment_file: Any, tmp_
     where = "kserve={storage_uri: 's3://bucket/{checkpoint}', image: 'vllm/vllm-openai:v1', auth: none}"
     assert main(["deploy", str(path), "--target", "kserve", "--print", "--set", where]) == DONE
     assert "s3://bucket/records/quantize/" in capfd.readouterr().out
+    assert main(["deploy", str(path), "--print"]) == DONE
+    assert f"# The checkpoint lies at {root}/records/quantize/" in capfd.readouterr().out
+
+
+def test_deployment_from_an_address_serves_the_cached_checkpoint(
+    experiment_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = f"objects://{tmp_path / 'bucket'}"
+    path = experiment_file(
+        storage={"root": root, "cache": str(tmp_path / "cache")}, tracking={"uri": None, "log_checkpoints": False}
+    )
+    assert main(["run", str(path)]) == DONE
+    served = []
+
+    def command(found: Chosen) -> list[str]:
+        served.append(found.folder)
+        return [sys.executable, str(FAKE_SERVER), *local_vllm.arguments(found, str(found.folder))]
+
+    monkeypatch.setattr(local_vllm, "command", command)
+    assert main(["deploy", str(path)]) == DONE
+    try:
+        kept = json.loads((tmp_path / "bucket/experiments/tiny/deployment.json").read_text())
+        assert kept["variant"] == "fp8-dynamic"
+        assert (tmp_path / "bucket/experiments/tiny/card-fp8-dynamic.md").is_file()
+        assert served[0].is_relative_to(tmp_path / "cache")
+        assert (served[0] / "model.safetensors").is_file()
+    finally:
+        processes.end(kept["mark"], patience_s=0)
