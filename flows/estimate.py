@@ -7,7 +7,7 @@ the seats and the rule that a run has (`actors.seating`): a host is at work, or 
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,8 +57,19 @@ class Estimate:
 class History:
     """What earlier records say about steps to come."""
 
-    def __init__(self, records: Iterable[Record], hardware: str, accelerator: str, parameters: float | None) -> None:
-        """`parameters` of the base model, where they are known; an assumption scales with them."""
+    def __init__(
+        self,
+        records: Iterable[Record],
+        hardware: str,
+        accelerator: str,
+        parameters: float | None,
+        documents: Mapping[str, int] | None = None,
+    ) -> None:
+        """Args:
+        parameters: of the base model, where they are known; an assumption scales with them.
+        documents: of tasks by name, where they can be counted.
+        """
+        self._counted = documents or {}
         self._records = [r for r in records if _hardware(r) in (None, hardware)]
         self._accelerator, self._parameters = accelerator, parameters
 
@@ -125,8 +136,9 @@ class History:
         first, last = step.settings.get("share") or (0.0, 1.0)
         found = {}
         for task in step.settings["tasks"]:
-            whole = task["limit"] or self._recorded_documents(task["name"]) or _UNLIMITED
-            found[task["name"]] = math.ceil(whole * (last - first))
+            name = task["name"]
+            whole = task["limit"] or self._recorded_documents(name) or self._counted.get(name) or _UNLIMITED
+            found[name] = math.ceil(whole * (last - first))
         return found
 
     def _recorded_documents(self, task: str) -> int:

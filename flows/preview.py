@@ -4,6 +4,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from configs.experiment import Experiment
 from flows import cluster, hub, memory, records, sizes
 from flows.estimate import Estimate, History, estimate
 from flows.plan import Plan, VariantPlan
@@ -17,19 +18,31 @@ _UNKNOWN = "?"
 def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False) -> None:
     """One row for each variant, what is said below it about all, and with `steps` every step by its fingerprint."""
     known, model = store.all(), sizes.model_of(plan, store)
-    history = History(known, plan.hardware.name, plan.hardware.accelerator, model.parameters if model else None)
-    ahead = estimate(plan, lambda step: store.find(step) is None, history, hosts=_hosts(plan))
+    todo = {step.fingerprint for step in store.missing(plan.steps)}
+    parameters = model.parameters if model else None
+    history = History(known, plan.hardware.name, plan.hardware.accelerator, parameters, _documents(plan.experiment))
+    ahead = estimate(plan, lambda step: step.fingerprint in todo, history, hosts=_hosts(plan))
     needs = {variant.name: sizes.sizes(plan, variant, model, store) for variant in plan.variants}
-    console.print(_table(plan, store, needs, ahead))
+    console.print(_table(plan, todo, needs, ahead))
     if steps:
-        console.print(_steps(plan, store, known))
-    lines = [*_changes(plan, store, known), *_slower(plan), *_machine(plan, needs), *hub.notes(plan), *_time(ahead)]
+        console.print(_steps(plan, todo, known))
+    lines = [*_changes(plan, todo, known), *_slower(plan), *_machine(plan, needs), *hub.notes(plan), *_time(ahead)]
     for line in lines:
         console.print(line, highlight=False)
     console.print(f"store {store.root}", soft_wrap=True, highlight=False)
 
 
-def _table(plan: Plan, store: Store, needs: dict[str, Sizes], ahead: Estimate) -> Table:
+def _documents(experiment: Experiment) -> dict[str, int]:
+    """Documents of the tasks whose rows lie in local files."""
+    found = {}
+    for task in experiment.accuracy.tasks:
+        asked = task.data_files or {}
+        if (file := asked.get("test") or asked.get("validation")) and file.suffix == ".jsonl":
+            found[task.name] = sum(1 for line in file.read_bytes().splitlines() if line.strip())
+    return found
+
+
+def _table(plan: Plan, missing: set[str], needs: dict[str, Sizes], ahead: Estimate) -> Table:
     table = Table(title=f"{plan.experiment.name} on {plan.hardware.name}", box=box.SIMPLE_HEAD)
     kind = "host" if plan.hardware.on_cpu else "GPU"
     table.add_column("variant")
@@ -40,7 +53,7 @@ def _table(plan: Plan, store: Store, needs: dict[str, Sizes], ahead: Estimate) -
         if variant.left_out:
             table.add_row(variant.name, f"left out: {variant.left_out}")
             continue
-        todo = len(store.missing(variant.steps))
+        todo = sum(step.fingerprint in missing for step in variant.steps)
         done = len(variant.steps) - todo
         state = f"{todo} to do, {done} done" if todo and done else f"{todo} to do" if todo else "done"
         need = needs[variant.name]
@@ -51,13 +64,13 @@ def _table(plan: Plan, store: Store, needs: dict[str, Sizes], ahead: Estimate) -
     return table
 
 
-def _steps(plan: Plan, store: Store, known: list[Record]) -> Table:
+def _steps(plan: Plan, missing: set[str], known: list[Record]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for header in ("variant", "step", "fingerprint", "state"):
         table.add_column(header)
     for variant in plan.tried:
         for step in variant.steps:
-            state = "done" if store.find(step) else f"to do{_since(step, known)}"
+            state = f"to do{_since(step, known)}" if step.fingerprint in missing else "done"
             table.add_row(variant.name, _name(plan, variant, step), step.fingerprint, state)
     return table
 
@@ -74,12 +87,12 @@ def _since(step: Step, known: list[Record]) -> str:
     return f"; changed since: {', '.join(records.difference(step, earlier)[:4])}" if earlier else ""
 
 
-def _changes(plan: Plan, store: Store, known: list[Record]) -> list[str]:
+def _changes(plan: Plan, missing: set[str], known: list[Record]) -> list[str]:
     """Why steps with an earlier record are done again, each reason once for all variants that it touches."""
     touched: dict[str, list[str]] = {}
     for variant in plan.tried:
         for step in variant.steps:
-            if store.find(step) is None and (since := _since(step, known)):
+            if step.fingerprint in missing and (since := _since(step, known)):
                 names = touched.setdefault(f"{step.kind}{since}", [])
                 names += [variant.name] if variant.name not in names else []
     return [f"{what} ({', '.join(names)})" for what, names in touched.items()]

@@ -141,6 +141,14 @@ def test_task_file_that_is_missing(experiment_file: Any, capfd: Any) -> None:
     assert "none.jsonl is not a file" in refused(experiment_file(accuracy={"tasks": [task]}), capfd)
 
 
+def test_documents_of_local_files_are_counted(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n" * 7)
+    task = {"name": "arc_easy", "data_files": {"test": str(rows)}}
+    assert main(["plan", str(experiment_file(accuracy={"tasks": [task]}))]) == DONE
+    assert "evaluating (7 documents): assumed" in capfd.readouterr().out
+
+
 def test_data_files_of_a_group_of_tasks(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n")
