@@ -2,8 +2,10 @@
 
 A lease puts MSF_LEASE=ID into the environment of its actor; whatever the actor starts, however deep
 (Serve replicas, engine cores, workers), inherits it. So the kernel's own table answers which
-processes belong to a lease, how much memory they use and whether any is left. Standard library only:
-these functions run on any node in any environment.
+processes belong to a lease, how much memory they use and whether any is left. A process that gives itself
+a title writes it over its environment, as the kernel shows it, and with it may go the mark (vLLM's engine
+does so): hence whoever is in the session of a marked leader counts too. Standard library only: these
+functions run on any node in any environment.
 """
 
 import contextlib
@@ -20,16 +22,17 @@ DYING_S = 30.0
 def of_lease(lease: str) -> list[int]:
     """Process ids of a lease on this node, itself and zombies left out."""
     mark = f"{LEASE_MARK}={lease}".encode()
-    found = []
+    marked, sessions = [], {}
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+        if not entry.name.isdigit() or (process := int(entry.name)) == os.getpid():
             continue
-        try:
+        with contextlib.suppress(OSError):
             if mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+                marked.append(process)
+            sessions[process] = os.getsid(process)
+    led = {process for process in marked if sessions.get(process) == process}
+    joined = (process for process, session in sessions.items() if session in led and _alive(process))
+    return sorted({*marked, *joined})
 
 
 def end(lease: str, patience_s: float = 10.0) -> list[int]:
@@ -38,20 +41,34 @@ def end(lease: str, patience_s: float = 10.0) -> list[int]:
     Raises:
         RuntimeError: a process survives SIGKILL.
     """
+    known: set[int] = set()
+
+    def left() -> list[int]:
+        """Those of the lease that are alive, and those that were of it when their session's leader still was."""
+        known.update(of_lease(lease))
+        known.difference_update([process for process in known if not _alive(process)])
+        return sorted(known)
+
     deadline = time.monotonic() + patience_s
-    while (left := of_lease(lease)) and time.monotonic() < deadline:
+    while (killed := left()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for process in left:
-        try:
+    for process in killed:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
     deadline = time.monotonic() + DYING_S
-    while of_lease(lease) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.05)
-    if survivors := of_lease(lease):
+    if survivors := left():
         raise RuntimeError(f"processes {survivors} outlive SIGKILL; their lease cannot be given back")
-    return left
+    return killed
+
+
+def _alive(process: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 def left_over() -> list[int]:

@@ -1,11 +1,13 @@
 """What tests share: small experiments on a fake model, and fake engines under the real actors."""
 
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow.store.db.utils
 import pytest
 import ray
 import yaml
@@ -92,8 +94,30 @@ def _one_cluster() -> Iterator[None]:
             yield
 
 
+@pytest.fixture(scope="session")
+def _one_migration() -> Iterator[None]:
+    """MLflow migrates its first SQLite file, which takes seconds; later ones begin as copies of it."""
+    first = sqlite3.connect(":memory:")
+    migrate = mlflow.store.db.utils._initialize_tables
+
+    def initialize(engine: Any) -> None:
+        with engine.connect() as connection:
+            file = connection.connection.driver_connection
+            if first.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                first.backup(file)
+                return
+        migrate(engine)
+        with engine.connect() as connection:
+            connection.connection.driver_connection.backup(first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow.store.db.utils, "_initialize_tables", initialize)
+        yield
+    first.close()
+
+
 @pytest.fixture
-def fake_engines(_one_cluster: None, hardware: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_engines(_one_cluster: None, _one_migration: None, hardware: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run uses the cluster with the fake engines."""
     monkeypatch.setattr(cluster, "connected", _already_connected)
 

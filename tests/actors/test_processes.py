@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 from actors import processes
 
@@ -38,6 +39,33 @@ def test_end_kills_the_child_that_outlives_its_parent() -> None:
     started.wait()
     assert len(processes.end(mark, patience_s=0.2)) == 1
     assert processes.of_lease(mark) == []
+
+
+def test_end_kills_a_child_without_the_mark_in_the_session_of_a_marked_one() -> None:
+    mark = uuid.uuid4().hex
+    forgets = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}], env={{}})"
+    started = subprocess.Popen(
+        [sys.executable, "-c", forgets],
+        env={**os.environ, processes.LEASE_MARK: mark},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    started.stdout.readline()
+    assert len(processes.of_lease(mark)) == 2
+    assert len(processes.end(mark, patience_s=0)) == 2
+    assert not [file for file in Path("/proc").glob("[0-9]*") if session(file) == started.pid]
+    started.wait()
+
+
+def session(file: Path) -> int | None:
+    """The session of a process that runs, by its folder in /proc."""
+    try:
+        state, *numbers = (file / "stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(numbers[2])
 
 
 def test_end_without_processes_kills_nothing() -> None:

@@ -1,8 +1,10 @@
 """Deploying the smoke run's INT8 variant with the real `vllm serve`, and telling it from the base."""
 
 import json
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 from real_support import flows
 from tests_support import free_port
@@ -30,4 +32,14 @@ def test_deployed_int8_is_verified_and_is_not_taken_for_the_base(smoke_store: Pa
         assert [check["name"] for check in looks if check["passed"] is False] == ["reference"]
     finally:
         if (file := folder / "deployment.json").is_file():
-            processes.end(json.loads(file.read_text())["mark"], patience_s=0)
+            kept = json.loads(file.read_text())
+            processes.end(kept["mark"], patience_s=0)
+            assert not [one for one in psutil.process_iter() if lives_in(kept["process"], one)]
+
+
+def lives_in(session: int, process: psutil.Process) -> bool:
+    """Whether a process of that session runs; vLLM's engines give themselves titles, and lose the mark."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == session
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
