@@ -2,7 +2,9 @@
 
 Takes two evaluations of the same documents (`TASK.jsonl` beside their records). Documents are drawn with
 replacement; swapping the two sides of each at random makes an A/A comparison with the real rate of flips
-and no difference. A drop is planted by turning right answers of one side wrong at random.
+and no difference. A drop is planted by turning right answers of one side wrong at random. A race (configs/racing.py)
+that looks at a variant again and again must not stop one whose drop is within the margin of 2 points more often than
+its error rate says.
 
     PYTHON tests/bench/calibration.py BASE/TASK.jsonl VARIANT/TASK.jsonl
 """
@@ -17,8 +19,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.decision import Decision
-from flows.accuracy import paired
+from configs.racing import Racing
+from flows.accuracy import Answers, TaskAnswers, paired
 from flows.judgement import Difference
+from flows.racing import Look, at_every_look, beyond_margin
 
 DECISION = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
 
@@ -39,12 +43,11 @@ def main() -> None:
     count = options.documents or len(pairs)
     print(f"{count} documents of {len(pairs)}, {100 * flips:.1f} % differ, {options.comparisons} comparisons each")
     for drop in (0.0, 0.01, 0.02):
-        drawn = (_drawn(pairs, count, drop, random) for _ in range(options.comparisons))
+        drawn = [_drawn(pairs, count, drop, random) for _ in range(options.comparisons)]
         found = [paired("task", options.metric, one, True, DECISION) for one in drawn]
-        print(
-            f"drop {100 * drop:.0f} points: "
-            + ", ".join(f"{words} {100 * s:.1f} %" for words, s in _shares(found, drop))
-        )
+        shares = [*_shares(found, drop), ("stopped in a race", float(np.mean([_stopped(one) for one in drawn])))]
+        told = ", ".join(f"{words} {100 * share:.1f} %" for words, share in shares)
+        print(f"drop {100 * drop:.0f} points: {told}")
 
 
 def _shares(found: list[Difference], drop: float) -> list[tuple[str, float]]:
@@ -58,6 +61,18 @@ def _shares(found: list[Difference], drop: float) -> list[tuple[str, float]]:
             for word in ("pass", "inconclusive", "fail")
         ),
     ]
+
+
+def _stopped(drawn: np.ndarray) -> bool:
+    """Whether a race stops this variant at one of its looks."""
+    racing = Racing()
+    wide = at_every_look(DECISION, racing.error_rate, looks=len(racing.looks))
+    seen = (drawn[: round(share * len(drawn))] for share in racing.looks)
+    return any(beyond_margin(Look(_answers(part[:, 1]), _answers(part[:, 0]), ()), wide) for part in seen)
+
+
+def _answers(right: np.ndarray) -> Answers:
+    return {"task": TaskAnswers("acc", True, {str(i): float(v) for i, v in enumerate(right)}, {})}
 
 
 def _values(path: Path, metric: str) -> dict[str, float]:

@@ -29,13 +29,15 @@ from flows.racing import Look, at_every_look, beyond_margin
 from flows.records import Store
 
 BASE = "base"
+Right = dict[str, np.ndarray]
+"""Right or wrong by task, document by document in the order of the shuffle."""
 
 
 @dataclass(frozen=True)
 class Sweep:
     """What was measured: right or wrong by variant and document, and who is ahead by the objective."""
 
-    right: dict[str, np.ndarray]
+    right: dict[str, "Right"]
     order: list[str]
     """By the objective, the best first."""
     tied: set[frozenset[str]]
@@ -57,16 +59,16 @@ def main() -> None:
     outcomes: Counter[str] = Counter()
     spent = []
     for _ in range(options.resamples):
-        drawn = random.integers(0, len(sweep.right[BASE]), len(sweep.right[BASE]))
-        right = {name: values[drawn] for name, values in sweep.right.items()}
+        drawn = {task: random.integers(0, len(values), len(values)) for task, values in sweep.right[BASE].items()}
+        right = {name: {task: own[task][drawn[task]] for task in drawn} for name, own in sweep.right.items()}
         full = exhaustive(sweep, right)
         winner, documents = raced(sweep, right, racing)
         tied = frozenset((full, winner)) in sweep.tied
         outcomes["same" if winner == full else "tied" if tied else "other"] += 1
-        spent.append(documents / (len(right) * len(drawn)))
+        spent.append(documents / (len(right) * upto(right[BASE], 1.0)))
     same = 100 * (outcomes["same"] + outcomes["tied"]) / options.resamples
     print(
-        f"{len(sweep.right)} variants, {len(sweep.right[BASE])} documents, looks {options.looks}, error rate "
+        f"{len(sweep.right)} variants, {upto(sweep.right[BASE], 1.0)} documents, looks {options.looks}, error rate "
         f"{options.error_rate:g}: same or tied winner {same:.1f} % of {options.resamples} ({dict(outcomes)}), "
         f"{100 * np.mean(spent):.1f} % of the document evaluations (at most {100 * max(spent):.1f} %)"
     )
@@ -89,58 +91,56 @@ def read(file: Path, root: Path) -> Sweep:
     right = {}
     for name in order:
         records = [record for record in run.outcomes[name].evaluations if record]
-        answers = accuracy.read(records, experiment.accuracy.tasks)
-        judged = [task for task in answers.values() if not isinstance(next(iter(task.values.values())), list)]
-        right[name] = np.array([value for task in judged for _, value in sorted(task.values.items())])
+        read = accuracy.read(records, experiment.accuracy.tasks)
+        judged = {t: a for t, a in read.items() if not isinstance(next(iter(a.values.values())), list)}
+        right[name] = {t: np.array([value for _, value in sorted(a.values.items())]) for t, a in judged.items()}
     return Sweep(right, order, tied, experiment.decision)
 
 
-def exhaustive(sweep: Sweep, right: dict[str, np.ndarray]) -> str:
+def exhaustive(sweep: Sweep, right: dict[str, Right]) -> str:
     """The best by the objective that passes on all documents; the base where none does."""
-    for name in sweep.order:
-        if name == BASE or verdict(sweep.decision, right, name) == "pass":
-            return name
-    return BASE
+    return next(name for name in sweep.order if name == BASE or passes(sweep.decision, right, name))
 
 
-def raced(sweep: Sweep, right: dict[str, np.ndarray], racing: Racing) -> tuple[str, int]:
+def raced(sweep: Sweep, right: dict[str, Right], racing: Racing) -> tuple[str, int]:
     """The winner of a race, and how many answers it took; the base answers everything."""
-    count = len(right[BASE])
-    ends = [round(look * count) for look in racing.looks]
-    wide = at_every_look(sweep.decision, racing.error_rate, looks=len(ends))
-    spent, alive = count, []
-    for name in (name for name in sweep.order if name != BASE):
-        spent += ends[0]
-        if not beyond_margin(look(right, name, ends[0]), wide):
-            alive.append(name)
-    for name in sweep.order:
+    first, *later = racing.looks
+    wide = at_every_look(sweep.decision, racing.error_rate, looks=len(racing.looks))
+    reached = {name: first for name in sweep.order} | {BASE: 1.0}
+    alive = [n for n in sweep.order if n == BASE or not beyond_margin(look(right, n, first), wide)]
+    winner = BASE
+    for name in alive:
         if name == BASE:
-            return BASE, spent
-        if name not in alive:
-            continue
-        done = ends[0]
-        for end in ends[1:]:
-            spent, done = spent + end - done, end
-            if beyond_margin(look(right, name, end), wide):
+            break
+        for share in later:
+            reached[name] = share
+            if beyond_margin(look(right, name, share), wide):
                 break
         else:
-            spent += count - done
-            if verdict(sweep.decision, right, name) == "pass":
-                return name, spent
-    return BASE, spent
+            reached[name] = 1.0
+            if passes(sweep.decision, right, name):
+                winner = name
+                break
+    return winner, sum(upto(right[name], share) for name, share in reached.items())
 
 
-def look(right: dict[str, np.ndarray], name: str, count: int) -> Look:
-    return Look(answers(right[name][:count]), answers(right[BASE][:count]), ())
+def upto(right: Right, share: float) -> int:
+    """Documents up to a share of every task's."""
+    return sum(round(share * len(values)) for values in right.values())
 
 
-def answers(values: np.ndarray) -> Answers:
-    return {"task": TaskAnswers("acc", True, {str(i): float(v) for i, v in enumerate(values)}, {})}
+def look(right: dict[str, Right], name: str, share: float) -> Look:
+    return Look(answers(right[name], share), answers(right[BASE], share), ())
 
 
-def verdict(decision: Decision, right: dict[str, np.ndarray], name: str) -> str | None:
-    (found,) = accuracy.differences(answers(right[name]), answers(right[BASE]), decision, seed=0)
-    return found.verdict
+def answers(right: Right, share: float = 1.0) -> Answers:
+    upto = {task: values[: round(share * len(values))] for task, values in right.items()}
+    return {t: TaskAnswers("acc", True, {str(i): float(v) for i, v in enumerate(part)}, {}) for t, part in upto.items()}
+
+
+def passes(decision: Decision, right: dict[str, Right], name: str) -> bool:
+    found = accuracy.differences(answers(right[name]), answers(right[BASE]), decision, seed=0)
+    return all(difference.verdict == "pass" for difference in found)
 
 
 if __name__ == "__main__":
