@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors import processes
+from actors.conductor import claimed
 from actors.lease import Needs, lease, on_node, prove_ended
 from actors.server import Server
 
@@ -29,7 +31,7 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def serving_host() -> Iterator[ActorHandle[Any]]:
+def serving_host(conductor: Any) -> Iterator[ActorHandle[Any]]:
     """The actor that deploys variants; with it goes Serve itself, where nothing is served any more.
 
     It imports vLLM while whoever asked for it goes on.
@@ -39,11 +41,18 @@ def serving_host() -> Iterator[ActorHandle[Any]]:
         try:
             yield server
         finally:
-            ray.get(server.close.remote())
+            with serve_in_hand(conductor):
+                ray.get(server.close.remote())
+
+
+def serve_in_hand(conductor: Any) -> AbstractContextManager[None]:
+    """Nobody else on the cluster ends Serve, or puts the first application on it, inside the block."""
+    return claimed(conductor, "Serve")
 
 
 @contextlib.contextmanager
 def deployed(
+    conductor: Any,
     server: ActorHandle[Any],
     name: str,
     checkpoint: str,
@@ -76,8 +85,9 @@ def deployed(
     }
     end_deployment(server, name, [node])
     try:
-        submitted: Any = server.submit.remote(name, checkpoint, mark, settings)
-        address: str = ray.get(submitted)
+        with serve_in_hand(conductor):
+            submitted: Any = server.submit.remote(name, checkpoint, mark, settings)
+            address: str = ray.get(submitted)
         yield Deployment(url=f"{address}/{name}", model=name, lease=mark, node=node, cores=cores)
     finally:
         end_deployment(server, name, [node], patience_s=10)

@@ -19,7 +19,7 @@ from ray.actor import ActorHandle
 from actors import environments
 from actors.conductor import claimed, conductor
 from actors.lease import Needs, check_feasible
-from actors.serving import cpu_engine_variables, end_deployment, mark_of, serving_host
+from actors.serving import cpu_engine_variables, end_deployment, mark_of, serve_in_hand, serving_host
 from configs.base import UserError
 from configs.experiment import Experiment
 from flows import cluster
@@ -113,6 +113,7 @@ class _Offered:
 class _Work:
     """One deployment's front and generations, by the actor that changes them."""
 
+    conductor: Any
     server: ActorHandle[Any]
     experiment: Experiment
     logs: str
@@ -174,8 +175,9 @@ def _start(work: _Work, chosen: Chosen, offered: _Offered) -> Deployed:
     serving, marks = experiment.serving, (mark_of(work.front), mark_of(application))
     told = {**work.settings, **offered.settings, "marks": marks, "host": serving.host, "port": serving.port}
     try:
-        asked: Any = work.server.offer.remote(work.front, offered.generation, str(chosen.folder), told)
-        address: str = ray.get(asked).replace("0.0.0.0", "127.0.0.1")
+        with serve_in_hand(work.conductor):
+            asked: Any = work.server.offer.remote(work.front, offered.generation, str(chosen.folder), told)
+            address: str = ray.get(asked).replace("0.0.0.0", "127.0.0.1")
         for name in (work.front, application):
             ray.get(work.server.wait.remote(name, serving.start_timeout_s))
     except (ray.exceptions.RayError, RuntimeError) as error:
@@ -201,15 +203,10 @@ def _start(work: _Work, chosen: Chosen, offered: _Offered) -> Deployed:
 @contextlib.contextmanager
 def _at_work(experiment: Experiment, accelerator: str) -> Iterator[_Work]:
     """Nobody else changes the same deployment inside the block."""
-    with (
-        cluster.connected(accelerator) as logs,
-        claimed(
-            conductor(runtime_env={"py_executable": str(environments.interpreter("driver"))}),
-            f"deployment of {experiment.name}",
-        ),
-        serving_host() as server,
-    ):
-        yield _Work(server, experiment, str(logs))
+    with cluster.connected(accelerator) as logs:
+        conducting = conductor(runtime_env={"py_executable": str(environments.interpreter("driver"))})
+        with claimed(conducting, f"deployment of {experiment.name}"), serving_host(conducting) as server:
+            yield _Work(conducting, server, experiment, str(logs))
 
 
 def _check(chosen: Chosen) -> None:

@@ -34,7 +34,7 @@ def services(run: Run) -> Iterator[Services]:
             f"cluster has {len(held.engines)}; wait for its end, or ask for engines of the same size"
         )
     with contextlib.ExitStack() as leases:
-        server = leases.enter_context(serving_host())
+        server = leases.enter_context(serving_host(conducting))
         benchmarkers = {}
         for node in nodes:
             for seat in range(len(seats.engines)):

@@ -80,6 +80,7 @@ def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iter
         run.store.near(place.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
         run.progress.say(outcome.name, "starting its server ...")
         with deployed(
+            services.conductor,
             services.server,
             application(run.plan.experiment.name, outcome.name),
             str(folder),
