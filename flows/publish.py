@@ -5,6 +5,7 @@ into a private repository unless it exists already or `--public` is given.
 """
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ def publish(asked: Publication, console: Console, *, really: bool) -> bool:
 
 
 def _check(asked: Publication, *, really: bool) -> None:
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", asked.repository):
+        raise UserError(f"--repository {asked.repository}: is not OWNER/NAME of letters, digits, '-', '_' and '.'")
     if asked.chosen.variant == BASE:
         raise UserError("--variant base: is the model as it came, which is published already; name a compressed one")
     if really and offline.is_set():

@@ -121,6 +121,8 @@ def test_publication_that_cannot_be_is_refused(decided: Path, capfd: Any, monkey
     asked = ["publish", str(decided), "--repository", REPOSITORY, "--yes"]
     assert main([*asked, "--variant", "base"]) == BAD_INPUT
     assert "--variant base: is the model as it came" in capfd.readouterr().err
+    assert main([*asked[:2], "--repository", "tiny"]) == BAD_INPUT
+    assert "--repository tiny: is not OWNER/NAME" in capfd.readouterr().err
     monkeypatch.delenv("HF_TOKEN")
     assert main(asked) == BAD_INPUT
     assert "HF_TOKEN: missing" in capfd.readouterr().err
