@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 _TOP = 20
@@ -51,6 +52,23 @@ def stream(url: str, body: dict[str, Any], key: str | None = None) -> tuple[list
             if data:
                 events.append(json.loads(data))
     return events, False
+
+
+def exercise(url: str, model: str, at_once: int, key: str | None = None) -> None:
+    """Have so many short answers made at the same time, sampled as a load's are.
+
+    Even in eager mode vLLM compiles a function at the first step of several requests, for seconds on a CPU: that is
+    no part of what a load measures.
+
+    Args:
+        url: address of the API, with /v1.
+
+    Raises:
+        OSError: nobody answers, or with an error.
+    """
+    body = {"model": model, "prompt": "The sea is", "max_tokens": 4, "ignore_eos": True}
+    with ThreadPoolExecutor(at_once) as clients:
+        list(clients.map(lambda _: ask(f"{url}/completions", body, key), range(at_once)))
 
 
 def compare_with_reference(

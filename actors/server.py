@@ -84,6 +84,10 @@ class Server:
 
         ray_serve_llm.close()
 
+    def exercise(self, url: str, model: str, at_once: int) -> None:
+        """Have so many answers made at once; see `actors.asking.exercise`."""
+        asking.exercise(url, model, at_once)
+
     def compare_with_reference(self, url: str, model: str, reference: list[dict[str, Any]]) -> dict[str, Any]:
         """How far the served variant is from its reference; see `actors.asking.compare_with_reference`."""
         return asking.compare_with_reference(url, model, reference)

@@ -60,6 +60,11 @@ class ConcurrentLoad(_Load):
     def points(self) -> tuple[float, ...]:
         return tuple(float(s) for s in self.streams)
 
+    @property
+    def most_at_once(self) -> int | None:
+        """Requests under way at once, at the heaviest point."""
+        return max(self.streams)
+
 
 class RateLoad(_Load):
     """Requests at a fixed mean rate, evenly spaced (`constant`) or as a Poisson process."""
@@ -71,6 +76,11 @@ class RateLoad(_Load):
     @property
     def points(self) -> tuple[float, ...]:
         return self.rates
+
+    @property
+    def most_at_once(self) -> int | None:
+        """None: as many as come before others have gone."""
+        return None
 
 
 Load = Annotated[ConcurrentLoad | RateLoad, Field(discriminator="kind")]

@@ -197,6 +197,7 @@ class _Look:
 def _short_load(chosen: Chosen, url: str, model: str, key: str | None) -> dict[str, float]:
     """The figures of the decision's point, loaded once more for a few seconds from this machine."""
     load, seats, point = chosen.load, chosen.run.plan.seats, chosen.point
+    asking.exercise(f"{url}/v1", model, chosen.run.plan.experiment.at_once(load), key)
     open_loop, seconds = load.kind != "concurrent", min(LOAD_S, load.duration_s)
     asked_at = point.asked if open_loop else int(point.asked)
     with (

@@ -23,7 +23,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         value = -3.0 if "wrong" in self.path else -1.0
-        count = len(asked["prompt"]) + 1 if asked["echo"] else asked["max_tokens"]
+        count = len(asked["prompt"]) + 1 if asked.get("echo") else asked["max_tokens"]
         logprobs = {
             "tokens": ["t"] * count,
             "token_logprobs": [None] + [value] * (count - 1),
