@@ -39,12 +39,21 @@ def put_under_load(run: Run, served: Served, services: Services) -> None:
     if served.outcome.loaded:
         return
     name = served.outcome.name
+    _exercise(run, served, services)
     run.progress.say(name, "ready for load: waiting for the others on this host ...")
     member = Member(name, _missing(run, served.outcome), run.plan.experiment.name)
     ray.get(services.conductor.ready.remote(my_id(), member))
     while (turn := ray.get(services.conductor.next_turn.remote(my_id()))) is not None:
         speed = _probe(run, served, services, turn) if turn.probe else _benchmark(run, served, services, turn)
         ray.get(services.conductor.done.remote(my_id(), turn, speed))
+
+
+def _exercise(run: Run, served: Served, services: Services) -> None:
+    """Let the engine compile what it needs for several requests at once, before it is measured."""
+    experiment, deployment = run.plan.experiment, served.deployment
+    at_once = max(map(experiment.at_once, experiment.loads.values()))
+    asked: Any = services.server.exercise.remote(f"{deployment.url}/v1", deployment.model, at_once)
+    ray.get(asked)
 
 
 def _missing(run: Run, outcome: Outcome) -> tuple[Series, ...]:

@@ -52,7 +52,6 @@ def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[
         if outcome.plan.control and outcome.control is None:
             outcome.control = _evaluate(run, served, services, outcome.plan.control, note=", as control")
         if load:
-            _exercise(run, services, deployment)
             put_under_load(run, served, services)
 
 
@@ -108,14 +107,6 @@ def _bring_up(
     )
     difference = _compare_with_reference(run, outcome, services, deployment)
     return Served(outcome, place, deployment, folder, report, difference)
-
-
-def _exercise(run: Run, services: Services, deployment: Deployment) -> None:
-    """Let the engine compile what it needs for several requests at once, before it is measured."""
-    experiment = run.plan.experiment
-    at_once = max(map(experiment.at_once, experiment.loads.values()))
-    asked: Any = services.server.exercise.remote(f"{deployment.url}/v1", deployment.model, at_once)
-    ray.get(asked)
 
 
 def _compare_with_reference(run: Run, outcome: Outcome, services: Services, deployment: Deployment) -> dict[str, Any]:
