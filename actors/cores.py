@@ -43,9 +43,11 @@ def cpu_seats(cores: list[int], serving: Serving, loads: Collection[Load]) -> Se
 
 
 def gpu_seats(gpus: int, serving: Serving, loads: Collection[Load]) -> Seats:
-    """One engine per tensor-parallel group of GPUs."""
-    count = max(1, gpus // serving.tensor_parallel_size)
-    return Seats(((),) * count, ((),) * count, together=_company_allowed(loads) and count > 1)
+    """One engine per tensor-parallel group of GPUs, or several on each GPU that they share: those are loaded one
+    after the other."""
+    count = max(1, gpus // serving.tensor_parallel_size * int(1 / serving.gpu_share + 1e-9))
+    together = _company_allowed(loads) and count > 1 and serving.gpu_share == 1
+    return Seats(((),) * count, ((),) * count, together=together)
 
 
 def _company_allowed(loads: Collection[Load]) -> bool:

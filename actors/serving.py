@@ -61,7 +61,7 @@ def deployed(
     engine: dict[str, Any],
     cores: tuple[int, ...],
     kv_cache_gib: int,
-    gpus: int,
+    gpus: float,
     host: str,
     port: int,
 ) -> Iterator[Deployment]:

@@ -37,8 +37,8 @@ class Tracking(Settings):
 class Quantizing(Settings):
     """What one quantizer holds, and how it computes."""
 
-    gpus: float = Field(default=1, ge=0)
-    """GPUs of one quantizer, on a cluster that has any."""
+    gpus: float | None = Field(default=None, gt=0)
+    """GPUs of one quantizer, on a cluster that has any; None: one, or an engine's `serving.gpu_share`."""
     cores: int | None = Field(default=None, ge=1)
     """CPU cores of one quantizer; None: an even share of the machine's among those that have work."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -139,6 +139,11 @@ class Experiment(Settings):
             raise ValueError(
                 "tracking.uri: missing, and storage.root is an address, so MLflow would copy every checkpoint onto "
                 "this machine; set it (or MLFLOW_TRACKING_URI), or set tracking.log_checkpoints: false"
+            )
+        if self.quantizing.gpus and self.quantizing.gpus > self.serving.gpus:
+            raise ValueError(
+                f"quantizing.gpus: {self.quantizing.gpus:g} exceeds the {self.serving.gpus:g} of an engine, and a "
+                "quantizer works in an engine's place; lower it, or raise serving.tensor_parallel_size"
             )
         for name, load in self.loads.items():
             if load.prompt_tokens + load.output_tokens > self.serving.max_model_len:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs.base import Settings
 
@@ -15,6 +15,9 @@ class Serving(Settings):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Activations and unquantized weights. `auto`: bfloat16, or float32 on a CPU without AVX-512."""
     tensor_parallel_size: int = Field(default=1, ge=1)
+    gpu_share: float = Field(default=1, gt=0, le=1)
+    """Share of a GPU that one engine holds: with 0.5 two engines are up on each, and are loaded one after the other.
+    How much memory they take there is `gpu_memory_utilization`."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     kv_cache_gib: int = Field(default=1, ge=1)
     """KV cache on a CPU; on a GPU it is what gpu_memory_utilization leaves."""
@@ -28,3 +31,22 @@ class Serving(Settings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     start_timeout_s: float = Field(default=900, gt=0)
+
+    @model_validator(mode="after")
+    def _share_of_one_gpu(self) -> "Serving":
+        if self.gpu_share < 1 and self.tensor_parallel_size > 1:
+            raise ValueError(
+                f"gpu_share: {self.gpu_share:g} of a GPU, beside tensor_parallel_size {self.tensor_parallel_size}; an "
+                "engine has a share of one GPU, or several whole ones"
+            )
+        if self.gpu_share < 1 and self.gpu_memory_utilization > self.gpu_share:
+            raise ValueError(
+                f"gpu_memory_utilization: {self.gpu_memory_utilization:g} is more than the gpu_share of "
+                f"{self.gpu_share:g}; the engines on a GPU would take each other's memory: lower it"
+            )
+        return self
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that one engine holds, where it runs on any."""
+        return self.tensor_parallel_size * self.gpu_share

@@ -262,9 +262,9 @@ def _series(experiment: Experiment, places: Sequence[int]) -> tuple[tuple[int, .
     return tuple(tuple(place for place in places if names[place] == load) for load in experiment.loads)
 
 
-def _devices(plan: Plan) -> int:
+def _devices(plan: Plan) -> float:
     """Cores or GPUs of one seat."""
-    return len(plan.seats.engines[0]) or plan.experiment.serving.tensor_parallel_size
+    return len(plan.seats.engines[0]) or plan.experiment.serving.gpus
 
 
 def _hardware(record: Record) -> str | None:

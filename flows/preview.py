@@ -110,7 +110,7 @@ def _slower(plan: Plan) -> list[str]:
 def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
     seats, hardware, serving = plan.seats, plan.hardware, plan.experiment.serving
     count = len(seats.engines)
-    each = f"{len(seats.engines[0])} cores" if hardware.on_cpu else f"{serving.tensor_parallel_size} GPUs"
+    each = f"{len(seats.engines[0])} cores" if hardware.on_cpu else f"{serving.gpus:g} GPUs"
     how = "together" if seats.together else "one after the other"
     told = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; loaded {how}"]
     largest = max((need.serve for need in needs.values() if need.serve), default=None)

@@ -98,7 +98,7 @@ class _Offered:
         told = {
             "model": plan.experiment.name,
             "engine": chosen.engine,
-            "gpus": 0 if plan.hardware.on_cpu else plan.experiment.serving.tensor_parallel_size,
+            "gpus": 0 if plan.hardware.on_cpu else plan.experiment.serving.gpus,
             "replicas": {**_scaled(chosen), "graceful_shutdown_timeout_s": deploying.drain_s},
         }
         named = json.dumps({**told, "checkpoint": chosen.checkpoint.fingerprint}, sort_keys=True)
@@ -218,7 +218,7 @@ def _check(chosen: Chosen) -> None:
             f"deploying: {deploying.most} replicas on CPUs would compute on the same cores, which vLLM is told by "
             "number; keep to one, or serve on GPUs"
         )
-    gpus = 0 if plan.hardware.on_cpu else plan.experiment.serving.tensor_parallel_size
+    gpus = 0 if plan.hardware.on_cpu else plan.experiment.serving.gpus
     with cluster.connected(plan.hardware.accelerator):
         check_feasible("an engine of the deployment", Needs(cores=len(chosen.cores), gpus=gpus))
 

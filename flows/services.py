@@ -53,7 +53,7 @@ def _nodes(run: Run) -> list[str]:
     """Ids of the nodes that have what one seat needs, and are of the kind that was planned for."""
     seats, on_cpu = run.plan.seats, run.plan.hardware.on_cpu
     cores = max(len(engine) for engine in seats.engines)
-    gpus = 0 if on_cpu else run.plan.experiment.serving.tensor_parallel_size
+    gpus = 0 if on_cpu else run.plan.experiment.serving.gpus
     offers = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     fitting = [name for name, has in offers if has.get("CPU", 0) >= cores and has.get("GPU", 0) >= gpus]
     return [name for name in fitting if cluster.is_alike(name, run.plan.hardware)]

@@ -50,7 +50,7 @@ def submit(
     variables: dict[str, str],
     lease: str,
     cores: int,
-    gpus: int,
+    gpus: float,
     node: str,
     host: str,
     port: int,
@@ -62,7 +62,7 @@ def submit(
         engine: vLLM engine arguments.
         variables: environment variables of the engine's processes.
         cores: CPU cores of the replica where it runs on a CPU; 0 with GPUs.
-        gpus: GPUs of the replica, one bundle each.
+        gpus: GPUs of the replica: one bundle each, or a share of one.
         node: address of the node that it runs on.
     """
     address = start(host, port)
@@ -119,7 +119,7 @@ def engine_config(
     engine: dict[str, Any],
     variables: dict[str, str],
     cores: int,
-    gpus: int,
+    gpus: float,
     beside: dict[str, float],
     replicas: dict[str, Any],
 ) -> LLMConfig:
@@ -130,7 +130,9 @@ def engine_config(
         beside: further resources of a replica.
         replicas: how many there are, and how they end: options of a Serve deployment.
     """
-    bundles = [{"CPU": 1, "GPU": 1, **beside}] * gpus if gpus else [{"CPU": float(cores), **beside}]
+    workers = max(1, int(gpus))
+    held = {"CPU": 1.0, "GPU": gpus / workers} if gpus else {"CPU": float(cores)}
+    bundles = [{**held, **beside}] * workers
     return LLMConfig.model_validate(
         {
             "model_loading_config": {"model_id": model, "model_source": checkpoint},

@@ -108,7 +108,7 @@ def offer(
     variables: dict[str, str],
     marks: tuple[str, str],
     cores: int,
-    gpus: int,
+    gpus: float,
     replicas: dict[str, Any],
     fronts: int,
     host: str,

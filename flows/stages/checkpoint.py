@@ -59,7 +59,7 @@ def _needs(run: Run, place: Place) -> Needs:
     """What one quantizer holds: the GPUs or the cores of its seat."""
     quantizing, hardware, seats = run.plan.experiment.quantizing, run.plan.hardware, run.plan.seats
     cores = quantizing.cores or len(seats.engines[place.seat]) or max(1, hardware.cores // len(seats.engines))
-    gpus = 0 if hardware.on_cpu else quantizing.gpus
+    gpus = 0 if hardware.on_cpu else quantizing.gpus or min(1.0, run.plan.experiment.serving.gpus)
     return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
 
 

@@ -88,7 +88,7 @@ def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iter
             engine=engine_args(run.plan.experiment, hardware),
             cores=run.plan.seats.engines[place.seat],
             kv_cache_gib=serving.kv_cache_gib,
-            gpus=0 if hardware.on_cpu else serving.tensor_parallel_size,
+            gpus=0 if hardware.on_cpu else serving.gpus,
             host=serving.host,
             port=serving.port,
         ) as deployment:
@@ -188,7 +188,7 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step) 
             variables = cpu_engine_variables(cores, experiment.serving.kv_cache_gib) if hardware.on_cpu else {}
             needs = Needs(
                 cores=len(cores) or 1,
-                gpus=0 if hardware.on_cpu else experiment.serving.tensor_parallel_size,
+                gpus=0 if hardware.on_cpu else experiment.serving.gpus,
                 variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
             )
             run.progress.say(outcome.name, f"evaluating with {engine} ...")

@@ -41,3 +41,10 @@ def test_gpus_seat_one_tensor_parallel_group_each() -> None:
     seats = gpu_seats(8, Serving(tensor_parallel_size=2), [load()])
     assert len(seats.engines) == 4
     assert seats.together
+
+
+@pytest.mark.parametrize(("share", "seated"), [(0.5, 4), (0.3, 6), (0.1, 20)])
+def test_gpus_that_are_shared_seat_several_and_load_one_at_a_time(share: float, seated: int) -> None:
+    seats = gpu_seats(2, Serving(gpu_share=share, gpu_memory_utilization=share), [load()])
+    assert len(seats.engines) == seated
+    assert not seats.together

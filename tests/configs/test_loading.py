@@ -36,6 +36,8 @@ def test_shipped_experiment_loads_under_its_own_name(path: Path) -> None:
         ("nothing", ["--set nothing", "KEY=VALUE"]),
         ("schemes.7.kind=recipe", ["'7' must be a position"]),
         ("name.x=1", ["name"]),
+        ("serving.gpu_share=0.5", ["gpu_memory_utilization", "0.9", "gpu_share of 0.5", "lower it"]),
+        ("quantizing.gpus=2", ["quantizing.gpus", "exceeds the 1 of an engine"]),
     ],
 )
 def test_mistake_in_a_field_gets_one_helpful_line(override: str, words: list[str]) -> None:
