@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -44,6 +46,9 @@ def connected(accelerator: str) -> Iterator[Path]:
         _join()
     else:
         _start()
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler prints a stack and aborts. A job's stop or a machine that goes down gets what Ctrl-C gets.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The raylet remarks on every worker that a lease ends; it says the same in its own log.
     ray._private.worker._worker_logs_enabled = False
     try:
