@@ -98,7 +98,7 @@ def compare_with_reference(
         scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True, key=key)
         served = scored["token_logprobs"][: len(prompt) + len(answer)]
         differences += [abs(s - r) for s, r in zip(served[1:], expected["logprobs"][1:], strict=True)]
-        forced, tops = (scored[key][len(prompt) : len(prompt) + len(answer)] for key in ("tokens", "top_logprobs"))
+        forced, tops = (scored[name][len(prompt) : len(prompt) + len(answer)] for name in ("tokens", "top_logprobs"))
         gaps += [max(top.values()) - s for top, s in zip(tops, served[len(prompt) :], strict=True)]
         decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False, key=key)
         decoding_gaps.append(_decoding_gap(decoded["tokens"], forced, tops))

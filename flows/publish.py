@@ -8,6 +8,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from rich import filesize
@@ -40,9 +41,9 @@ class Publication:
         """The checkpoint's, but for a card of the model that it was made from."""
         return [file for file in sorted(self.chosen.folder.iterdir()) if file.is_file() and file.name != _CARD]
 
-    @property
-    def card(self) -> str:
-        return card.published(self.chosen, self.repository)
+    @cached_property
+    def card(self) -> bytes:
+        return card.published(self.chosen, self.repository).encode()
 
 
 def publish(asked: Publication, console: Console, *, really: bool) -> bool:
@@ -92,12 +93,11 @@ def _uploaded(asked: Publication) -> str:
 
     api = HfApi(endpoint=hub.endpoint(), token=hub.token())
     added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in asked.files]
-    added.append(CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=asked.card.encode()))
-    scheme = asked.chosen.outcome.plan.scheme
+    added.append(CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=asked.card))
     message = f"{asked.chosen.variant} of {asked.chosen.run.plan.experiment.model.label}"
     try:
         api.create_repo(asked.repository, private=not asked.public, exist_ok=True)
-        done = api.create_commit(asked.repository, added, commit_message=f"{message}, {scheme.kind if scheme else ''}")
+        done = api.create_commit(asked.repository, added, commit_message=message)
     except HfHubHTTPError as error:
         code = error.response.status_code
         hint = "; check that the token may write there" if code in (401, 403) else ""
