@@ -72,10 +72,13 @@ class Conductor:
             self._seating.done(holder, turn, tokens_per_second)
             self._tell()
 
-    async def leave(self, holder: str) -> None:
-        """Give a seat back."""
+    async def leave(self, holder: str, *, to_be_measured_next: bool = False) -> None:
+        """Give a seat back; whoever is to be measured next asks for another in the same moment, before others who
+        only work can have all seats."""
         async with self._changed:
             self._seating.leave(holder)
+            if to_be_measured_next:
+                self._seating.queue(holder, to_be_measured=True)
             self._tell()
 
     async def claim(self, holder: str, what: str) -> None:
@@ -146,13 +149,28 @@ def conductor(**options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def seated(conductor: Any, *, to_be_measured: bool) -> Iterator[Place]:
-    """A seat for the length of the block."""
-    holder = my_id()
+def seated(conductor: Any, *, to_be_measured: bool, to_be_measured_next: bool = False) -> Iterator[Place]:
+    """A seat for the length of the block.
+
+    Args:
+        to_be_measured_next: whether the holder takes another seat, to be measured there, after a block that ended
+            well. Others wait for it: it has to come, or to go away (`away_after`).
+    """
+    holder, next_ = my_id(), False
     try:
         yield ray.get(conductor.take.remote(holder, to_be_measured=to_be_measured))
+        next_ = to_be_measured_next
     finally:
-        ray.get(conductor.leave.remote(holder))
+        ray.get(conductor.leave.remote(holder, to_be_measured_next=next_))
+
+
+@contextlib.contextmanager
+def away_after(conductor: Any) -> Iterator[None]:
+    """After the block the caller neither sits nor waits for a seat."""
+    try:
+        yield
+    finally:
+        ray.get(conductor.leave.remote(my_id()))
 
 
 @contextlib.contextmanager

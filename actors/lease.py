@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -33,6 +34,10 @@ _PASSED_ON = (*_HUB, "PIP_FIND_LINKS", "PIP_INDEX_URL", "MSF_ACCELERATOR", "PYTH
 the node's own environment or token file, as a runtime environment is shown in Ray's dashboard."""
 
 
+_START_S = 60.0
+"""Within which an actor that waits for nothing has started, or does not."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a lease holds. An actor that only talks to others needs nothing."""
@@ -51,7 +56,8 @@ class Infeasible(UserError):
 def lease(
     actor: type[Any], needs: Needs, *, node: str | None = None, concurrency: int = 1, restarts: int = 0
 ) -> Iterator[ActorHandle[Any]]:
-    """An actor in its role's environment, with its devices, until the block ends.
+    """An actor in its role's environment, with its devices, until the block ends. Devices are waited for; an actor
+    without any starts inside the block, and answers what it is asked when it is up.
 
     Args:
         node: the id of the node that it must run on; None for any.
@@ -74,14 +80,25 @@ def lease(
         "runtime_env": runtime_env(actor.__name__, identity, needs.variables),
     }
     handle = ray.remote(actor).options(**options).remote()
-    found = node
+    started = handle.__ray_call__.remote(_node_of)
     try:
-        found = ray.get(handle.__ray_call__.remote(_node_of))
+        if needs.cores or needs.gpus:
+            ray.get(started)
         yield handle
     finally:
+        # Not before it is there: its process would come up after the proof.
+        found = _outcome(started)
         ray.kill(handle)
         if found is not None:
             prove_ended(identity, found)
+
+
+def _outcome(started: ObjectRef[str]) -> str | None:
+    """The node that an actor started on; None where it did not start."""
+    try:
+        return ray.get(started, timeout=_START_S)
+    except ray.exceptions.RayError:
+        return None
 
 
 def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[str, Any]:

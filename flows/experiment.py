@@ -12,7 +12,6 @@ from flows.progress import Says
 from flows.records import Store
 from flows.services import services
 from flows.stages.checkpoint import prepare_base
-from flows.sweep import sweep
 from flows.tracking.mirror import mirror, open_run
 
 
@@ -24,7 +23,9 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     state = Run.of(plan, store, progress, logs_folder(experiment))
     searching = searched.goes_on(plan, store)
     if (unfinished := _unfinished(state, searching)) or searching:
-        with open_run(state), cluster.connected(plan.hardware.accelerator) as ray_logs:
+        from flows.sweep import sweep  # Ray Tune: a run that is finished needs none of it, nor the second it takes
+
+        with cluster.connected(plan.hardware.accelerator) as ray_logs, open_run(state):
             progress.say("logs", f"{state.logs} and {ray_logs}")
             with services(state) as shared:
                 prepare_base(state, shared)

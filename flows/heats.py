@@ -7,7 +7,7 @@ first slice of the documents only, and in the second heat on the rest.
 import time
 from dataclasses import dataclass
 
-from actors.conductor import claimed
+from actors.conductor import away_after, claimed
 from actors.lease import await_up
 from flows.context import Hopeless, Outcome, Run, Services
 from flows.faults import fault
@@ -30,7 +30,8 @@ class Finish:
 def run_heat(run: Run, name: str, services: Services) -> Finish:
     """The next heat of a variant; tried again, as often as configured, after a fault that may pass. Where the
     same variant of the same experiment is followed by somebody else, that is waited for."""
-    with claimed(services.conductor, f"{run.store.root}/experiments/{run.plan.experiment.name}/{name}"):
+    what = f"{run.store.root}/experiments/{run.plan.experiment.name}/{name}"
+    with claimed(services.conductor, what), away_after(services.conductor):
         return _attempts(run, name, services)
 
 

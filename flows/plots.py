@@ -4,9 +4,6 @@ import io
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("svg")
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,7 +25,7 @@ def accuracy(judgement: Judgement, margin: float) -> str:
     rows = [(v, d) for v in judgement.judged for d in v.differences if d.verdict]
     if not rows:
         return ""
-    figure, axes = pyplot.subplots(figsize=(_WIDTH, 0.8 + 0.45 * len(rows)))
+    figure, axes = _figure(0.8 + 0.45 * len(rows))
     for place, (variant, found) in enumerate(rows):
         index = judgement.judged.index(variant)
         reach = [[found.difference - found.low], [found.high - found.difference]]
@@ -55,7 +52,7 @@ def load(judgement: Judgement, limits: Constraints) -> str:
 
 def _against_load(judgement: Judgement, name: str, label: str, limit: float | None) -> str:
     """One figure of every variant over the load."""
-    figure, axes = pyplot.subplots(figsize=(_WIDTH, 3.6))
+    figure, axes = _figure(3.6)
     if limit is not None:
         axes.axhline(limit, label=f"limit {limit:g} ms", **_LIMIT)
     for index, variant in enumerate(judgement.judged):
@@ -88,7 +85,7 @@ def pareto(judgement: Judgement) -> str:
     """Throughput against size; the Pareto front is filled. Empty where nothing was judged."""
     if not judgement.judged:
         return ""
-    figure, axes = pyplot.subplots(figsize=(_WIDTH, 3.4))
+    figure, axes = _figure(3.4)
     for index, variant in enumerate(judgement.judged):
         style = _style(index) | {"linestyle": "none", "markersize": 9}
         if variant.name not in judgement.pareto:
@@ -101,6 +98,12 @@ def pareto(judgement: Judgement) -> str:
     axes.grid(alpha=0.3)
     _legend(axes, title="filled: on the Pareto front")
     return _svg(figure)
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches, of which nobody else knows."""
+    figure = Figure(figsize=(_WIDTH, height))
+    return figure, figure.subplots()
 
 
 def _style(index: int) -> dict[str, Any]:
@@ -117,5 +120,4 @@ def _svg(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "model-serve-flow", "svg.fonttype": "none"}):
         text = io.StringIO()
         figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    pyplot.close(figure)
     return text.getvalue()[text.getvalue().index("<svg") :]

@@ -266,7 +266,7 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     room = (asked.max_concurrent if asked else None) or len(services.benchmarkers) + 1
     search = Search(run, asked, lag=room) if asked and searched.goes_on(run.plan, run.store) else None
     feed = Feed(unfinished, search, room)
-    os.environ |= _QUIET_TUNE
+    os.environ |= _QUIET_TUNE | {"TUNE_MAX_PENDING_TRIALS_PG": str(room)}  # else one process starts after the other
     logging.getLogger("optuna").setLevel(logging.WARNING)
     followed = tune.with_parameters(
         VariantTrial, plan=run.plan, logs=run.logs, services=services, variables=passed_on()

@@ -97,7 +97,7 @@ def _one_cluster() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def _one_migration() -> Iterator[None]:
     """MLflow migrates its first SQLite file, which takes seconds; later ones begin as copies of it."""
-    first = sqlite3.connect(":memory:")
+    first = sqlite3.connect(":memory:", check_same_thread=False)
     migrate = mlflow.store.db.utils._initialize_tables
 
     def initialize(engine: Any) -> None:

@@ -20,7 +20,8 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
 
     def make(draft: Draft) -> None:
         run.progress.say(outcome.name, f"{step.kind}: waiting for a seat ...")
-        with seated(services.conductor, to_be_measured=False) as place:
+        next_ = outcome.plan.scheme is not None
+        with seated(services.conductor, to_be_measured=False, to_be_measured_next=next_) as place:
             run.progress.say(outcome.name, f"{step.kind} ...")
             work(run, outcome, draft, place)
 

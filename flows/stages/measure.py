@@ -3,11 +3,13 @@ by slice, then loaded (`flows.stages.load`)."""
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.actor import ActorHandle
 
 from actors.conductor import seated
 from actors.evaluator import Evaluator
@@ -30,29 +32,44 @@ def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[
         Hopeless: a slice shows that the variant cannot be acceptable.
     """
     if run.plan.experiment.accuracy.engine != "served":
-        _evaluate_checkpoint(run, outcome, services, slices)
-    asking = [place for place in slices if outcome.evaluations[place] is None]
-    if not asking and _control_done(outcome) and (outcome.loaded or not load):
+        _fill_in(run, outcome, slices, partial(_evaluate_alone, run, outcome, services))
+    evaluates = _misses_evaluation(outcome, slices)
+    if not evaluates and (outcome.loaded or not load):
         return
     run.progress.say(outcome.name, "waiting for a seat ...")
     with (
         seated(services.conductor, to_be_measured=load) as place,
-        _serve(run, outcome, services, place) as (
-            deployment,
-            folder,
-        ),
+        _serve(run, outcome, services, place) as (deployment, folder),
     ):
-        served = _bring_up(run, outcome, services, place, deployment, folder)
-        if outcome.plan.proxy and outcome.proxy is None:
-            outcome.proxy = _evaluate(run, served, services, outcome.plan.proxy)
-            _stop_if_hopeless(run, outcome)
-        for slice_ in asking:
-            outcome.evaluations[slice_] = _evaluate(run, served, services, outcome.plan.evaluations[slice_])
-            _stop_if_hopeless(run, outcome)
-        if outcome.plan.control and outcome.control is None:
-            outcome.control = _evaluate(run, served, services, outcome.plan.control, note=", as control")
+        # It imports its libraries while the server starts.
+        with lease(Evaluator, Needs(), node=place.host) if evaluates else contextlib.nullcontext() as evaluator:
+            served = _bring_up(run, outcome, services, place, deployment, folder)
+            if evaluator is not None:
+                _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
         if load:
             put_under_load(run, served, services)
+
+
+def _misses_evaluation(outcome: Outcome, slices: Sequence[int]) -> bool:
+    slice_missing = any(outcome.evaluations[place] is None for place in slices)
+    return slice_missing or (outcome.plan.control is not None and outcome.control is None)
+
+
+def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Callable[[Step, str], Record]) -> None:
+    """Every evaluation that has no record: the proxy, the slices, the control.
+
+    Args:
+        evaluated: does a step; it is told what to call it.
+    """
+    if outcome.plan.proxy and outcome.proxy is None:
+        outcome.proxy = evaluated(outcome.plan.proxy, "a short text")
+        _stop_if_hopeless(run, outcome)
+    for place in slices:
+        if outcome.evaluations[place] is None:
+            outcome.evaluations[place] = evaluated(outcome.plan.evaluations[place], "")
+            _stop_if_hopeless(run, outcome)
+    if outcome.plan.control and outcome.control is None:
+        outcome.control = evaluated(outcome.plan.control, "as control")
 
 
 def application(experiment: str, variant: str) -> str:
@@ -65,10 +82,6 @@ def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
     base = run.base if outcome is run.base else Outcome.of(run.plan.base, run.store)
     if found := racing.hopeless(outcome, base, run.plan.experiment):
         raise Hopeless(found.reason)
-
-
-def _control_done(outcome: Outcome) -> bool:
-    return outcome.plan.control is None or outcome.control is not None
 
 
 @contextlib.contextmanager
@@ -140,13 +153,14 @@ def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, An
     }
 
 
-def _evaluate(run: Run, served: Served, services: Services, step: Step, note: str = "") -> Record:
+def _evaluate(
+    run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], step: Step, called: str
+) -> Record:
     """Accuracy by asking the deployment."""
 
     def ask(draft: Draft) -> None:
-        run.progress.say(served.outcome.name, f"evaluating{note} ...")
-        host = served.place.host
-        with draft.on(host) as work, lease(Evaluator, Needs(), node=host) as evaluator:
+        run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
+        with draft.on(served.place.host) as work:
             asked: Any = evaluator.evaluate_served.remote(
                 f"{served.deployment.url}/v1",
                 served.deployment.model,
@@ -163,20 +177,8 @@ def _evaluate(run: Run, served: Served, services: Services, step: Step, note: st
     return _told(run, served.outcome, run.do_once(step, services, ask))
 
 
-def _evaluate_checkpoint(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
+def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, called: str) -> Record:
     """Accuracy with an engine in the evaluating actor, which owns the device for it."""
-    if outcome.plan.proxy and outcome.proxy is None:
-        outcome.proxy = _evaluate_alone(run, outcome, services, outcome.plan.proxy)
-        _stop_if_hopeless(run, outcome)
-    for place in slices:
-        if outcome.evaluations[place] is None:
-            outcome.evaluations[place] = _evaluate_alone(run, outcome, services, outcome.plan.evaluations[place])
-            _stop_if_hopeless(run, outcome)
-    if outcome.plan.control and outcome.control is None:
-        outcome.control = _evaluate_alone(run, outcome, services, outcome.plan.control)
-
-
-def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step) -> Record:
     experiment, hardware = run.plan.experiment, run.plan.hardware
     engine = experiment.accuracy.engine
     in_transformers = {"dtype": run.plan.compute_dtype, "device": hardware.accelerator}
@@ -191,7 +193,7 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step) 
                 gpus=0 if hardware.on_cpu else experiment.serving.gpus,
                 variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
             )
-            run.progress.say(outcome.name, f"evaluating with {engine} ...")
+            run.progress.say(outcome.name, f"evaluating with {engine}{called and f', {called}'} ...")
             with (
                 draft.on(place.host) as work,
                 outcome.checkpoint_on(place.host) as folder,

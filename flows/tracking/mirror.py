@@ -4,8 +4,9 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.experiment import Experiment
 from flows import tables
@@ -25,29 +26,31 @@ _MOST_TABLES = 70
 
 @contextlib.contextmanager
 def open_run(run: Run) -> Iterator[None]:
-    """A parent run that is RUNNING while the block lasts, so that the UI shows work under way.
+    """A parent run that is RUNNING while the block lasts, so that the UI shows work under way. It is opened beside the
+    block's first steps: a new MLflow database takes seconds, a server that is gone longer.
 
     Closes what died before: a RUNNING run of this experiment whose driver, on this host, is gone.
     """
-    with out_of_reach(missed_by(run)):
-        _open(run)
-    try:
-        yield
-    except BaseException:
-        _close(run, "FAILED")
-        raise
-    _close(run, "FINISHED")
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        opening, status = aside.submit(_open, run), "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        finally:
+            opening.result()
+            _close(run, status)
 
 
 def _open(run: Run) -> None:
-    client, experiment_id = connect(run.plan.experiment)
-    _close_dead(client, experiment_id)
-    parent = client.create_run(
-        experiment_id,
-        run_name=run.plan.experiment.name,
-        tags={_DRIVER: f"{socket.gethostname()}:{os.getpid()}", "msf.kind": "experiment"},
-    )
-    remember(run.plan.experiment, parent.info.run_id, None, remembered(run.plan.experiment).get("models", {}))
+    with out_of_reach(missed_by(run)):
+        client, experiment_id = connect(run.plan.experiment)
+        _close_dead(client, experiment_id)
+        parent = client.create_run(
+            experiment_id,
+            run_name=run.plan.experiment.name,
+            tags={_DRIVER: f"{socket.gethostname()}:{os.getpid()}", "msf.kind": "experiment"},
+        )
+        remember(run.plan.experiment, parent.info.run_id, None, remembered(run.plan.experiment).get("models", {}))
 
 
 def _close(run: Run, status: str) -> None:
@@ -61,16 +64,16 @@ def mirror(run: Run, judgement: Judgement) -> None:
     """Write parameters, metrics, artifacts and models of a run; nothing where that was done before. Where MLflow
     is out of reach, the run says so (`Run.not_tracked`)."""
     run.not_tracked = None
-    with out_of_reach(missed_by(run)):
-        _mirror(run, judgement)
-
-
-def _mirror(run: Run, judgement: Judgement) -> None:
     known = remembered(run.plan.experiment)
     state = {"judgement": judgement.to_json(), "uri": uri(run.plan.experiment)}
     if known.get("state") == state:
         return
     run.progress.say("mlflow", "writing metrics and models ...")
+    with out_of_reach(missed_by(run)):
+        _mirror(run, judgement, known, state)
+
+
+def _mirror(run: Run, judgement: Judgement, known: dict[str, Any], state: dict[str, str]) -> None:
     client, experiment_id = connect(run.plan.experiment)
     parent = known.get("run_id") if known.get("state") is None else None
     if parent is None:
