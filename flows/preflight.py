@@ -18,8 +18,8 @@ from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, hub, memory, stock_tasks
-from flows.plan import Plan, task_files
+from flows import checkpoints, hub, memory, sizes, stock_tasks
+from flows.plan import Plan, engine_args, task_files
 from flows.records import Store
 
 
@@ -193,6 +193,20 @@ def _memory(plan: Plan) -> None:
             f"serving: {len(plan.seats.engines)} engines side by side need about {wanted / memory.GIB:.1f} GiB of "
             f"memory, this machine has {held / memory.GIB:.1f}; lower serving.kv_cache_gib, or give serving.cores "
             f"all {hardware.cores} cores for one engine at a time"
+        )
+    _longest_request(plan)
+
+
+def _longest_request(plan: Plan) -> None:
+    """On a CPU the KV cache has the size that is asked for; on a GPU it is what the weights leave."""
+    serving, model = plan.experiment.serving, sizes.model_of(plan, Store.of(plan.experiment.storage))
+    dtype = str(engine_args(plan.experiment, plan.hardware)["dtype"])
+    config = model.config if model and model.config else {}
+    wanted = memory.kv_cache_bytes(config, serving.max_model_len, dtype)
+    if wanted and wanted > serving.kv_cache_gib * memory.GIB:
+        raise UserError(
+            f"serving.max_model_len: one request of {serving.max_model_len} tokens needs {wanted / memory.GIB:.1f} GiB "
+            f"of KV cache, serving.kv_cache_gib gives {serving.kv_cache_gib}; lower the one or raise the other"
         )
 
 

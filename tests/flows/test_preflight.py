@@ -205,6 +205,17 @@ def test_memory_that_is_not_there(experiment_file: Any, capfd: Any) -> None:
     assert "GiB of memory" in refused(experiment_file(), capfd, "serving.kv_cache_gib=500")
 
 
+def test_request_longer_than_the_kv_cache(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    model = write_model(tmp_path / "model")
+    shape = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
+    (model / "config.json").write_text(json.dumps({"model_type": "fake", **shape}))
+    path = experiment_file(model={"kind": "path", "path": str(model)})
+    # 2 x 32 layers x 8 heads x 128 numbers of 2 bytes are 128 KiB a token.
+    assert main(["plan", str(path), "--set", "serving.max_model_len=8192"]) == DONE
+    words = refused(path, capfd, "serving.max_model_len=16384")
+    assert "serving.max_model_len: one request of 16384 tokens needs 2.0 GiB of KV cache" in words
+
+
 def test_more_cores_than_there_are(experiment_file: Any, capfd: Any) -> None:
     assert "serving.cores: 64" in refused(experiment_file(), capfd, "serving.cores=64")
 
