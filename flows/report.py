@@ -3,6 +3,7 @@ records."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _rendered(name: str, run: Run, judgement: Judgement) -> str:
         overview=tables.workloads(judgement, decision) if judgement.workloads else None,
         parts=_parts(judgement, decision),
         shared=tables.of_all_loads(judgement),
-        accuracy_plot=plots.accuracy(_any(judgement), decision.constraints.max_accuracy_drop),
+        accuracy_plot=partial(plots.accuracy, _any(judgement), decision.constraints.max_accuracy_drop),
         how=_how(run),
         evidence=_evidence(judgement),
     )
