@@ -197,7 +197,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 
 def _await_answer(url: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return

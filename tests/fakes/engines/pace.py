@@ -16,8 +16,13 @@ def take_time() -> None:
     if calls := os.environ.get("FAKE_CALLS"):
         with Path(calls).open("a") as file:
             file.write(f"{os.getpid()}\n")
-    time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+    rest()
     if faults := os.environ.get("FAULTS_FOLDER"):
         with contextlib.suppress(FileNotFoundError):
             (Path(faults) / "raise").unlink()
             raise RuntimeError("the engine raised this, as it was told to")
+
+
+def rest() -> None:
+    """As long as FAKE_SECONDS says."""
+    time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))

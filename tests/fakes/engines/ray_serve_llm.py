@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any
 
-from actors.engines import serve_front
+from actors.engines import pace, serve_front
 from actors.processes import LEASE_MARK
 
 _engines: dict[str, subprocess.Popen[bytes]] = {}
@@ -46,6 +46,8 @@ def submit(name: str, checkpoint: str, *, lease: str, host: str, port: int, **_:
 
 
 def wait(name: str, timeout_s: float) -> None:
+    """Until it is up, which takes an engine its time and makes no record."""
+    pace.rest()
     if "unstartable" in name:
         raise RuntimeError(f"the server of {name} did not start: ValueError: no kernel")
     serve_front.check_started(name)
