@@ -43,9 +43,10 @@ class Flow:
         out = (self.folder / "out").open("ab")
         return subprocess.Popen(self.command, cwd=REPOSITORY, env=self.environment, stdout=out, stderr=out)
 
-    def finish(self) -> float:
+    def finish(self, within_s: float = 600) -> float:
+        """Seconds of a run to its end."""
         started = time.monotonic()
-        if (code := self.start().wait(600)) != 0:
+        if (code := self.start().wait(within_s)) != 0:
             raise RuntimeError(f"exit code {code}: {(self.folder / 'out').read_text()[-3000:]}")
         return time.monotonic() - started
 
