@@ -251,9 +251,10 @@ class Racing(FIFOScheduler):
         """Who stands where, by the records."""
         run = self._run
         run.look_again()
-        self._beaten = {found.name for found in compare.stopped(run)}
-        for found in compare.stopped(run):
-            run.progress.say(found.name, f"stopped: {found.reason}")
+        beaten = {found.name: found.reason for found in compare.stopped(run)}
+        for name in sorted(set(beaten) - self._beaten):
+            run.progress.say(name, f"stopped: {beaten[name]}")
+        self._beaten = set(beaten)
         loaded = [o for o in run.outcomes.values() if o.loaded and o.checkpoint and not o.complete]
         self._waiting = compare.standings(run, loaded)
 
