@@ -27,11 +27,17 @@ def judge(run: Run) -> Judgement:
     judged = {workload: _judged(run, workload, differences) for workload in experiment.loads}
     ended = stopped(run, judged)
     reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
+    unfinished = [o.name for o in run.outcomes.values() if not o.complete and o.name not in reasons]
+    reasons |= dict.fromkeys(unfinished, "not measured in full: it failed, or its turn has not come yet")
     decided = {
         workload: replace(decide(found, experiment.decision, reasons, section(workload)), stopped=ended)
         for workload, found in judged.items()
     }
-    return for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
+    found = for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
+    if not unfinished:
+        return found
+    counted = f"{len(unfinished)} of {len(run.outcomes)} variants not measured in full"
+    return replace(found, sentence=f"So far, with {counted}: {found.sentence}")
 
 
 def _judged(run: Run, workload: str, differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:

@@ -88,6 +88,7 @@ class Written:
     """A report, and what it was written from."""
 
     file: Path
+    run: Run
     judgement: Judgement
     tables: list[tables.Table]
 
@@ -131,7 +132,7 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
     judgement = compare.judge(run)
     report.write(run, judgement)
     file = experiment.results / "report.html"
-    return Written(file, judgement, tables.all_of(judgement, experiment.decision))
+    return Written(file, run, judgement, tables.all_of(judgement, experiment.decision))
 
 
 def _speed(variant: str, settings: Mapping[str, Any]) -> float:
@@ -207,6 +208,18 @@ def test_points_that_do_not_count_are_hollow(written: Written) -> None:
     fills = Page(written.file.read_text()).fills
     hollow = [place for place, fill in fills.items() if fill == "#ffffff"]
     assert Counter(figure for figure, *_ in hollow) == {"load-plot": 2 * len(SPEEDS)}
+
+
+@pytest.mark.parametrize("report", ["written", "on_workloads"])
+def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(
+    request: pytest.FixtureRequest, report: str
+) -> None:
+    written: Written = request.getfixturevalue(report)
+    written.run.outcomes[BROKEN].failure = None
+    found = compare.judge(written.run)
+    assert found.sentence == f"So far, with 1 of 4 variants not measured in full: {written.judgement.sentence}"
+    assert found.reasons[BROKEN].startswith("not measured in full")
+    assert found.recommended == written.judgement.recommended
 
 
 @pytest.fixture(name="browser")
