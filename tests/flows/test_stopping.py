@@ -13,6 +13,9 @@ from flows.__main__ import INTERRUPTED
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_run_that_is_told_to_stop_says_how_to_go_on(asked: signal.Signals, tmp_path: Path) -> None:
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job, and all below it, would ignore it
     flow = Flow(tmp_path / "run", seconds=2)
     running = flow.start()
     try:

@@ -26,7 +26,7 @@ def test_smoke_measures_and_decides(smoke_store: Path) -> None:
 def test_smoke_base_serves_what_transformers_says(smoke_store: Path) -> None:
     found = records(smoke_store)
     reference = found["benchmark/base"]["result"]["reference"]
-    limits = {"float32": 0.05, "bfloat16": 0.07}  # measured: 0.000 and 0.063
+    limits = {"float32": 0.05, "bfloat16": 0.10}  # measured: 0.000; 0.063 with AVX-512, 0.092 with AMX
     assert reference["mean_logprob_difference"] < limits[found["prepare/base"]["identity"]["settings"]["dtype"]]
     assert "Paris" in reference["answers"][0]["served"]
 
