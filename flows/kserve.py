@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from actors.serving import unbound_engine_variables
 from configs.base import UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
@@ -124,7 +125,8 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
     serving = experiment.serving
     variables: list[dict[str, Any]] = [{"name": "VLLM_NO_USAGE_STATS", "value": "1"}]
     if hardware.on_cpu:
-        variables.append({"name": "VLLM_CPU_KVCACHE_SPACE", "value": str(serving.kv_cache_gib)})
+        wanted = unbound_engine_variables(serving.kv_cache_gib)
+        variables += [{"name": name, "value": value} for name, value in wanted.items()]
     if kserve.secret:
         reference = {"secretKeyRef": {"name": kserve.secret, "key": "token"}}
         variables.append({"name": "VLLM_API_KEY", "valueFrom": reference})

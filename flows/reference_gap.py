@@ -5,8 +5,8 @@ from typing import Any
 from configs.schemes import Scheme
 
 _BASE_LIMIT = 0.12
-"""Nats a token, on average; a scheme has its own. Of a sound bfloat16 engine (135M) 0.063 were measured with AVX-512 and
-0.092 with AMX; activations rounded to 8 bits are 0.16 and more."""
+"""Nats a token, on average; a scheme has its own. Of a sound bfloat16 engine (135M) 0.063 were measured with AVX-512
+and 0.092 with AMX; activations rounded to 8 bits are 0.16 and more."""
 _WORST_GAP_PER_LIMIT = 8
 """At a single token, the served model's best may beat the reference's greedy choice by this many
 times the mean limit: near ties flip, and one token varies more than the mean of all."""

@@ -104,6 +104,12 @@ def test_requests_follow_from_the_checkpoint(
     assert service["spec"]["predictor"]["model"]["resources"] == {"requests": wanted, "limits": wanted}
 
 
+def test_engine_on_a_cpu_gets_what_it_was_measured_with(made: Any) -> None:
+    (container,) = made(CPU, 0.2, {"kv_cache_gib": 2})[0]["spec"]["containers"]
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert given.items() >= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_INT4_W4A8": "0"}.items()
+
+
 def test_weights_that_do_not_fit_are_refused(made: Any) -> None:
     with pytest.raises(UserError, match=r"73.0 GiB of weights do not fit 1 of H100, of which vLLM takes 72.0 GiB"):
         made(weight_gib=73)
