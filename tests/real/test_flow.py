@@ -28,7 +28,8 @@ def test_smoke_base_serves_what_transformers_says(smoke_store: Path) -> None:
     reference = found["benchmark/base"]["result"]["reference"]
     limits = {"float32": 0.05, "bfloat16": 0.10}  # measured: 0.000; 0.063 with AVX-512, 0.092 with AMX
     assert reference["mean_logprob_difference"] < limits[found["prepare/base"]["identity"]["settings"]["dtype"]]
-    assert "Paris" in reference["answers"][0]["served"]
+    alike = [answer for answer in reference["answers"] if answer["served"] == answer["reference"]]
+    assert len(alike) >= 3, "of four greedy answers; with AMX a near tie of 0.25 nats flips one"
 
 
 def test_smoke_compresses_the_checkpoint(smoke_store: Path) -> None:
