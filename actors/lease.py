@@ -87,13 +87,13 @@ def lease(
         yield handle
     finally:
         # Not before it is there: its process would come up after the proof.
-        found = _outcome(started)
+        found = _node_it_started_on(started)
         ray.kill(handle)
         if found is not None:
             prove_ended(identity, found)
 
 
-def _outcome(started: ObjectRef[str]) -> str | None:
+def _node_it_started_on(started: ObjectRef[str]) -> str | None:
     """The node that an actor started on; None where it did not start."""
     try:
         return ray.get(started, timeout=_START_S)

@@ -1,7 +1,7 @@
 """What every stage of a run shares, and what is known of each variant so far."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,12 @@ class Outcome:
     @property
     def evaluated(self) -> bool:
         """Whether every document was answered, also as the control."""
-        return None not in self.evaluations and (self.plan.control is None or self.control is not None)
+        return self.evaluated_on(range(len(self.evaluations)))
+
+    def evaluated_on(self, slices: Sequence[int]) -> bool:
+        """Whether every document of some slices was answered, and the control made."""
+        control_made = self.plan.control is None or self.control is not None
+        return control_made and all(self.evaluations[place] is not None for place in slices)
 
     @property
     def loaded(self) -> bool:

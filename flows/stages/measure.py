@@ -33,7 +33,7 @@ def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[
     """
     if run.plan.experiment.accuracy.engine != "served":
         _fill_in(run, outcome, slices, partial(_evaluate_alone, run, outcome, services))
-    evaluates = _misses_evaluation(outcome, slices)
+    evaluates = not outcome.evaluated_on(slices)
     if not evaluates and (outcome.loaded or not load):
         return
     run.progress.say(outcome.name, "waiting for a seat ...")
@@ -48,11 +48,6 @@ def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[
                 _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
         if load:
             put_under_load(run, served, services)
-
-
-def _misses_evaluation(outcome: Outcome, slices: Sequence[int]) -> bool:
-    slice_missing = any(outcome.evaluations[place] is None for place in slices)
-    return slice_missing or (outcome.plan.control is not None and outcome.control is None)
 
 
 def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Callable[[Step, str], Record]) -> None:

@@ -13,9 +13,8 @@ from flows.__main__ import INTERRUPTED
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_run_that_is_told_to_stop_says_how_to_go_on(asked: signal.Signals, tmp_path: Path) -> None:
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job, and all below it, would ignore it
+    # A shell's background job ignores it, and so would all below.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     flow = Flow(tmp_path / "run", seconds=2)
     running = flow.start()
     try:
