@@ -37,6 +37,7 @@ from flows import (
     deploy,
     doctor,
     experiment,
+    failed,
     overview,
     preflight,
     preview,
@@ -269,8 +270,9 @@ def _planned(asked: Experiment) -> Plan:
 
 def _state(asked: Experiment) -> Run:
     """What the records say of an experiment, without running anything."""
-    plan = _planned(asked)
-    return Run.of(plan, Store.of(asked.storage), Progress(), experiment.logs_folder(asked))
+    state = Run.of(_planned(asked), Store.of(asked.storage), Progress(), experiment.logs_folder(asked))
+    failed.recall(state)
+    return state
 
 
 if __name__ == "__main__":

@@ -21,14 +21,15 @@ def judge(run: Run) -> Judgement:
     experiment, base = run.plan.experiment, run.base
     reasons = {o.name: o.failure for o in run.outcomes.values() if o.failure}
     if not base.complete:
-        sentence = f"Nothing can be compared: the base model was not measured ({base.failure})."
+        why = base.failure or "its turn has not come yet"
+        sentence = f"Nothing can be compared: the base model was not measured in full ({why})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
     differences = _differences(run)
     judged = {workload: _judged(run, workload, differences) for workload in experiment.loads}
     ended = stopped(run, judged)
     reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
     unfinished = [o.name for o in run.outcomes.values() if not o.complete and o.name not in reasons]
-    reasons |= dict.fromkeys(unfinished, "not measured in full: it failed, or its turn has not come yet")
+    reasons |= dict.fromkeys(unfinished, "not measured in full: its turn has not come yet")
     decided = {
         workload: replace(decide(found, experiment.decision, reasons, section(workload)), stopped=ended)
         for workload, found in judged.items()

@@ -31,7 +31,8 @@ are as they are now."""
 
 
 def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
-    """Start a variant and verify it; whether it is up then. One that fails its verification is ended.
+    """Start a variant and verify it; whether that went well. One that fails its verification is ended, unless it was
+    live before.
 
     Raises:
         UserError: its checkpoint is not the one that was measured, or the target cannot take it.
@@ -44,7 +45,8 @@ def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
             run.progress.say(chosen.variant, f"healthy at {deployed.verified_at}; verifying ...")
             found = verified(deployed.verified_at, chosen, console)
             if not found.passed:
-                raise StepFailed(f"rolled back, it was ended: {found.failures}")
+                left = "it goes on answering, as before" if deployed.stood_before else "rolled back, it was ended"
+                raise StepFailed(f"{left}: {found.failures}")
     except StepFailed as failure:
         console.print(f"not deployed: {failure}", markup=False, highlight=False, soft_wrap=True)
         return False

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from configs.experiment import Experiment
-from flows import cluster, compare, preflight, report, searched
+from flows import cluster, compare, failed, preflight, report, searched
 from flows import plan as planning
 from flows.context import Run
 from flows.judgement import Judgement
@@ -27,12 +27,14 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
 
         with cluster.connected(plan.hardware.accelerator) as ray_logs, open_run(state):
             progress.say("logs", f"{state.logs} and {ray_logs}")
+            failed.keep(state)
             with services(state) as shared:
                 prepare_base(state, shared)
                 if state.base.failure is None:
                     sweep(state, shared, unfinished)
+            failed.keep(state)
     judgement = compare.judge(state)
-    report.write(state, judgement)
+    report.write_where_new(state, judgement)
     mirror(state, judgement)
     return state, judgement
 

@@ -30,6 +30,7 @@ _COMPARED = {
     "request_latency_p95_ms": -1,
 }
 """Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
+LATENCY_WORDS = {"ttft": "TTFT", "itl": "ITL", "request_latency": "request latency"}
 _STREAMS = "streams"
 _FEWEST = 3
 """Repeats that an interval needs."""
@@ -111,12 +112,11 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
 
 
 def _violations(figures: dict[str, Estimate], limits: Constraints) -> list[str]:
-    words = {"ttft": "TTFT", "itl": "ITL", "request_latency": "request latency"}
     found = []
     for name, limit in limits.latency_limits_ms.items():
         measured = figures.get(f"{name}_p95_ms")
         if measured is not None and measured.mean > limit:
-            found.append(f"{words[name]} p95 is {measured.mean:.4g} ms, over the limit of {limit:g} ms")
+            found.append(f"{LATENCY_WORDS[name]} p95 is {measured.mean:.4g} ms, over the limit of {limit:g} ms")
     return found
 
 

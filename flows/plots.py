@@ -63,7 +63,7 @@ def _against_load(judgement: Judgement, name: str, label: str, limit: float | No
     axes.set_xlabel(f"{unit} (hollow: saturated, late, or over a limit)")
     axes.set_xticks(loads, [f"{asked:g}" for asked in loads])
     axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])  # else the topmost marker touches the frame
     axes.grid(alpha=0.3)
     _legend(axes)
     return _svg(figure)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import ray
@@ -58,7 +58,7 @@ class RayServe:
                 work.end(stray)
             work.say_wait(chosen, before)
             try:
-                deployed = _start(work, chosen, offered)
+                deployed = replace(_start(work, chosen, offered), stood_before=offered.generation == before)
                 yield deployed
                 work.direct(offered.generation)
             except BaseException:

@@ -135,8 +135,13 @@ class Store:
         Raises:
             ValueError: it is not JSON.
         """
-        content = self._backend.read(f"experiments/{experiment}/{name}")
+        content = self.kept_text(experiment, name)
         return None if content is None else json.loads(content)
+
+    def kept_text(self, experiment: str, name: str) -> str | None:
+        """What a text file of it holds; None where there is none."""
+        content = self._backend.read(f"experiments/{experiment}/{name}")
+        return None if content is None else content.decode()
 
     def referred(self) -> set[str]:
         """Fingerprints of the steps that any experiment refers to, what it has deployed included.

@@ -3,7 +3,6 @@ records."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from configs.decision import Constraints, Decision
+from configs.decision import Decision
 from configs.load import Load
-from flows import plots, tables
+from flows import tables
 from flows.context import Run
 from flows.judgement import Judgement
+from flows.performance import LATENCY_WORDS
 from flows.records import Record
 
 
@@ -30,28 +30,33 @@ class Part:
     reasons: dict[str, str]
     """Why variants lost under this load, when not for a reason that holds for all."""
     tables: list[tables.Table]
-    limits: Constraints
 
     @property
     def suffix(self) -> str:
         """What the ids of its tables and figures end in."""
         return f"-{self.workload}" if self.workload else ""
 
-    @property
-    def load_plot(self) -> str:
-        return plots.load(self.judgement, self.limits)
-
-    @property
-    def pareto_plot(self) -> str:
-        return plots.pareto(self.judgement)
-
 
 def write(run: Run, judgement: Judgement) -> None:
     """Write decision.json, report.html and report.md into the experiment's folder."""
-    experiment = run.plan.experiment.name
-    run.store.keep_text(experiment, "decision.json", judgement.to_json())
-    for name in ("report.html", "report.md"):
-        run.store.keep_text(experiment, name, _rendered(name, run, judgement))
+    from flows import plots  # a second, which nobody spends who only looks at a run
+
+    html = _rendered("report.html", run, judgement, plots=plots)
+    for name, text in {"report.html": html, **_words(run, judgement)}.items():
+        run.store.keep_text(run.plan.experiment.name, name, text)
+
+
+def write_where_new(run: Run, judgement: Judgement) -> None:
+    """The same, unless it is there already: the figures draw what the words beside them say, and take longest."""
+    experiment = run.plan.experiment
+    known = all(run.store.kept_text(experiment.name, name) == text for name, text in _words(run, judgement).items())
+    if not (known and (experiment.results / "report.html").exists()):
+        write(run, judgement)
+
+
+def _words(run: Run, judgement: Judgement) -> dict[str, str]:
+    """The files that hold no figure."""
+    return {"decision.json": judgement.to_json(), "report.md": _rendered("report.md", run, judgement)}
 
 
 def show(run: Run, judgement: Judgement, console: Console) -> None:
@@ -83,7 +88,7 @@ def _terminal(found: tables.Table) -> Table:
     return table
 
 
-def _rendered(name: str, run: Run, judgement: Judgement) -> str:
+def _rendered(name: str, run: Run, judgement: Judgement, **more: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=name.endswith(".html"),
@@ -97,9 +102,10 @@ def _rendered(name: str, run: Run, judgement: Judgement) -> str:
         overview=tables.workloads(judgement, decision) if judgement.workloads else None,
         parts=_parts(judgement, decision),
         shared=tables.of_all_loads(judgement),
-        accuracy_plot=partial(plots.accuracy, _any(judgement), decision.constraints.max_accuracy_drop),
+        limits=decision.constraints,
         how=_how(run),
         evidence=_evidence(judgement),
+        **more,
     )
 
 
@@ -112,15 +118,9 @@ def _parts(judgement: Judgement, decision: Decision) -> list[Part]:
             judgement=part,
             reasons={name: reason for name, reason in part.reasons.items() if name not in shared},
             tables=tables.of_load(judgement, workload, decision),
-            limits=decision.constraints,
         )
         for workload, part in judgement.parts.items()
     ]
-
-
-def _any(judgement: Judgement) -> Judgement:
-    """The judgement under any load: accuracy is the same for all."""
-    return next(iter(judgement.parts.values()))
 
 
 def _evidence(judgement: Judgement) -> dict[str, str]:
@@ -152,6 +152,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
             "repeats (Student's t)",
         ),
         ("latencies", _latencies(experiment.loads)),
+        ("asked for", _asked_for(experiment.decision)),
         *_how_limited(experiment.decision),
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {run.store.root}/records, by the fingerprints below"),
@@ -175,6 +176,16 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
         ("interference", _interference(records)),
     ]
     return [(f"{workload}: {key}" if workload else key, words) for key, words in found]
+
+
+def _asked_for(decision: Decision) -> str:
+    """The objective, and what a variant must keep to."""
+    limits, words = decision.constraints, [f"best {decision.objective}"]
+    words.append(f"accuracy at most {limits.max_accuracy_drop:g} below the base on every task")
+    words += [f"{LATENCY_WORDS[name]} p95 at most {limit:g} ms" for name, limit in limits.latency_limits_ms.items()]
+    if limits.max_size_gb is not None:
+        words.append(f"size at most {limits.max_size_gb:g} GB")
+    return "; ".join(words)
 
 
 def _how_limited(decision: Decision) -> list[tuple[str, str]]:

@@ -63,7 +63,7 @@ def of_load(judgement: Judgement, workload: str, decision: Decision) -> list[Tab
     part = judgement.parts[workload]
     if not part.judged:
         return []
-    found = [variants(part, decision), loads(part), sameload_in_words(part)]
+    found = [variants(part, decision), loads(part), same_load(part)]
     if not workload:
         return [table for table in found if table]
     named = (replace(t, name=f"{t.name}-{workload}", title=f"{t.title}: {workload}") for t in found if t)
@@ -149,7 +149,7 @@ def loads(judgement: Judgement) -> Table:
     return Table("loads", "Under load, means over the repeats", headers, tuple(rows))
 
 
-def sameload_in_words(judgement: Judgement) -> Table | None:
+def same_load(judgement: Judgement) -> Table | None:
     """Every variant against the base at the same load; None where nothing can be compared."""
     shown = ("output_tokens_per_second", "ttft_p95_ms", "itl_p95_ms", "request_latency_p95_ms")
     rows = []

@@ -34,6 +34,8 @@ class Deployed:
     """Id of the process that serves it, on the host that deployed it."""
     application: str | None = None
     """The Ray Serve application that serves it."""
+    stood_before: bool = False
+    """Whether just this answered at `url` already: then it goes on, also where its verification fails now."""
 
     @property
     def served_by(self) -> str:
@@ -58,7 +60,7 @@ class Target(Protocol):
 
     def deploying(self, chosen: Chosen) -> AbstractContextManager[Deployed]:
         """A variant that is up and healthy, to be verified inside the block. Where the block ends well, it stays
-        and answers at its `url`; where it raises, nothing is left of it, and what answered there before still does.
+        and answers at its `url`; where it raises, what answered there before still does, and nothing else.
         """
 
 

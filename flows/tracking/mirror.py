@@ -1,12 +1,13 @@
 """Every run's parameters, metrics, artifacts and models in MLflow, as the records have them."""
 
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.experiment import Experiment
 from flows import tables
@@ -17,6 +18,8 @@ from flows.tracking.client import FINGERPRINT, connect, missed_by, out_of_reach,
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_T = TypeVar("_T")
 
 _DRIVER = "msf.driver"
 """Tag of a parent run: host and process id of the driver that writes it."""
@@ -106,6 +109,7 @@ def _mirror_variant(
 ) -> dict[str, str]:
     """A child run with a variant's figures, and its checkpoint as a LoggedModel of that run."""
     import mlflow
+    from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
     child = client.create_run(
         experiment_id,
@@ -113,18 +117,15 @@ def _mirror_variant(
         tags={"mlflow.parentRunId": parent, "msf.kind": "variant", "msf.variant": outcome.name},
     ).info.run_id
     parameters = _parameters(run, outcome)
-    for key, value in parameters.items():
-        client.log_param(child, key, value)
+    for some in _batches(parameters, MAX_PARAMS_TAGS_PER_BATCH):
+        mlflow.log_params(some, run_id=child)
     fingerprint = outcome.plan.checkpoint.fingerprint
     if run.plan.experiment.tracking.log_checkpoints:
         model_id = models.get(fingerprint) or _log_model(client, experiment_id, child, outcome, parameters)
         models = models | {fingerprint: model_id}
         client.log_outputs(child, [mlflow.entities.LoggedModelOutput(model_id=model_id, step=0)])
-    figures = metrics(outcome, run.plan.experiment)
-    for name, figure in figures.items():
-        client.log_metric(child, name, figure)
-    if run.plan.experiment.tracking.log_checkpoints:
-        mlflow.log_metrics(figures, run_id=child, model_id=models[fingerprint])
+    for figures in _batches(metrics(outcome, run.plan.experiment), MAX_METRICS_PER_BATCH):
+        mlflow.log_metrics(figures, run_id=child, model_id=models.get(fingerprint))
     for slice_, record in enumerate(outcome.evaluations):
         if record is not None:
             _log_files(client, child, record, f"{record.kind}/{slice_ + 1}")
@@ -136,6 +137,13 @@ def _mirror_variant(
             _log_files(client, child, record, place)
     client.set_terminated(child, "FAILED" if outcome.failure else "FINISHED")
     return models
+
+
+def _batches(values: dict[str, _T], most: int) -> Iterator[dict[str, _T]]:
+    """The same in as few parts as MLflow takes: each of them is a transaction of its database."""
+    left = iter(values.items())
+    while some := dict(itertools.islice(left, most)):
+        yield some
 
 
 def _log_files(client: "MlflowClient", run_id: str, record: Record, place: str) -> None:

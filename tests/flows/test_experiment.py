@@ -33,12 +33,16 @@ def test_run_recommends_the_faster_variant_and_redoes_nothing(experiment_file: A
     assert (found["answer"], found["recommended"]) == ("deploy", "fp8-dynamic")
     TypeAdapter(Judgement).validate_python(found)
     assert "fp8-dynamic" in capfd.readouterr().out
-    before, file = records(path), path.parent / "store/experiments/tiny/decision.json"
+    before, results = records(path), path.parent / "store/experiments/tiny"
     assert len(before) == 11, "two checkpoints, two evaluations and a control, three repeats of the load on both"
     assert not list((path.parent / "store/records").rglob("*.partial"))
-    bytes_before = file.read_bytes()
+    written = {name: results.joinpath(name).stat().st_mtime_ns for name in ("decision.json", "report.html")}
     assert main(["run", str(path)]) == DONE
-    assert (records(path), file.read_bytes()) == (before, bytes_before), "nothing is done again"
+    assert records(path) == before, "nothing is done again"
+    assert {name: results.joinpath(name).stat().st_mtime_ns for name in written} == written, "nor written again"
+    results.joinpath("report.html").unlink()
+    assert main(["run", str(path)]) == DONE
+    assert results.joinpath("report.html").exists()
 
 
 def test_changed_load_redoes_only_the_benchmarks(experiment_file: Any, capfd: Any) -> None:
@@ -63,13 +67,20 @@ FAILING = {
 }
 
 
-def test_variants_that_fail_fail_alone_with_their_reasons(experiment_file: Any) -> None:
+def test_variants_that_fail_fail_alone_with_their_reasons(experiment_file: Any, capfd: Any) -> None:
     failing = [{"kind": "fp8-dynamic", "name": name, "ignore": ignore} for name, (ignore, _) in FAILING.items()]
     path = experiment_file(schemes=[{"kind": "fp8-dynamic", "ignore": ["good"]}, *failing])
     assert main(["run", str(path)]) == FAILED
     assert decision(path)["recommended"] == "fp8-dynamic"
     for name, (_, words) in FAILING.items():
         assert words in decision(path)["reasons"][name]
+    decided = decision(path)
+    assert main(["report", str(path)]) == DONE
+    assert decision(path) == decided, "why they failed is known afterwards, too"
+    assert main(["status", str(path)]) == DONE
+    assert FAILING["unstartable"][1] in capfd.readouterr().out
+    main(["report", str(path), "--set", "load.seed=7"])
+    assert FAILING["broken"][1] not in str(decision(path)["reasons"]), "other steps were not tried yet"
 
 
 def test_base_that_fails_ends_the_run_with_its_reason(experiment_file: Any) -> None:

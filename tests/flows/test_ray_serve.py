@@ -13,6 +13,7 @@ from actors.serving import mark_of
 from configs.base import UserError
 from configs.deploying import Deploying
 from configs.loading import load_experiment
+from flows import verify
 from flows.__main__ import BAD_INPUT, DONE, FAILED, main
 
 FRONT = "deployed:tiny"
@@ -106,6 +107,18 @@ def test_same_deployment_twice_is_one_and_keeps_what_was_before(decided: Path) -
     assert deploy(decided) == DONE
     assert record(decided)["application"] == once["application"]
     assert record(decided)["previous"] == once["previous"]
+
+
+def test_live_deployment_that_fails_when_looked_at_again_is_left_as_it_is(
+    decided: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    assert deploy(decided) == DONE
+    live = record(decided)
+    monkeypatch.setattr(verify, "SLOWEST", 1e9)
+    assert deploy(decided) == FAILED
+    assert "not deployed: it goes on answering, as before: load: " in capfd.readouterr().out
+    assert record(decided) == live
+    assert answers(live["url"]) == 8
 
 
 def test_previous_engines_stay_up_where_they_are_asked_to(decided: Path) -> None:
