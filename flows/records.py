@@ -37,6 +37,7 @@ class Record:
     identity: dict[str, Any]
     result: dict[str, Any]
     seconds: float
+    """From when a node began to work on it: waiting for a seat is no part of it."""
     finished_at: float
     where: dict[str, Any]
 
@@ -46,6 +47,7 @@ class Draft:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self.began = time.time()
         self.result: dict[str, Any] = {}
         self.where: dict[str, Any] = {}
 
@@ -55,7 +57,9 @@ class Draft:
         return self._work.folder
 
     def on(self, node: str) -> AbstractContextManager[Path]:
-        """The folder that a node works in; what it has written there belongs to the step after the block."""
+        """The folder that a node works in; what it has written there belongs to the step after the block. It begins
+        here."""
+        self.began = time.time()
         return self._work.on(node)
 
 
@@ -89,7 +93,6 @@ class Store:
 
         Two runs that finish the same step at once both succeed: the first record stays.
         """
-        started = time.time()
         work = self._backend.begin(_name(step))
         try:
             draft = Draft(work)
@@ -101,7 +104,7 @@ class Store:
                     "fingerprint": step.fingerprint,
                     "identity": step.identity,
                     "result": draft.result,
-                    "seconds": time.time() - started,
+                    "seconds": time.time() - draft.began,
                     "finished_at": time.time(),
                     "where": draft.where,
                 }

@@ -4,13 +4,14 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from configs.base import UserError
 from configs.storage import Storage
-from flows import folder_backend
+from flows import folder_backend, records
 from flows.backend import RECORD
 from flows.records import DEPLOYMENT, Store, difference, nearest
 from flows.steps import Step
@@ -46,6 +47,17 @@ def test_step_that_ends_well_has_a_record_with_its_files(tmp_path: Path) -> None
     assert record.result == {"size": 1}
     with record.files.held() as folder:
         assert (folder / "weights").read_text() == "w"
+
+
+def test_seconds_of_a_step_leave_out_its_wait_for_a_seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((0.0, 50.0, 60.0, 60.0))
+    monkeypatch.setattr(records, "time", SimpleNamespace(time=lambda: next(clock)))
+    store = Store.of(Storage(root=tmp_path))
+    with store.writing(step()) as draft, draft.on("a node"):
+        pass
+    record = store.find(step())
+    assert record is not None
+    assert record.seconds == 10
 
 
 def test_step_that_raises_leaves_nothing(tmp_path: Path) -> None:
