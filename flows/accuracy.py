@@ -24,6 +24,8 @@ from flows.judgement import Difference, Pooled, Verdict
 from flows.records import Record
 
 _POWER = 0.8
+_MOST_DOCUMENTS = 1_000_000
+"""Beyond which nobody asks: what was found lies on the margin."""
 _RESAMPLES = 2000
 
 
@@ -108,6 +110,8 @@ def paired(
     gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
     margin = decision.constraints.max_accuracy_drop
     detectable = float(norm.ppf(0.5 + confidence / 2) + norm.ppf(_POWER)) * error
+    decided = verdict(min(sign * low, sign * high), max(sign * low, sign * high), margin)
+    open_ = binary and decided == "inconclusive"
     return Difference(
         task=task,
         metric=metric,
@@ -125,9 +129,15 @@ def paired(
         gained=gained,
         lost=lost,
         smallest_detectable=detectable,
-        documents_needed=math.ceil(len(pairs) * (detectable / margin) ** 2) if margin and binary else None,
-        verdict=verdict(min(sign * low, sign * high), max(sign * low, sign * high), margin),
+        documents_needed=_needed(len(pairs), detectable, abs(margin + sign * mean)) if open_ else None,
+        verdict=decided,
     )
+
+
+def _needed(documents: int, detectable: float, distance: float) -> int | None:
+    """Documents that can show a difference as small as that distance, when so many can show `detectable`."""
+    needed = documents * (detectable / distance) ** 2 if distance else math.inf
+    return math.ceil(needed) if needed <= _MOST_DOCUMENTS else None
 
 
 def _widest(bounds: list[Bounds]) -> Bounds:

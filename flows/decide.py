@@ -177,7 +177,8 @@ def _why_unusable(variant: Judged) -> str:
 
 
 def _needed(difference: Difference) -> str:
-    return f"; about {difference.documents_needed} would settle it" if difference.documents_needed else ""
+    needed = difference.documents_needed
+    return f"; if it is what was found, about {needed:,} would settle it" if needed else ""
 
 
 def _pareto(judged: list[Judged]) -> tuple[str, ...]:

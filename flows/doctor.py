@@ -154,7 +154,7 @@ def _store(name: str, told: dict[str, Any]) -> Finding:
 def _memory(name: str, available: int) -> Finding:
     state = f"{available / GIB:.1f} GiB available"
     enough = available >= ENGINE_OVERHEAD
-    todo = f"end other work: an engine alone needs {ENGINE_OVERHEAD / GIB:.0f} GiB beside its weights"
+    todo = f"end other work: an engine alone needs {ENGINE_OVERHEAD / GIB:.1f} GiB beside its weights"
     return Finding(name, "memory", state, None if enough else todo)
 
 

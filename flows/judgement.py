@@ -37,8 +37,8 @@ class Difference:
     smallest_detectable: float | None
     """The loss that a test of this size finds with a power of 0.8; None where no verdict is given."""
     documents_needed: int | None
-    """Documents with which a variant that is in truth as good as the base passes with a power of 0.8;
-    None where no verdict is given, or the metric is not right or wrong."""
+    """Documents with which a variant that differs in truth as was found passes, or fails, with a power of 0.8. None
+    where the verdict is not inconclusive, the metric not right or wrong, or the difference all but on the margin."""
     verdict: Verdict | None
     p_holm: float | None = None
     """`p_value`, corrected over the variants of the experiment."""

@@ -15,10 +15,10 @@ _BEYOND_TENSORS = 2.2 * GIB
 """What a quantizing GPU holds beside tensors: torch reserves 0.7 to 1.4 GiB more than it allocates, and
 0.7 to 0.8 GiB is not torch's."""
 
-ENGINE_OVERHEAD = 3 * GIB
+ENGINE_OVERHEAD = int(2.9 * GIB)
 """Host memory of one engine beside weights and KV cache: server, scheduler and worker together. For a 135M model
-on a CPU 2.9 GiB were measured alone, 2.5 to 2.7 beside a second engine, which shares the libraries' pages
-(tests/bench/README.md). A limit is made of it too (`flows.kserve`), so it is the larger."""
+on a CPU 2.9 GiB were measured alone, 2.4 to 2.7 beside a second engine, which shares the libraries' pages
+(tests/bench/README.md). A limit is made of it too (`flows.kserve`), so it is the largest."""
 
 _QUANTIZER = int(0.6 * GIB)
 """Host memory of a quantizer beside tensors: torch, transformers and llm-compressor."""

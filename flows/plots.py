@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from configs.decision import Constraints
-from flows.judgement import Judged, Judgement
+from flows.judgement import Judged, Judgement, load_in_words
 
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
@@ -51,17 +51,19 @@ def load(judgement: Judgement, limits: Constraints) -> str:
 
 
 def _against_load(judgement: Judgement, name: str, label: str, limit: float | None) -> str:
-    """One figure of every variant over the load."""
+    """One figure of every variant over the load; side by side where there is one load only."""
     figure, axes = _figure(3.6)
     if limit is not None:
         axes.axhline(limit, label=f"limit {limit:g} ms", **_LIMIT)
-    for index, variant in enumerate(judgement.judged):
-        _curve(axes, variant, name, index)
     points = [point for variant in judgement.judged for point in variant.points]
     loads = sorted({point.asked for point in points})
+    single = len(loads) == 1
+    for index, variant in enumerate(judgement.judged):
+        _curve(axes, variant, name, index, shift=index if single else 0)
     unit = "concurrent clients" if points[0].unit == "streams" else "requests/s"
-    axes.set_xlabel(f"{unit} (hollow: saturated, late, or over a limit)")
-    axes.set_xticks(loads, [f"{asked:g}" for asked in loads])
+    where = f"at {load_in_words(loads[0], points[0].unit)}" if single else unit
+    axes.set_xlabel(f"{where} (hollow: saturated, late, or over a limit)")
+    axes.set_xticks([] if single else loads, [] if single else [f"{asked:g}" for asked in loads])
     axes.set_ylabel(label)
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])  # else the topmost marker touches the frame
     axes.grid(alpha=0.3)
@@ -69,14 +71,14 @@ def _against_load(judgement: Judgement, name: str, label: str, limit: float | No
     return _svg(figure)
 
 
-def _curve(axes: Axes, variant: Judged, name: str, index: int) -> None:
+def _curve(axes: Axes, variant: Judged, name: str, index: int, shift: float) -> None:
     """One figure of a variant over the load."""
     found = [(point, point.figures[name]) for point in variant.points if name in point.figures]
-    asked, means = [point.asked for point, _ in found], [figure.mean for _, figure in found]
+    asked, means = [point.asked + shift for point, _ in found], [figure.mean for _, figure in found]
     reach = [[m.mean - m.low if m.low is not None else 0.0 for _, m in found]]
     style = _style(index)
     axes.errorbar(asked, means, yerr=[reach[0], reach[0]], capsize=3, label=variant.name, **style)
-    hollow = [(point.asked, figure.mean) for point, figure in found if not point.usable]
+    hollow = [(point.asked + shift, figure.mean) for point, figure in found if not point.usable]
     for place in hollow:
         axes.plot(*place, zorder=3, **{**style, "markerfacecolor": "white"})  # over the curve's own filled marker
 

@@ -72,14 +72,25 @@ def test_few_documents_that_all_agree_are_no_proof(tmp_path: Path) -> None:
     assert found.verdict == "inconclusive"
 
 
-def test_documents_needed_settle_what_is_inconclusive() -> None:
-    pairs = np.array([[1, 1]] * 120 + [[0, 0]] * 74 + [[1, 0]] * 3 + [[0, 1]] * 3, dtype=float)
-    decision = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
+@pytest.mark.parametrize(
+    ("lost", "gained", "margin", "settled"), [(3, 3, 0.02, "pass"), (8, 3, 0.05, "pass"), (17, 3, 0.05, "fail")]
+)
+def test_documents_needed_settle_what_is_inconclusive(lost: int, gained: int, margin: float, settled: str) -> None:
+    alike = 200 - lost - gained
+    pairs = np.array([[1, 1]] * alike + [[1, 0]] * lost + [[0, 1]] * gained, dtype=float)
+    decision = Decision.model_validate({"constraints": {"max_accuracy_drop": margin}})
     found = accuracy.paired("task", "acc", pairs, True, decision)
     assert found.verdict == "inconclusive"
-    assert found.documents_needed is not None and found.documents_needed > 200
+    assert found.documents_needed is not None and found.documents_needed > 2 * 200
     times = -(-found.documents_needed // 200)
-    assert accuracy.paired("task", "acc", np.tile(pairs, (times, 1)), True, decision).verdict == "pass"
+    assert accuracy.paired("task", "acc", np.tile(pairs, (times, 1)), True, decision).verdict == settled
+
+
+def test_no_number_of_documents_is_said_to_settle_what_lies_on_the_margin() -> None:
+    pairs = np.array([[1, 1]] * 184 + [[1, 0]] * 13 + [[0, 1]] * 3, dtype=float)
+    decision = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.05}})
+    found = accuracy.paired("task", "acc", pairs, True, decision)
+    assert (found.verdict, found.documents_needed) == ("inconclusive", None)
 
 
 def test_recovery_interval_covers_at_its_rate() -> None:

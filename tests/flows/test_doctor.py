@@ -39,7 +39,7 @@ WELL = {
         ({"unwritable": "Read-only file system"}, "store", "MSF_STORE"),
         ({"sees_probe": False}, "store", "the same storage"),
         ({"unusable_port": "Address already in use"}, "serving port", "serving.port"),
-        ({"memory_available_bytes": 1 << 30}, "memory", "3 GiB"),
+        ({"memory_available_bytes": 1 << 30}, "memory", "2.9 GiB"),
         ({"left_over": [7, 8]}, "left over", "kill -9 7 8"),
         ({"niceness": 15}, "niceness", "RAY_worker_niceness=0"),
     ],

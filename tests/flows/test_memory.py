@@ -39,14 +39,19 @@ def test_quantizing_estimate_is_near_the_measured_peak(kind: str, in_use_gib: fl
 
 
 def test_serving_estimate_on_a_cpu_is_within_15_percent_of_what_was_measured() -> None:
-    """SmolLM2-135M and its INT8 form in float32 with 1 GiB of KV cache: 4.269e9 and 4.157e9 bytes (PSS)."""
+    """SmolLM2-135M and compressed forms of it with 1 GiB of KV cache, on two CPUs: bytes (PSS)."""
     layer = {"q": (576, 576), "k": (192, 576), "v": (192, 576), "o": (576, 576)}
     layer |= {"gate": (1536, 576), "up": (1536, 576), "down": (576, 1536)}
     shapes = {f"layers.{i}.{name}.weight": shape for i in range(30) for name, shape in layer.items()}
     tensors = [Tensor(name, "BF16", shape) for name, shape in {**shapes, "embed_tokens.weight": (49152, 576)}.items()]
     int8 = TypeAdapter(Scheme).validate_python({"kind": "int8-w8a8"})
-    for scheme, measured in ((None, 4_269_469_696), (int8, 4_157_298_688)):
-        weights = memory.served_bytes(tensors, scheme, "float32")
+    int4 = TypeAdapter(Scheme).validate_python({"kind": "int4-w4a16", "group_size": 64})
+    measured_bytes = {
+        "float32": ((None, 4_269_469_696), (int8, 4_157_298_688)),
+        "bfloat16": ((None, 4_024_630_272), (int8, 3_842_737_152), (int4, 3_866_760_192)),
+    }
+    for dtype, scheme, measured in [(dtype, *pair) for dtype, pairs in measured_bytes.items() for pair in pairs]:
+        weights = memory.served_bytes(tensors, scheme, dtype)
         assert memory.serving_host_bytes(weights, Serving(), on_cpu=True) == pytest.approx(measured, rel=0.15)
     quantizing = memory.quantizing_host_bytes(tensors, int8, "float32", on_cpu=True)
     assert quantizing == pytest.approx(1_329_152_000, rel=0.15)
