@@ -111,7 +111,7 @@ def paired(
     margin = decision.constraints.max_accuracy_drop
     detectable = float(norm.ppf(0.5 + confidence / 2) + norm.ppf(_POWER)) * error
     decided = verdict(min(sign * low, sign * high), max(sign * low, sign * high), margin)
-    open_ = binary and decided == "inconclusive"
+    undecided = binary and decided == "inconclusive"
     return Difference(
         task=task,
         metric=metric,
@@ -129,7 +129,7 @@ def paired(
         gained=gained,
         lost=lost,
         smallest_detectable=detectable,
-        documents_needed=_needed(len(pairs), detectable, abs(margin + sign * mean)) if open_ else None,
+        documents_needed=_needed(len(pairs), detectable, abs(margin + sign * mean)) if undecided else None,
         verdict=decided,
     )
 
