@@ -34,7 +34,7 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
                     sweep(state, shared, unfinished)
             failed.keep(state)
     judgement = compare.judge(state)
-    report.write_where_new(state, judgement)
+    report.write(state, judgement, anew=False)
     mirror(state, judgement)
     return state, judgement
 

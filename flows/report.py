@@ -37,26 +37,22 @@ class Part:
         return f"-{self.workload}" if self.workload else ""
 
 
-def write(run: Run, judgement: Judgement) -> None:
-    """Write decision.json, report.html and report.md into the experiment's folder."""
+def write(run: Run, judgement: Judgement, *, anew: bool = True) -> None:
+    """Write decision.json, report.html and report.md into the experiment's folder.
+
+    Args:
+        anew: also where they are there already. The figures draw what the words beside them say, and take longest.
+    """
+    experiment = run.plan.experiment
+    words = {"decision.json": judgement.to_json(), "report.md": _rendered("report.md", run, judgement)}
+    known = all(run.store.kept_text(experiment.name, name) == text for name, text in words.items())
+    if known and not anew and (experiment.results / "report.html").exists():
+        return
     from flows import plots  # a second, which nobody spends who only looks at a run
 
     html = _rendered("report.html", run, judgement, plots=plots)
-    for name, text in {"report.html": html, **_words(run, judgement)}.items():
-        run.store.keep_text(run.plan.experiment.name, name, text)
-
-
-def write_where_new(run: Run, judgement: Judgement) -> None:
-    """The same, unless it is there already: the figures draw what the words beside them say, and take longest."""
-    experiment = run.plan.experiment
-    known = all(run.store.kept_text(experiment.name, name) == text for name, text in _words(run, judgement).items())
-    if not (known and (experiment.results / "report.html").exists()):
-        write(run, judgement)
-
-
-def _words(run: Run, judgement: Judgement) -> dict[str, str]:
-    """The files that hold no figure."""
-    return {"decision.json": judgement.to_json(), "report.md": _rendered("report.md", run, judgement)}
+    for name, text in {"report.html": html, **words}.items():
+        run.store.keep_text(experiment.name, name, text)
 
 
 def show(run: Run, judgement: Judgement, console: Console) -> None:
