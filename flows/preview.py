@@ -6,7 +6,8 @@ from rich.table import Table
 
 from configs.experiment import Experiment
 from flows import cluster, hub, memory, records, sizes
-from flows.estimate import Estimate, History, estimate
+from flows.estimate import Estimate, estimate
+from flows.history import History
 from flows.plan import Plan, VariantPlan
 from flows.records import Record, Store
 from flows.sizes import Sizes

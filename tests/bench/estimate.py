@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.loading import load_experiment
 from flows import experiment, memory, sizes
-from flows.estimate import History
+from flows.history import History
 from flows.records import Store
 
 

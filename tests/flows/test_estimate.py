@@ -12,7 +12,8 @@ from configs.hardware import Hardware
 from configs.loading import load_experiment
 from configs.storage import Storage
 from flows import plan as planning
-from flows.estimate import History, estimate
+from flows.estimate import estimate
+from flows.history import History
 from flows.records import Store
 from flows.schedule import Stay, Way, play
 from flows.steps import Step
