@@ -81,13 +81,14 @@ class Outcome:
 
     @property
     def evaluated(self) -> bool:
-        """Whether every document was answered, also as the control."""
+        """Whether all that is to be answered was."""
         return self.evaluated_on(range(len(self.evaluations)))
 
     def evaluated_on(self, slices: Sequence[int]) -> bool:
-        """Whether every document of some slices was answered, and the control made."""
-        control_made = self.plan.control is None or self.control is not None
-        return control_made and all(self.evaluations[place] is not None for place in slices)
+        """Whether every document of some slices was answered; with the last of all, also as the control."""
+        with_control = self.plan.control is not None and len(self.evaluations) - 1 in slices
+        answered = all(self.evaluations[place] is not None for place in slices)
+        return answered and not (with_control and self.control is None)
 
     @property
     def loaded(self) -> bool:

@@ -1,7 +1,8 @@
 """A variant's way through the stages, heat by heat. Between heats it holds nothing.
 
 In the first heat it is compressed, served, evaluated and loaded; where variants race, evaluated on the
-first slice of the documents only, and in the second heat on the rest.
+first slice of the documents only, and in the second heat on the rest. A heat that an earlier run was through
+is over at once.
 """
 
 import time
@@ -27,15 +28,15 @@ class Finish:
     failure: str | None = None
 
 
-def run_heat(run: Run, name: str, services: Services) -> Finish:
-    """The next heat of a variant; tried again, as often as configured, after a fault that may pass. Where the
-    same variant of the same experiment is followed by somebody else, that is waited for."""
+def run_heat(run: Run, name: str, services: Services, *, first: bool) -> Finish:
+    """A heat of a variant; tried again, as often as configured, after a fault that may pass. Where the same variant
+    of the same experiment is followed by somebody else, that is waited for."""
     what = f"{run.store.root}/experiments/{run.plan.experiment.name}/{name}"
     with claimed(services.conductor, what), away_after(services.conductor):
-        return _attempts(run, name, services)
+        return _attempts(run, name, services, first)
 
 
-def _attempts(run: Run, name: str, services: Services) -> Finish:
+def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
     attempts, attempt = 1 + run.plan.experiment.retries, 1
     while True:
         outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
@@ -43,7 +44,7 @@ def _attempts(run: Run, name: str, services: Services) -> Finish:
         if outcome.failure:
             return Finish(last=True, failure=outcome.failure)
         try:
-            finish = _heat(run, outcome, services)
+            finish = _heat(run, outcome, services, first)
             run.progress.say(name, "measured in full" if finish.last else "rests until all have been through this heat")
             return finish
         except Hopeless as why:
@@ -63,12 +64,8 @@ def _attempts(run: Run, name: str, services: Services) -> Finish:
             await_up(services.server)
 
 
-def _heat(run: Run, outcome: Outcome, services: Services) -> Finish:
-    everything = range(len(outcome.plan.evaluations))
-    first = everything if outcome.plan.scheme is None else everything[:1]
-    if any(outcome.evaluations[place] is None for place in first) or not outcome.loaded or outcome.checkpoint is None:
-        make_checkpoint(run, outcome, services)
-        measure(run, outcome, services, slices=first, load=True)
-    else:
-        measure(run, outcome, services, slices=everything, load=False)
+def _heat(run: Run, outcome: Outcome, services: Services, first: bool) -> Finish:
+    slices = range(len(outcome.evaluations))
+    make_checkpoint(run, outcome, services)
+    measure(run, outcome, services, slices[:1] if first else slices)
     return Finish(last=outcome.complete)

@@ -62,7 +62,7 @@ class VariantTrial(tune.Trainable):
         run = Run.of(self._plan, Store.of(self._plan.experiment.storage), progress, self._logs)
         if self._scheme is not None:
             run.add(self._scheme)
-        finish = run_heat(run, self._name, self._services)
+        finish = run_heat(run, self._name, self._services, first=self.iteration == 0)
         return {"failure": finish.failure, "done": finish.last}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -168,6 +168,11 @@ class Feed(Searcher):
     def empty(self) -> bool:
         return not self._names and (self._search is None or self._search.ended)
 
+    @property
+    def all_rest(self) -> bool:
+        """Whether every variant has been through its first heat."""
+        return self.empty and not self._under_way
+
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next variant; None where there is no room now, or too little is known to choose one."""
         if self.empty:
@@ -206,14 +211,16 @@ class Feed(Searcher):
 
 
 class Racing(FIFOScheduler):
-    """After its first heat a variant rests. When all have been through theirs, the best by the objective go
-    on, and whoever can no longer be best is stopped (`flows.racing`)."""
+    """After its first heat a variant rests. When all have been through theirs, the base goes on, with which
+    everybody is compared, and beside it the best by the objective; whoever can no longer be best is stopped
+    (`flows.racing`)."""
 
     def __init__(self, run: Run, feed: Feed) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._run, self._feed = run, feed
         self._waiting: list[str] = []
         self._beaten: set[str] = set()
+        self._somebody_is_through = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Racing":
         """Tune copies what it is given; this one speaks to the feed."""
@@ -234,16 +241,22 @@ class Racing(FIFOScheduler):
         self._look()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The best of those who rest, one after the other; whoever is pending before them."""
+        """Whoever is pending; then of those who rest the base, and the best, one after the other."""
         trials: list[Trial] = tune_controller.get_trials()
         if pending := next((trial for trial in trials if trial.status == Trial.PENDING), None):
             return pending
         resting = {trial.config["variant"]: trial for trial in trials if trial.status == Trial.PAUSED}
         for name in self._beaten & set(resting):
             tune_controller.stop_trial(resting.pop(name))
-        running = sum(trial.status == Trial.RUNNING for trial in trials)
-        racing = self._run.plan.experiment.racing
-        if racing is None or not self._feed.empty or running >= racing.frontrunners:
+        racing, base = self._run.plan.experiment.racing, self._run.base.name
+        if racing is None or not self._feed.all_rest:
+            return None
+        if base in resting:
+            return resting[base]
+        running = {trial.config["variant"] for trial in trials if trial.status == Trial.RUNNING}
+        # Whether somebody who is through has won shows when the base is through, too.
+        undecided = base in running and self._somebody_is_through
+        if undecided or len(running - {base}) >= racing.frontrunners:
             return None
         return next((resting[name] for name in self._waiting if name in resting), None)
 
@@ -255,6 +268,7 @@ class Racing(FIFOScheduler):
         for name in sorted(set(beaten) - self._beaten):
             run.progress.say(name, f"stopped: {beaten[name]}")
         self._beaten = set(beaten)
+        self._somebody_is_through = any(outcome.complete for outcome in run.outcomes.values())
         loaded = [o for o in run.outcomes.values() if o.loaded and o.checkpoint and not o.complete]
         self._waiting = compare.standings(run, loaded)
 

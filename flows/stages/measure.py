@@ -25,20 +25,21 @@ from flows.stages.load import Served, put_under_load
 from flows.steps import Step
 
 
-def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[int], load: bool) -> None:
+def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
     """Fill in the evaluation of some slices of the documents, and the benchmarks; what has a record stays.
 
     Raises:
         Hopeless: a slice shows that the variant cannot be acceptable.
     """
+    _stop_if_hopeless(run, outcome)
     if run.plan.experiment.accuracy.engine != "served":
         _fill_in(run, outcome, slices, partial(_evaluate_alone, run, outcome, services))
-    evaluates = not outcome.evaluated_on(slices)
-    if not evaluates and (outcome.loaded or not load):
+    evaluates, loads = not outcome.evaluated_on(slices), not outcome.loaded
+    if not (evaluates or loads):
         return
     run.progress.say(outcome.name, "waiting for a seat ...")
     with (
-        seated(services.conductor, to_be_measured=load) as place,
+        seated(services.conductor, to_be_measured=loads) as place,
         _serve(run, outcome, services, place) as (deployment, folder),
     ):
         # It imports its libraries while the server starts.
@@ -46,12 +47,12 @@ def measure(run: Run, outcome: Outcome, services: Services, *, slices: Sequence[
             served = _bring_up(run, outcome, services, place, deployment, folder)
             if evaluator is not None:
                 _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
-        if load:
+        if loads:
             put_under_load(run, served, services)
 
 
 def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Callable[[Step, str], Record]) -> None:
-    """Every evaluation that has no record: the proxy, the slices, the control.
+    """Every evaluation that has no record: the proxy, the slices, with the last of them the control.
 
     Args:
         evaluated: does a step; it is told what to call it.
@@ -63,7 +64,7 @@ def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Calla
         if outcome.evaluations[place] is None:
             outcome.evaluations[place] = evaluated(outcome.plan.evaluations[place], "")
             _stop_if_hopeless(run, outcome)
-    if outcome.plan.control and outcome.control is None:
+    if outcome.plan.control and not outcome.evaluated_on(slices):
         outcome.control = evaluated(outcome.plan.control, "as control")
 
 

@@ -1,6 +1,7 @@
 """Racing: an error rate that holds although one looks again and again, and stops that records explain."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,19 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     assert (stopped["bad"]["documents"], stopped["slow"]["documents"]) == (20, 20)
     made = records(store)
     assert all(fingerprint in made for found in stopped.values() for fingerprint in found["evidence"])
-    assert [made[f]["variant"] for f in made if made[f]["kind"] == "evaluate"].count("good") == 4, "proxy and 3 slices"
+    evaluated = [record for record in made.values() if record["kind"] == "evaluate"]
+    assert [record["variant"] for record in evaluated].count("good") == 4, "proxy and 3 slices"
+    loads = [record["finished_at"] for record in made.values() if record["kind"] == "benchmark"]
+    after = [r for r in evaluated if r["variant"] == "base" and r["finished_at"] > max(loads)]
+    assert len(after) == 3, "the base's other two slices and its control keep nobody from being loaded"
     capfd.readouterr()
     assert main(["run", str(path)]) == DONE
     assert "serv" not in capfd.readouterr().out.split("variant")[0], "nobody is served again"
     assert set(records(store)) == set(made)
+    for record in after:
+        shutil.rmtree(store / "records/evaluate" / record["fingerprint"])
+    assert main(["run", str(path)]) == DONE
+    assert set(records(store)) == set(made), "cut short after the first heats, it goes on as a race"
 
 
 def records(store: Path) -> dict[str, Any]:
