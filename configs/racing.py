@@ -12,9 +12,9 @@ class Racing(Settings):
     """Accuracy in nested slices of the same shuffled documents; who can no longer win is stopped.
 
     After each slice a variant is stopped where its loss is shown to be beyond the margin. After the
-    first slice and the load, the rest is evaluated in order of the objective: once a variant has passed
-    on all documents, those behind it are not evaluated any further; of several workloads, those behind
-    somebody under every one of them.
+    first slice and the load, the rest is evaluated: the base's beside the best by the objective, then in
+    its order. Once a variant has passed on all documents, those behind it are not evaluated any further;
+    of several workloads, those behind somebody under every one of them.
     """
 
     looks: tuple[float, ...] = Field(default=(0.1, 0.4), min_length=1)
