@@ -32,7 +32,7 @@ from flow_on_fakes import Flow, free_port
 
 VICTIMS = {
     "driver": "slow_fakes.py",
-    "trial": "VariantTrial",
+    "trial": "ray::ResourceTrainable",  # as Tune calls the class of a trial that is at work
     "quantizer": "ray::Quantizer",
     "evaluator": "ray::Evaluator",
     "benchmarker": "ray::Benchmarker",
