@@ -39,8 +39,8 @@ def run_heat(run: Run, name: str, services: Services, *, first: bool) -> Finish:
 def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
     attempts, attempt = 1 + run.plan.experiment.retries, 1
     while True:
-        outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
         run.outcomes[run.base.name] = Outcome.of(run.plan.base, run.store)
+        outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
         if outcome.failure:
             return Finish(last=True, failure=outcome.failure)
         try:

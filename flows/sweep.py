@@ -220,7 +220,6 @@ class Racing(FIFOScheduler):
         self._run, self._feed = run, feed
         self._waiting: list[str] = []
         self._beaten: set[str] = set()
-        self._somebody_is_through = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Racing":
         """Tune copies what it is given; this one speaks to the feed."""
@@ -255,7 +254,7 @@ class Racing(FIFOScheduler):
             return resting[base]
         running = {trial.config["variant"] for trial in trials if trial.status == Trial.RUNNING}
         # Whether somebody who is through has won shows when the base is through, too.
-        undecided = base in running and self._somebody_is_through
+        undecided = base in running and any(outcome.complete for outcome in self._run.outcomes.values())
         if undecided or len(running - {base}) >= racing.frontrunners:
             return None
         return next((resting[name] for name in self._waiting if name in resting), None)
@@ -268,7 +267,6 @@ class Racing(FIFOScheduler):
         for name in sorted(set(beaten) - self._beaten):
             run.progress.say(name, f"stopped: {beaten[name]}")
         self._beaten = set(beaten)
-        self._somebody_is_through = any(outcome.complete for outcome in run.outcomes.values())
         loaded = [o for o in run.outcomes.values() if o.loaded and o.checkpoint and not o.complete]
         self._waiting = compare.standings(run, loaded)
 
