@@ -132,7 +132,11 @@ def _complete(
         "logprobs": _TOP,
         "ignore_eos": True,
     }
-    logprobs: dict[str, Any] = ask(f"{url}/completions", body, key)["choices"][0]["logprobs"]
+    try:
+        logprobs: dict[str, Any] = ask(f"{url}/completions", body, key)["choices"][0]["logprobs"]
+    except TimeoutError:
+        size = f"{len(prompt)} tokens of its reference"
+        raise TimeoutError(f"{size} were not answered within {_PATIENCE_S:.0f} s") from None
     return logprobs
 
 

@@ -23,8 +23,12 @@ _NAME, _NAMESPACE = "conductor", "model-serve-flow"
 _LOOK_S = 2.0
 """Between two looks at who is still alive."""
 _KEY = b"conductor"
-_State = tuple[Seating, Seats | None, dict[str, str]]
+Occupant = tuple[str, str]
+"""For whom a seat is held: an experiment, and its variant."""
+_State = tuple[Seating, Seats | None, dict[str, str], dict[str, Occupant]]
 _T = TypeVar("_T")
+_AT_ONCE_S = 1.0
+"""Within which a seat is there that is free."""
 
 
 class Conductor:
@@ -32,7 +36,7 @@ class Conductor:
     actor's, or a driver's job's."""
 
     def __init__(self) -> None:
-        self._seating, self._shape, self._claims = _remembered() or (Seating({}), None, {})
+        self._seating, self._shape, self._claims, self._occupants = _remembered() or (Seating({}), None, {}, {})
         self._changed = asyncio.Condition()
         self._watch: asyncio.Task[None] | None = None
 
@@ -44,7 +48,7 @@ class Conductor:
             self._tell()
             return self._shape
 
-    async def take(self, holder: str, *, to_be_measured: bool) -> Place:
+    async def take(self, holder: str, occupant: Occupant, *, to_be_measured: bool) -> Place:
         """A seat, in the order of asking.
 
         Raises:
@@ -52,8 +56,13 @@ class Conductor:
         """
         _, nodes = await asyncio.to_thread(_living)
         self._seating.keep_hosts(nodes)
+        self._occupants[holder] = occupant
         self._seating.queue(holder, to_be_measured=to_be_measured)
         return await self._when(lambda: self._seating.take(holder))
+
+    async def sitting(self) -> list[Occupant]:
+        """For whom the seats are held that are taken."""
+        return sorted(self._occupants[holder] for holder in self._seating.sitting)
 
     async def ready(self, holder: str, member: Member) -> None:
         """Wait for a round with the others on the same host."""
@@ -106,7 +115,8 @@ class Conductor:
 
     def _tell(self) -> None:
         """Remember what has changed, and let everybody who waits look again."""
-        state: _State = (self._seating, self._shape, self._claims)
+        self._occupants = {who: what for who, what in self._occupants.items() if who in self._seating.holders}
+        state: _State = (self._seating, self._shape, self._claims, self._occupants)
         internal_kv._internal_kv_put(_KEY, pickle.dumps(state), namespace=_NAMESPACE.encode())
         self._changed.notify_all()
         self._watch = self._watch or asyncio.get_running_loop().create_task(self._bury_the_dead())
@@ -149,16 +159,27 @@ def conductor(**options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def seated(conductor: Any, *, to_be_measured: bool, to_be_measured_next: bool = False) -> Iterator[Place]:
+def seated(
+    conductor: Any,
+    occupant: Occupant,
+    waits: Callable[[list[Occupant]], None],
+    *,
+    to_be_measured: bool,
+    to_be_measured_next: bool = False,
+) -> Iterator[Place]:
     """A seat for the length of the block.
 
     Args:
+        waits: is told for whom the seats are held, where none is there at once.
         to_be_measured_next: whether the holder takes another seat, to be measured there, after a block that ended
             well. Others wait for it: it has to come, or to go away (`away_after`).
     """
     holder, next_ = my_id(), False
     try:
-        yield ray.get(conductor.take.remote(holder, to_be_measured=to_be_measured))
+        seat = conductor.take.remote(holder, occupant, to_be_measured=to_be_measured)
+        if not ray.wait([seat], timeout=_AT_ONCE_S)[0]:
+            waits(ray.get(conductor.sitting.remote()))
+        yield ray.get(seat)
         next_ = to_be_measured_next
     finally:
         ray.get(conductor.leave.remote(holder, to_be_measured_next=next_))

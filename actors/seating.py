@@ -197,9 +197,13 @@ class Seating:
         self._queue: dict[str, bool] = {}
 
     @property
+    def sitting(self) -> set[str]:
+        return {holder for host in self._hosts.values() for holder in host.taken.values()}
+
+    @property
     def holders(self) -> set[str]:
         """Everybody who sits or waits."""
-        return {holder for host in self._hosts.values() for holder in host.taken.values()} | set(self._queue)
+        return self.sitting | set(self._queue)
 
     def keep_hosts(self, living: Collection[str]) -> None:
         """Give up the hosts that are gone; nobody sits there any more."""

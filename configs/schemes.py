@@ -38,6 +38,11 @@ class Fp8Dynamic(SchemeBase):
     def cannot_be_served_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu and "avx512f" not in hardware.instructions:
             return "vLLM's FP8 kernel for CPUs needs AVX-512, which this one lacks"
+        # PyTorch converts FP8 to 32 bits where a CPU has no AMX (ten times slower than 16 bits); with it oneDNN
+        # multiplies, whose FP8 code for AMX needs AMX-FP16: one weight of 576x1536 and 40 tokens took its
+        # reference code 2.2 s, and 16 bits 0.6 ms (torch 2.13, oneDNN 3.12).
+        if hardware.on_cpu and "amx_int8" in hardware.instructions and "amx_fp16" not in hardware.instructions:
+            return "FP8 runs in oneDNN's reference code on a CPU with AMX but without AMX-FP16: minutes a prompt"
         if not hardware.on_cpu and hardware.compute_capability < 7.5:
             return f"FP8 weights need compute capability 7.5 or later, this is {hardware.compute_capability}"
         return None

@@ -20,7 +20,7 @@ from configs.base import REPOSITORY, UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
 
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "amx_fp16")
 PYTHONPATH = str(REPOSITORY)
 """Where the cluster's workers find this project, and nothing that the user's own path may hold."""
 _LOOPBACK = "127.0.0.1"

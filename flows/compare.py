@@ -1,4 +1,4 @@
-"""What the records say of every variant, put together: accuracy, performance, decision. Pure functions."""
+"""What the records say of every variant, put together: accuracy, performance, decision."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from configs.accuracy import Accuracy
 from configs.decision import Decision
 from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
-from flows import accuracy, performance, racing
+from flows import accuracy, performance, racing, searched
 from flows.context import Outcome, Run
 from flows.decide import better, decide, for_all, rank
 from flows.judgement import Difference, Judged, Judgement, Point, Stopped, Verdict, load_in_words
@@ -21,24 +21,26 @@ def judge(run: Run) -> Judgement:
     experiment, base = run.plan.experiment, run.base
     reasons = {o.name: o.failure for o in run.outcomes.values() if o.failure}
     if not base.complete:
-        why = base.failure or "its turn has not come yet"
+        why = base.failure or f"{base.missing} missing"
         sentence = f"Nothing can be compared: the base model was not measured in full ({why})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
     differences = _differences(run)
     judged = {workload: _judged(run, workload, differences) for workload in experiment.loads}
     ended = stopped(run, judged)
     reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
-    unfinished = [o.name for o in run.outcomes.values() if not o.complete and o.name not in reasons]
-    reasons |= dict.fromkeys(unfinished, "not measured in full: its turn has not come yet")
+    unfinished = [o for o in run.outcomes.values() if not o.complete and o.name not in reasons]
+    reasons |= {o.name: f"not measured in full: {o.missing} missing" for o in unfinished}
+    still_open = [f"{len(unfinished)} of {len(run.outcomes)} variants"] if unfinished else []
+    still_open += ["what the search asks for next"] if searched.goes_on(run.plan, run.store) else []
+    settings, final = experiment.decision, not still_open
     decided = {
-        workload: replace(decide(found, experiment.decision, reasons, section(workload)), stopped=ended)
+        workload: replace(decide(found, settings, reasons, section(workload), final=final), stopped=ended)
         for workload, found in judged.items()
     }
     found = for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
-    if not unfinished:
+    if final:
         return found
-    counted = f"{len(unfinished)} of {len(run.outcomes)} variants not measured in full"
-    return replace(found, sentence=f"So far, with {counted}: {found.sentence}")
+    return replace(found, sentence=f"Not measured in full: {' and '.join(still_open)}. So far: {found.sentence}")
 
 
 def _judged(run: Run, workload: str, differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:

@@ -10,7 +10,7 @@ import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
 
-from actors.conductor import claimed
+from actors.conductor import Occupant, claimed, seated
 from actors.seating import Place
 from configs.schemes import Scheme
 from flows.plan import Plan, VariantPlan, extended
@@ -98,6 +98,17 @@ class Outcome:
     def complete(self) -> bool:
         return self.checkpoint is not None and self.evaluated and self.loaded
 
+    @property
+    def missing(self) -> str:
+        """What is not measured yet, in words; empty where all is."""
+        answers = [*self.evaluations, *([self.control] if self.plan.control else [])]
+        counted = [
+            f"{records.count(None)} of {len(records)} {what}"
+            for what, records in (("evaluations", answers), ("loads", self.benchmarks))
+            if None in records
+        ]
+        return ", ".join(counted if self.checkpoint else ["its checkpoint", *counted])
+
     @contextlib.contextmanager
     def checkpoint_on(self, node: str | None) -> Iterator[Path]:
         """A folder with the weights on a node, for the length of the block: beside the record, or where the user or
@@ -158,6 +169,24 @@ class Run:
         for variant in self.plan.variants:
             if variant.name not in self.outcomes:
                 self.outcomes[variant.name] = Outcome.of(variant, self.store)
+
+    def seated(
+        self, outcome: Outcome, services: Services, *, to_be_measured: bool, to_be_measured_next: bool = False
+    ) -> contextlib.AbstractContextManager[Place]:
+        """A seat for a variant, as of `actors.conductor.seated`; for whom it waits is said."""
+        mine = self.plan.experiment.name
+
+        def waits(occupants: list[Occupant]) -> None:
+            names = [variant if of == mine else f"{variant} of {of}" for of, variant in occupants]
+            self.progress.say(outcome.name, f"waiting for a seat: {', '.join(names) or 'nobody'} at work ...")
+
+        return seated(
+            services.conductor,
+            (mine, outcome.name),
+            waits,
+            to_be_measured=to_be_measured,
+            to_be_measured_next=to_be_measured_next,
+        )
 
     def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
         """The record of a step; where there is none, it is done here, or waited for where another experiment

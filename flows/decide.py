@@ -30,14 +30,18 @@ def unit_of(decision: Decision) -> str:
     return _OBJECTIVES[decision.objective][1]
 
 
-def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str], load: str = "load") -> Judgement:
+def decide(
+    judged: list[Judged], decision: Decision, reasons: dict[str, str], load: str = "load", *, final: bool = True
+) -> Judgement:
     """The best variant among those that pass everything; the base comes first in `judged`.
 
-    A variant replaces a base that meets the constraints only where the repeats show it to be better.
+    A variant replaces a base that meets the constraints only where the repeats show it to be better. The base is
+    kept only where no variant is still to be judged, as it might be better.
 
     Args:
         reasons: why the variants that are not judged are not.
         load: where the experiment asks for this load.
+        final: whether no more variants will be judged.
     """
     base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
     fit = [v for v in ranked if v.objective and not v.broken_constraints]
@@ -47,7 +51,7 @@ def decide(judged: list[Judged], decision: Decision, reasons: dict[str, str], lo
     ahead = fit[: fit.index(rival)] if rival else fit
     unproven = [v for v in ahead if v in passing and v not in proven]
     unsure = [v for v in ahead if v.verdict == "inconclusive"]
-    answer, sentence = _answer(next(iter(proven), None), rival, unproven, unsure, decision, load)
+    answer, sentence = _answer(next(iter(proven), None), rival, unproven, unsure, decision, load, final)
     recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
     undecided = recommended is None and not base.broken_constraints
     losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
@@ -69,6 +73,7 @@ def _answer(
     unsure: list[Judged],
     decision: Decision,
     load: str,
+    final: bool,
 ) -> tuple[Answer, str]:
     """The answer in a word and in a sentence.
 
@@ -78,6 +83,7 @@ def _answer(
         unproven: variants that pass and are ahead of the base by less than the repeats can show.
         unsure: variants ahead of the base whose accuracy is inconclusive.
         load: where the experiment asks for the load.
+        final: whether no more variants will be judged.
     """
     if best is not None:
         lead = f", {times(best.against_base)} the base's" if base is not None and best.against_base else ""
@@ -95,8 +101,10 @@ def _answer(
         )
     if base is None:
         return "not enough evidence", "No variant, the base included, meets the constraints."
-    objective = describe_objective(base, decision)
-    return "keep the base", f"Keep the base: no compressed variant that passes has a better {objective}."
+    none_better = f"no compressed variant that passes has a better {describe_objective(base, decision)}"
+    if final:
+        return "keep the base", f"Keep the base: {none_better}."
+    return "not enough evidence", f"Not enough evidence: {none_better} yet."
 
 
 def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from actors.conductor import seated
 from actors.lease import Needs, lease
 from actors.quantizer import Quantizer
 from actors.seating import Place
@@ -19,9 +18,8 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
     work = _quantize if outcome.plan.scheme else _prepare
 
     def make(draft: Draft) -> None:
-        run.progress.say(outcome.name, f"{step.kind}: waiting for a seat ...")
         next_ = outcome.plan.scheme is not None
-        with seated(services.conductor, to_be_measured=False, to_be_measured_next=next_) as place:
+        with run.seated(outcome, services, to_be_measured=False, to_be_measured_next=next_) as place:
             run.progress.say(outcome.name, f"{step.kind} ...")
             work(run, outcome, draft, place)
 

@@ -11,7 +11,6 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from actors.conductor import seated
 from actors.evaluator import Evaluator
 from actors.lease import Needs, lease
 from actors.seating import Place
@@ -37,9 +36,8 @@ def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
     evaluates, loads = not outcome.evaluated_on(slices), not outcome.loaded
     if not (evaluates or loads):
         return
-    run.progress.say(outcome.name, "waiting for a seat ...")
     with (
-        seated(services.conductor, to_be_measured=loads) as place,
+        run.seated(outcome, services, to_be_measured=loads) as place,
         _serve(run, outcome, services, place) as (deployment, folder),
     ):
         # It imports its libraries while the server starts.
@@ -181,7 +179,7 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
     model = engine_args(experiment, hardware) if engine == "vllm" else in_transformers
 
     def ask(draft: Draft) -> None:
-        with seated(services.conductor, to_be_measured=False) as place:
+        with run.seated(outcome, services, to_be_measured=False) as place:
             cores = run.plan.seats.engines[place.seat]
             variables = cpu_engine_variables(cores, experiment.serving.kv_cache_gib) if hardware.on_cpu else {}
             needs = Needs(

@@ -12,6 +12,7 @@ from actors.seating import Place
 
 ONE_SEAT = Seats(engines=((0,),), clients=((1,),), together=False)
 THE_SEAT = Place("host", 0)
+FIRST, SECOND = ("tiny", "base"), ("tiny", "fp8-dynamic")
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +27,8 @@ async def _both_asked() -> tuple[Conductor, "asyncio.Task[Place]"]:
     """The first works on the only seat, the second waits to work there."""
     conducting = Conductor()
     await conducting.open(["host"], ONE_SEAT)
-    assert await conducting.take("first", to_be_measured=False) == THE_SEAT
-    second = asyncio.ensure_future(conducting.take("second", to_be_measured=False))
+    assert await conducting.take("first", FIRST, to_be_measured=False) == THE_SEAT
+    second = asyncio.ensure_future(conducting.take("second", SECOND, to_be_measured=False))
     await asyncio.sleep(0.05)
     return conducting, second
 
@@ -45,13 +46,24 @@ def test_whoever_leaves_lets_the_next_in() -> None:
     _played(scene)
 
 
+def test_whoever_waits_is_told_for_whom() -> None:
+    async def scene() -> None:
+        conducting, second = await _both_asked()
+        assert await conducting.sitting() == [FIRST]
+        await conducting.leave("first")
+        await second
+        assert await conducting.sitting() == [SECOND]
+
+    _played(scene)
+
+
 def test_whoever_is_measured_next_comes_before_others_that_only_work() -> None:
     async def scene() -> None:
         conducting, second = await _both_asked()
         await conducting.leave("first", to_be_measured_next=True)
         await asyncio.sleep(0.05)
         assert not second.done()
-        assert await conducting.take("first", to_be_measured=True) == THE_SEAT
+        assert await conducting.take("first", FIRST, to_be_measured=True) == THE_SEAT
         await conducting.leave("first")
         assert await second == THE_SEAT
 

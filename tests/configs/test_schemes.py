@@ -26,6 +26,8 @@ def gpu(capability: float) -> Hardware:
 
 
 AVX2, AVX512 = cpu("avx2"), cpu("avx2", "avx512f", "avx512_vnni")
+AMX = cpu("avx2", "avx512f", "avx512_vnni", "amx_bf16", "amx_int8")
+AMX_FP16 = cpu(*AMX.instructions, "amx_fp16")
 
 
 @pytest.mark.parametrize(
@@ -33,11 +35,14 @@ AVX2, AVX512 = cpu("avx2"), cpu("avx2", "avx512f", "avx512_vnni")
     [
         ("fp8-dynamic", {}, AVX2, False),
         ("fp8-dynamic", {}, AVX512, True),
+        ("fp8-dynamic", {}, AMX, False),
+        ("fp8-dynamic", {}, AMX_FP16, True),
         ("fp8-dynamic", {}, gpu(8.9), True),
         ("int8-w8a8", {}, AVX2, True),
         ("int8-w8a8", {}, gpu(7.0), False),
         ("int4-w4a16", {}, AVX2, False),
         ("int4-w4a16", {}, AVX512, True),
+        ("int4-w4a16", {}, AMX, True),
         ("int4-w4a16", {}, gpu(8.0), True),
         ("w8a16", {}, AVX512, False),
         ("nvfp4a16", {}, AVX512, False),

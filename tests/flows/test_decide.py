@@ -69,6 +69,14 @@ def test_decision_takes_the_best_that_passes_and_is_shown_to_lead(
     assert set(found.reasons) == {v.name for v in [BASE, *variants]} - {recommended} - undecided
 
 
+@pytest.mark.parametrize("others", [[], [judged("a", 5.0)], [judged("a", 20.0, "fail")]])
+def test_base_is_not_kept_while_variants_are_still_to_be_judged(others: list[Judged]) -> None:
+    found = decide([BASE, *others], Decision(), {}, final=False)
+    assert (found.answer, found.recommended) == ("not enough evidence", None)
+    assert set(found.reasons) == {v.name for v in others}
+    assert found.sentence.endswith("better throughput (10 output tokens/s) yet.")
+
+
 def test_base_that_breaks_a_limit_gives_way_without_a_lead() -> None:
     base = replace(BASE, broken_constraints=TOO_BIG)
     found = decide([base, judged("a", 5.0), judged("b", 6.0, "fail")], Decision(), {})

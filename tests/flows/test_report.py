@@ -210,16 +210,19 @@ def test_points_that_do_not_count_are_hollow(written: Written) -> None:
     assert Counter(figure for figure, *_ in hollow) == {"load-plot": 2 * len(SPEEDS)}
 
 
-@pytest.mark.parametrize("report", ["written", "on_workloads"])
-def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(
-    request: pytest.FixtureRequest, report: str
-) -> None:
-    written: Written = request.getfixturevalue(report)
+def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(written: Written) -> None:
     written.run.outcomes[BROKEN].failure = None
     found = compare.judge(written.run)
-    assert found.sentence == f"So far, with 1 of 4 variants not measured in full: {written.judgement.sentence}"
-    assert found.reasons[BROKEN].startswith("not measured in full")
+    assert found.sentence == f"Not measured in full: 1 of 4 variants. So far: {written.judgement.sentence}"
+    assert found.reasons[BROKEN] == "not measured in full: its checkpoint, 1 of 1 evaluations, 3 of 3 loads missing"
     assert found.recommended == written.judgement.recommended
+
+
+def test_base_is_not_kept_before_all_are_judged(on_workloads: Written) -> None:
+    on_workloads.run.outcomes[BROKEN].failure = None
+    answers = {name: part.answer for name, part in compare.judge(on_workloads.run).workloads.items()}
+    assert on_workloads.judgement.workloads["rag"].answer == "keep the base"
+    assert answers == {"chat": "deploy", "rag": "not enough evidence"}
 
 
 @pytest.fixture(name="browser")
