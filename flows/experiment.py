@@ -23,7 +23,7 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     state = Run.of(plan, store, progress, logs_folder(experiment))
     searching = searched.goes_on(plan, store)
     if (unfinished := _unfinished(state, searching)) or searching:
-        from flows.sweep import sweep  # Ray Tune: a run that is finished needs none of it, nor the second it takes
+        from flows.sweep.tuner import sweep  # with Ray Tune, whose second a finished run need not take
 
         with cluster.connected(plan.hardware.accelerator) as ray_logs, open_run(state):
             progress.say("logs", f"{state.logs} and {ray_logs}")

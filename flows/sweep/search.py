@@ -1,0 +1,85 @@
+"""Optuna, through Ray Tune, where a space is searched and not measured in full."""
+
+import itertools
+from dataclasses import dataclass
+from functools import partial
+
+from ray.tune.search.optuna import OptunaSearch
+
+from configs.schemes import Scheme
+from configs.sweep import Sweep
+from flows import compare, questions, searched
+from flows.context import Run
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A scheme that was suggested: Tune's trial, Optuna's, and the variant."""
+
+    trial: str
+    question: str
+    variant: str
+
+
+class Search:
+    """Optuna, through Tune: each scheme is chosen by what the earlier ones brought.
+
+    One is chosen when the results of all but the last few before it are known, and they are told in the order
+    of asking. So the same seed and the same results bring the same schemes, whoever was faster; on a run that
+    goes on, those with records are answered at once.
+    """
+
+    _ASKED_AGAIN = 100
+    """After so many suggestions in a row that were there before, nothing new is to be found."""
+
+    def __init__(self, run: Run, asked: Sweep, lag: int) -> None:
+        self._run, self._space, self._left, self._lag = run, asked, asked.samples or 0, lag
+        self._optuna = OptunaSearch(space=partial(questions.ask, asked), metric="score", mode="max", seed=asked.seed)
+        self._known = {scheme.bare for scheme in run.plan.experiment.schemes}
+        self._questions = itertools.count()
+        self._asked: list[_Asked] = []
+        """What Optuna was not told the result of, in the order of asking."""
+        self._over: set[str] = set()
+        """Trials that have ended."""
+
+    @property
+    def ended(self) -> bool:
+        return self._left == 0
+
+    def may_ask(self, *, listed_over: bool) -> bool:
+        """Whether enough is known for the next.
+
+        Args:
+            listed_over: whether the base, and all that is not searched for, has been measured.
+        """
+        due = self._asked[: max(0, len(self._asked) + 1 - self._lag)]
+        return not due or (listed_over and all(asked.trial in self._over for asked in due))
+
+    def suggest(self, trial_id: str) -> Scheme | None:
+        """The next scheme, a variant of the run from now on; None where the search has come to its end."""
+        while len(self._asked) >= self._lag:
+            asked = self._asked.pop(0)
+            self._run.look_again()
+            found = compare.score(self._run, self._run.outcomes[asked.variant])
+            self._optuna.on_trial_complete(asked.question, None if found is None else {"score": found})
+        scheme = self._new(trial_id)
+        self._left = 0 if scheme is None else self._left - 1
+        searched.keep(self._run, ended=self.ended)
+        return scheme
+
+    def on_trial_complete(self, trial_id: str) -> None:
+        """What came of it stands in the records."""
+        self._over.add(trial_id)
+
+    def _new(self, trial_id: str) -> Scheme | None:
+        """What Optuna suggests, when it is not among what there was before; that is no trial of its own."""
+        for _ in range(self._ASKED_AGAIN):
+            question = str(next(self._questions))
+            scheme = questions.scheme(self._space, self._optuna.suggest(question) or {})
+            if scheme.bare not in self._known:
+                self._known.add(scheme.bare)
+                self._asked.append(_Asked(trial_id, question, scheme.name))
+                self._run.add(scheme)
+                return scheme
+            self._optuna.on_trial_complete(question, error=True)
+        return None
