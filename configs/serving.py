@@ -31,6 +31,7 @@ class Serving(Settings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     start_timeout_s: float = Field(default=900, gt=0)
+    """Seconds in which a server has to come up, and then to answer the few short texts of its reference."""
 
     @model_validator(mode="after")
     def _share_of_one_gpu(self) -> "Serving":

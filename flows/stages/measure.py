@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.actor import ActorHandle
 
 from actors.evaluator import Evaluator
@@ -121,12 +120,13 @@ def _compare_with_reference(run: Run, outcome: Outcome, services: Services, depl
 
     Raises:
         StepFailed: too far for its scheme, so measuring it would measure a broken engine.
+        TimedOut: the few short texts take it longer than a start may.
     """
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
     asked: Any = services.server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
     started = time.monotonic()
-    difference: dict[str, Any] = ray.get(asked)
+    difference: dict[str, Any] = answer(asked, run.plan.experiment.serving.start_timeout_s)
     seconds = time.monotonic() - started
     mean = difference["mean_logprob_difference"]
     run.progress.say(outcome.name, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
