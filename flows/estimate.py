@@ -1,7 +1,8 @@
 """How long what is left of a plan will take. Pure functions.
 
 Its steps, each as long as `flows.history` says, are played through with the seats and the rule that a run has
-(`actors.seating`): a host is at work, or it is being measured.
+(`actors.seating`): a host is at work, or it is being measured. How many go on after the first heat of a race
+nobody knows before it: one at the least, all at the most.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +22,11 @@ class Estimate:
     """What is left of a plan."""
 
     seconds: float
+    """At the most, where variants race."""
     device_hours: float
-    """Cores or GPUs of a seat times the hours that it is held."""
+    """Cores or GPUs of a seat times the hours that it is held; at the most, too."""
+    least_seconds: float = 0.0
+    """Where all but one lose a race in its first heat; the same as `seconds` where there is none."""
     variants: dict[str, float] = field(default_factory=dict)
     """Seconds of each variant's own steps and engine starts, without waiting."""
     assumed: tuple[str, ...] = ()
@@ -39,47 +43,65 @@ def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, h
     prepare = plan.base.checkpoint
     figures: list[Figure] = []
     own: dict[str, float] = {}
-    ways = []
+    ways: list[tuple[Way, Way]] = []
     begin = history.seconds(prepare) if missing(prepare) else Figure(0.0)
     for variant in plan.tried:
-        way, used = _way(plan, variant, missing, history)
-        figures += used
-        own[variant.name] = sum(figure.seconds for figure in used)
-        if way.stays:
-            ways.append(way)
+        (first, used), (second, later) = (
+            _way(plan, variant, [step for step in steps if missing(step)], history) for steps in _heats(plan, variant)
+        )
+        figures += [*used, *later]
+        own[variant.name] = sum(figure.seconds for figure in (*used, *later))
+        ways.append((first, second))
     if missing(prepare):
         figures.append(begin)
         own[plan.base.name] += begin.seconds
     if not figures:
-        return Estimate(0.0, 0.0, own)
+        return Estimate(0.0, 0.0, variants=own)
     asked = plan.experiment.sweep
     room = (asked.max_concurrent if asked else None) or len(plan.seats.engines) * hosts + 1
-    played = play(ways, plan.seats, hosts=hosts, room=room)
-    held = begin.seconds + played.seat_seconds
+    first_heat = play([first for first, _ in ways], plan.seats, hosts=hosts, room=room)
+    all_go_on = play([second for _, second in ways], plan.seats, hosts=hosts, room=room)
+    one_goes_on = play(_with_one(ways), plan.seats, hosts=hosts, room=room)
+    before = _RAY_S + begin.seconds + first_heat.seconds
+    held = begin.seconds + first_heat.seat_seconds + all_go_on.seat_seconds
     told = tuple(dict.fromkeys(figure.assumed for figure in figures if figure.assumed))
     ray = f"Ray, Serve and MLflow to begin and to end: assumed {_RAY_S:.0f} s"
     return Estimate(
-        seconds=_RAY_S + begin.seconds + played.seconds,
+        seconds=before + all_go_on.seconds,
         device_hours=held * _devices(plan) / 3600,
+        least_seconds=before + one_goes_on.seconds,
         variants=own,
         assumed=(*told, ray),
     )
 
 
-def _way(
-    plan: Plan, variant: VariantPlan, missing: Callable[[Step], bool], history: History
-) -> tuple[Way, list[Figure]]:
-    """The stays on a seat that a variant still needs, and the figures in them."""
+def _heats(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step], Sequence[Step]]:
+    """The steps of a variant's first heat, and where variants race those of its second."""
+    if plan.experiment.racing is None:
+        return variant.steps, ()
+    second = [step for step in (*variant.evaluations[1:], variant.control) if step]
+    return [step for step in variant.steps if step not in second], second
+
+
+def _with_one(ways: Sequence[tuple[Way, Way]]) -> list[Way]:
+    """The second heats of the base, which comes first, and of whoever has least to do in it."""
+    base, *others = (second for _, second in ways)
+    going_on = [second for second in others if second.stays]
+    return [base, *sorted(going_on, key=lambda way: sum(stay.seconds for stay in way.stays))[:1]]
+
+
+def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: History) -> tuple[Way, list[Figure]]:
+    """The stays on a seat that a variant needs for some of its steps, and the figures in them."""
     experiment, used, stays = plan.experiment, [], []
 
     def take(figure: Figure) -> float:
         used.append(figure)
         return figure.seconds
 
-    if variant.scheme and missing(variant.checkpoint):
+    if variant.scheme and variant.checkpoint in steps:
         stays.append(Stay(take(history.seconds(variant.checkpoint))))
-    evaluations = [step for step in (variant.proxy, *variant.evaluations, variant.control) if step and missing(step)]
-    places = [place for place, step in enumerate(variant.benchmarks) if missing(step)]
+    evaluations = [step for step in (variant.proxy, *variant.evaluations, variant.control) if step and step in steps]
+    places = [place for place, step in enumerate(variant.benchmarks) if step in steps]
     served = experiment.accuracy.engine == "served"
     if not served:
         stays += [Stay(take(history.seconds(step))) for step in evaluations]

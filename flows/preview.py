@@ -131,9 +131,11 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
 def _time(ahead: Estimate) -> list[str]:
     if not ahead.seconds:
         return ["nothing is left to do"]
-    total = f"time: about {_clock(ahead.seconds)}, {ahead.device_hours:.2f} device-hours (estimate by earlier records"
+    total = f"time: about {_clock(ahead.seconds)}, {ahead.device_hours:.2f} device-hours"
+    if ahead.least_seconds < ahead.seconds:
+        total += f", or {_clock(ahead.least_seconds)} where all but one lose the race in its first heat"
     rest = [f"  {line}" for line in ahead.assumed]
-    return [f"{total}, and by assumptions where there is none)", *rest]
+    return [f"{total} (estimate by earlier records, and by assumptions where there is none)", *rest]
 
 
 def _hosts(plan: Plan) -> int:

@@ -94,3 +94,15 @@ def test_plan_without_records_names_every_assumption_and_a_finished_one_takes_no
     for kind in kinds:
         assert any(line.startswith(kind) and "assumed" in line for line in ahead.assumed), kind
     assert estimate(plan, lambda step: False, nothing).seconds == 0
+
+
+def test_race_takes_less_where_all_but_one_lose_its_first_heat(made: Callable[..., planning.Plan]) -> None:
+    nothing = History([], "a CPU", "cpu", 1e9)
+    schemes = [{"kind": "fp8-dynamic", "name": name, "ignore": [name]} for name in "abcd"]
+    accuracy = {"tasks": [{"name": "everyday_science", "limit": 200}]}
+    plain, race = (
+        estimate(made(schemes=schemes, accuracy=accuracy, **more), lambda step: True, nothing)
+        for more in ({}, {"racing": {}})
+    )
+    assert plain.least_seconds == plain.seconds
+    assert race.least_seconds < plain.seconds < race.seconds, "whoever goes on is served once more"
