@@ -11,7 +11,7 @@ from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
 from flows import accuracy, performance, racing, searched
 from flows.context import Outcome, Run
-from flows.decide import better, decide, for_all, rank
+from flows.decide import better, decide, fits, for_all, rank, standing
 from flows.judgement import Difference, Judged, Judgement, Point, Stopped, Verdict, load_in_words
 from flows.records import Record
 
@@ -99,31 +99,37 @@ def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> t
             continue
         reason = racing.hopeless(outcome, base, experiment)
         if reason is None and outcome.checkpoint and outcome.loaded:
-            reason = _best_nowhere(outcome, judged, experiment)
+            reason = _best_nowhere(run, outcome, judged)
         if reason is not None:
             found.append(reason)
     return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
 
 
-def _best_nowhere(outcome: Outcome, judged: Mapping[str, Sequence[Judged]], experiment: Experiment) -> Stopped | None:
+def _best_nowhere(run: Run, outcome: Outcome, judged: Mapping[str, Sequence[Judged]]) -> Stopped | None:
     """Why a variant can be recommended for no load any more."""
-    reasons = {}
-    for workload in experiment.loads:
-        found = _not_best(outcome, workload, judged[workload], experiment)
-        if found is None:
-            return None
-        reasons[workload] = found
-    words = (f"{workload}: {found.reason}" if workload else found.reason for workload, found in reasons.items())
-    return replace(next(iter(reasons.values())), reason="; ".join(words))
+    reasons = {workload: _why_not_best(run, outcome, workload, judged[workload]) for workload in judged}
+    if not all(reasons.values()):
+        return None
+    words = (f"{workload}: {reason}" if workload else str(reason) for workload, reason in reasons.items())
+    return racing.not_best(outcome, "; ".join(words))
 
 
-def _not_best(outcome: Outcome, workload: str, judged: Sequence[Judged], experiment: Experiment) -> Stopped | None:
-    decision = experiment.decision
-    ours = _described(_Measured.of(outcome, experiment, workload), decision)
-    fit = [v for v in judged if v.objective and not v.broken_constraints]
-    certain = [v for v in fit if v is judged[0] or v.verdict == "pass"]
-    ahead = sorted((v for v in certain if rank(v, decision) <= rank(ours, decision)), key=lambda v: rank(v, decision))
-    return racing.not_best(outcome, ours, ahead)
+def _why_not_best(run: Run, outcome: Outcome, workload: str, judged: Sequence[Judged]) -> str | None:
+    """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
+    is certain to be acceptable stands before it."""
+    experiment, decision, base = run.plan.experiment, run.plan.experiment.decision, judged[0]
+    rival = base if fits(base) else None
+    measured, theirs = (_Measured.of(side, experiment, workload) for side in (outcome, run.base))
+    ours = _loaded(measured, theirs, decision)
+    if ours.broken_constraints:
+        return "; ".join(ours.broken_constraints)
+    certain = [v for v in judged if fits(v) and (v is base or v.verdict == "pass")]
+    first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
+    if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
+        return None
+    better = rank(first, decision) <= rank(ours, decision)
+    how = "better by the objective" if better else "shown to be better than the base, as this one is not"
+    return f"{first.name} is certain to be acceptable, and {how}"
 
 
 def score(run: Run, outcome: Outcome) -> float | None:
@@ -142,12 +148,15 @@ def score(run: Run, outcome: Outcome) -> float | None:
 
 
 def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
-    """Names of variants that were loaded, the best by the objective first; of several workloads each names its
-    best, then each its second."""
-    experiment, orders = run.plan.experiment, []
+    """Names of variants that were loaded, first whom the decision would take if all passed; of several workloads each
+    names its first, then each its second."""
+    experiment, decision, orders = run.plan.experiment, run.plan.experiment.decision, []
     for workload in experiment.loads:
-        seen = [_described(_Measured.of(outcome, experiment, workload), experiment.decision) for outcome in loaded]
-        orders.append([found.name for found in sorted(seen, key=lambda v: rank(v, experiment.decision))])
+        theirs = _Measured.of(run.base, experiment, workload) if run.base.checkpoint and run.base.loaded else None
+        base = _described(theirs, decision) if theirs else None
+        rival = base if base and fits(base) else None
+        seen = [_loaded(_Measured.of(outcome, experiment, workload), theirs, decision) for outcome in loaded]
+        orders.append([found.name for found in sorted(seen, key=lambda v: standing(v, rival, decision))])
     return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))
 
 
@@ -201,15 +210,19 @@ def _described(measured: _Measured, decision: Decision) -> Judged:
     )
 
 
+def _loaded(ours: _Measured, theirs: _Measured | None, decision: Decision) -> Judged:
+    """A variant by its size and one load, and how it leads the base where that was loaded, too."""
+    found = _described(ours, decision)
+    if not (ours.objective and theirs and theirs.objective):
+        return found
+    return replace(found, against_base=performance.lead(ours.objective, theirs.objective, better(decision), decision))
+
+
 def _compared(ours: _Measured, theirs: _Measured, differences: tuple[Difference, ...], decision: Decision) -> Judged:
     """A variant against the base."""
-    against = None
-    if ours.objective and theirs.objective:
-        against = performance.lead(ours.objective, theirs.objective, better(decision), decision)
     return replace(
-        _described(ours, decision),
+        _loaded(ours, theirs, decision),
         gains=performance.gains(ours.sweeps, theirs.sweeps, decision.confidence),
-        against_base=against,
         differences=differences,
         pooled=accuracy.over_tasks(differences, decision.constraints.max_accuracy_drop),
         verdict=_worst([d.verdict for d in differences if d.verdict]),

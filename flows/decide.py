@@ -44,10 +44,10 @@ def decide(
         final: whether no more variants will be judged.
     """
     base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
-    fit = [v for v in ranked if v.objective and not v.broken_constraints]
+    fit = [v for v in ranked if fits(v)]
     passing = [v for v in fit if v.verdict == "pass"]
     rival = base if base in fit else None
-    proven = [v for v in passing if rival is None or (v.against_base and v.against_base.shown)]
+    proven = [v for v in passing if leads(v, rival)]
     ahead = fit[: fit.index(rival)] if rival else fit
     unproven = [v for v in ahead if v in passing and v not in proven]
     unsure = [v for v in ahead if v.verdict == "inconclusive"]
@@ -145,6 +145,26 @@ def rank(variant: Judged, decision: Decision) -> tuple[float, str]:
     """What variants are sorted by, the best by the objective first."""
     value = variant.objective.mean if variant.objective else float("-inf") * better(decision)
     return -better(decision) * value, variant.name
+
+
+def fits(variant: Judged) -> bool:
+    """Whether a variant has the objective, and breaks no constraint."""
+    return variant.objective is not None and not variant.broken_constraints
+
+
+def leads(variant: Judged, rival: Judged | None) -> bool:
+    """Whether a variant is shown to be better than the base.
+
+    Args:
+        rival: the base, where it meets the constraints; else whoever does is better.
+    """
+    return rival is None or (variant.against_base is not None and variant.against_base.shown)
+
+
+def standing(variant: Judged, rival: Judged | None, decision: Decision) -> tuple[bool, float, str]:
+    """What variants are sorted by that may all pass, first whom the decision would take: those that are shown to be
+    better than the base come before those that are not."""
+    return (not leads(variant, rival), *rank(variant, decision))
 
 
 def _unproven(variant: Judged) -> str:

@@ -7,7 +7,6 @@ that a variant within the margin is stopped stays below the rate. The last slice
 other evaluation (`flows.compare`).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from configs.decision import Decision
@@ -15,7 +14,7 @@ from configs.experiment import Experiment
 from flows import accuracy
 from flows.accuracy import Answers
 from flows.context import Outcome
-from flows.judgement import Judged, Stopped
+from flows.judgement import Stopped
 from flows.records import Record
 
 
@@ -71,24 +70,11 @@ def beyond_margin(look: Look, decision: Decision) -> Stopped | None:
     return None
 
 
-def not_best(outcome: Outcome, judged: Judged, rivals: Iterable[Judged]) -> Stopped | None:
-    """Why a variant that is loaded cannot be recommended any more: it breaks a constraint, or somebody who is
-    certain to be acceptable is better.
-
-    Args:
-        judged: the variant by itself; its accuracy need not be known.
-        rivals: variants that were measured on all documents and are better by the objective: the base where
-            it keeps to the constraints, and those that pass.
-    """
+def not_best(outcome: Outcome, reason: str) -> Stopped:
+    """A variant that is loaded, and cannot be recommended any more."""
     latest = max((r.finished_at for r in (*outcome.evaluations, *outcome.benchmarks) if r), default=0.0)
     documents = sum(_documents(record) for record in outcome.evaluations if record)
     evidence = tuple(r.fingerprint for r in (*outcome.evaluations, *outcome.benchmarks) if r)
-    reason = "; ".join(judged.broken_constraints)
-    if not reason:
-        better = next(iter(rivals), None)
-        if better is None:
-            return None
-        reason = f"{better.name} is certain to be acceptable, and better by the objective"
     return Stopped(outcome.name, "not best", reason, documents, evidence, latest)
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from actors.lease import passed_on
@@ -23,6 +24,13 @@ _QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 """Ctrl-C is ours, and so is what the terminal shows."""
+
+
+class _Silent(TrialProgressCallback):
+    """In place of Tune's own, which tells of every trial that a scheduler stops, however little is asked for."""
+
+    def _print(self, msg: str) -> None:
+        """What became of a variant is said by its heats and its race."""
 
 
 def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
@@ -51,6 +59,7 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
             storage_path=str(run.logs),
             failure_config=tune.FailureConfig(max_failures=experiment.retries),
             verbose=0,
+            callbacks=[_Silent()],
         ),
     )
     with relayed(events_folder(run.logs), run.progress):

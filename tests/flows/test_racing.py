@@ -8,14 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests_support import evaluations_of, write_records
 
 from configs.decision import Decision
+from configs.hardware import Hardware
+from configs.loading import load_experiment
 from configs.racing import Racing
+from flows import compare
+from flows import plan as planning
 from flows.__main__ import DONE, main
 from flows.accuracy import TaskAnswers
+from flows.context import Run
+from flows.progress import Progress
 from flows.racing import Look, at_every_look, beyond_margin
+from flows.records import Store
 
 MARGIN = 0.05
+POINT = {"asked": 1, "unit": "streams", "requests": 100, "errors": 0, "seconds": 10.0, "concurrency_mean": 1.0}
 LOOKS = (100, 300, 600)
 
 
@@ -60,6 +69,41 @@ def test_looks_rise_below_one() -> None:
     assert Racing(looks=(0.2,)).slices == ((0.0, 0.2), (0.2, 1.0))
 
 
+SPEEDS = {"base": (40, 41, 39), "steady": (50, 51, 49), "jumpy": (44, 95, 46), "slow": (38, 60, 37)}
+"""Output tokens per second in each repeat; whose lead over the base is shown is steady's alone."""
+
+
+@pytest.mark.parametrize(
+    ("through", "stopped"),
+    [
+        ("jumpy", {"slow": "jumpy is certain to be acceptable, and better by the objective"}),
+        (
+            "steady",
+            {
+                "jumpy": "steady is certain to be acceptable, and shown to be better than the base, as this one is not",
+                "slow": "steady is certain to be acceptable, and better by the objective",
+            },
+        ),
+    ],
+)
+def test_lead_that_is_not_shown_stops_nobody_whose_lead_is(
+    experiment_file: Any, hardware: Hardware, tmp_path: Path, through: str, stopped: dict[str, str]
+) -> None:
+    """As the decision takes a shown lead before a larger one that is not."""
+    schemes = [{"kind": "fp8-dynamic", "name": name, "ignore": [name]} for name in SPEEDS if name != "base"]
+    experiment = load_experiment(experiment_file(schemes=schemes, racing={"looks": [0.1]}))
+    store, made = Store.of(experiment.storage), planning.make(experiment, hardware)
+    right = [n % 2 == 0 for n in range(200)]
+    for variant in made.variants:
+        sweeps = [[{**POINT, "output_tokens_per_second": speed}] for speed in SPEEDS[variant.name]]
+        write_records(store, variant, 1e9, [{"task": right}] * len(evaluations_of(variant)), sweeps)
+        if variant.name not in ("base", through):
+            shutil.rmtree(Path(store.root) / "records/evaluate" / variant.evaluations[-1].fingerprint)
+    run = Run.of(made, store, Progress(), tmp_path)
+    assert {found.name: found.reason for found in compare.stopped(run)} == stopped
+    assert compare.standings(run, list(run.outcomes.values())) == ["steady", "jumpy", "slow", "base"]
+
+
 @pytest.mark.usefixtures("fake_engines")
 def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experiment_file: Any, capfd: Any) -> None:
     names = ("good", "bad", "broken", "slow")
@@ -86,7 +130,7 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     loads = [record["finished_at"] for record in made.values() if record["kind"] == "benchmark"]
     after = [r for r in evaluated if r["variant"] == "base" and r["finished_at"] > max(loads)]
     assert len(after) == 3, "the base's other two slices and its control keep nobody from being loaded"
-    capfd.readouterr()
+    assert "Trial" not in capfd.readouterr().out, "what Tune would say is said in our words"
     assert main(["run", str(path)]) == DONE
     assert "serv" not in capfd.readouterr().out.split("variant")[0], "nobody is served again"
     assert set(records(store)) == set(made)
