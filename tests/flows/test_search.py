@@ -43,7 +43,11 @@ def test_search_that_was_cut_short_comes_upon_the_same_and_measures_only_the_res
     assert main(["clean", "--store", str(path.parent / "store")]) == DONE
     assert "nothing to remove" in capfd.readouterr().out, "what a search came upon is in use"
 
-    assert main(["run", str(experiment_file(**searching(4)))]) == DONE
+    experiment_file(**searching(4))
+    assert main(["report", str(path)]) == DONE
+    found = experiment(path, "decision.json")
+    assert found["sentence"].startswith("Not measured in full: what the search asks for next. So far: Not enough")
+    assert main(["run", str(path)]) == DONE
     more = [scheme["name"] for scheme in experiment(path, "searched.json")["schemes"]]
     assert (more[:2], len(set(more))) == (first, 4)
     assert records(path) > before
