@@ -11,7 +11,7 @@ from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
 from flows import accuracy, performance, racing, searched
 from flows.context import Outcome, Run
-from flows.decide import better, decide, fits, for_all, rank, standing
+from flows.decide import better, decide, describe_objective, fits, for_all, rank, standing
 from flows.judgement import Difference, Judged, Judgement, Point, Stopped, Verdict, load_in_words
 from flows.records import Record
 
@@ -127,9 +127,11 @@ def _why_not_best(run: Run, outcome: Outcome, workload: str, judged: Sequence[Ju
     first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
     if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
         return None
-    better = rank(first, decision) <= rank(ours, decision)
-    how = "better by the objective" if better else "shown to be better than the base, as this one is not"
-    return f"{first.name} is certain to be acceptable, and {how}"
+    has_more = rank(first, decision) <= rank(ours, decision)
+    how = "has the better" if has_more else "is shown to be better than the base, as this one is not:"
+    value = f"{ours.objective.mean:.4g}" if ours.objective else "no load that counts"
+    reason = f"{first.name} is certain to be acceptable, and {how} {describe_objective(first, decision)}"
+    return f"{reason} against {value}"
 
 
 def score(run: Run, outcome: Outcome) -> float | None:
