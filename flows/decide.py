@@ -195,7 +195,7 @@ def _why_not(variant: Judged, chosen: Judged | None, decision: Decision) -> str:
         return f"{passes}{decision.objective} could be measured at no load: {_why_unusable(variant)}"
     value = f"{variant.objective.mean:.4g}"
     if chosen is None:
-        return f"{passes}{_unproven(variant)} ({value})"
+        return f"{passes}{_unproven(variant)} ({value} {unit_of(decision)})"
     against = f", {times(variant.against_base)} the base's" if variant.against_base else ""
     return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)} against {value}{against}"
 

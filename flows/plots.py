@@ -16,6 +16,8 @@ _MARKERS = "osD^vPX*"
 """One more than colours, so that the two together repeat late."""
 _LIMIT: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
 """What is asked for: a colour that no variant has."""
+_ON_WHITE: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+"""Behind words that a line may cross."""
 _WIDTH = 4.6
 """Inches of a figure: its letters can still be read where a phone shrinks it, and two stand side by side."""
 
@@ -31,7 +33,7 @@ def accuracy(judgement: Judgement, margin: float) -> str:
         reach = [[found.difference - found.low], [found.high - found.difference]]
         axes.errorbar(found.difference, place, xerr=reach, capsize=4, **_style(index))
         label = f"{variant.name}, {found.task} {found.metric}"
-        axes.text(0.02, place - 0.25, label, transform=axes.get_yaxis_transform(), fontsize="small")
+        axes.text(0.02, place - 0.25, label, transform=axes.get_yaxis_transform(), fontsize="small", bbox=_ON_WHITE)
     axes.axvline(0, color="#888888", linewidth=0.8)
     axes.axvline(-margin, label=f"margin {-margin:g}", **_LIMIT)
     axes.set_yticks([])

@@ -216,8 +216,11 @@ def _interference(records: Iterable[Record]) -> str:
 
 
 def _kernels(run: Run) -> str:
-    named = {name: found["kernels"] for name, found in _deployments(run).items() if found.get("kernels")}
-    words = (f"{name}: {', '.join(f'{kernel} for {what}' for what, kernel in k.items())}" for name, k in named.items())
+    used: dict[str, list[str]] = {}
+    for name, found in _deployments(run).items():
+        if kernels := found.get("kernels"):
+            used.setdefault(", ".join(f"{kernel} for {what}" for what, kernel in kernels.items()), []).append(name)
+    words = (f"{kernels} ({', '.join(names)})" for kernels, names in used.items())
     return "; ".join(words) or "vLLM's log names none"
 
 

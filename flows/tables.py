@@ -78,21 +78,20 @@ def of_all_loads(judgement: Judgement) -> list[Table]:
 
 
 def stopped(judgement: Judgement) -> Table:
-    """Who was not measured in full, since when, and what for."""
+    """Who was not measured in full, since when, and by which records; what for stands among the reasons."""
     rows = [
         (
             found.name,
             found.rule,
-            f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d\n%H:%M:%S UTC}",
             str(found.documents),
-            found.reason,
             ", ".join(found.evidence),
         )
         for found in judgement.stopped
     ]
-    headers = ("variant", "verdict", "when", "documents\nanswered", "notes", "records")
-    words = ("variant", "verdict", "when", "notes", "records")
-    return Table("stopped", "Stopped before the end", headers, tuple(rows), words, wrapped=("notes", "records"))
+    headers = ("variant", "verdict", "when", "documents\nanswered", "records")
+    words = ("variant", "verdict", "when", "records")
+    return Table("stopped", "Stopped before the end", headers, tuple(rows), words, wrapped=("records",))
 
 
 def variants(judgement: Judgement, decision: Decision) -> Table:
