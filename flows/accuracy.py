@@ -63,6 +63,17 @@ def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
     return found
 
 
+def overall(answers: Answers) -> dict[str, float]:
+    """The primary metric of every task over all its documents, by `task.metric`."""
+    found = {}
+    for task, told in answers.items():
+        values = np.array(list(told.values.values()), dtype=float)
+        found[f"{task}.{told.metric}"] = float(
+            values.mean() if values.ndim == 1 else _of_log_likelihoods(values, told.metric)
+        )
+    return found
+
+
 def differences(variant: Answers, base: Answers, decision: Decision, seed: int) -> tuple[Difference, ...]:
     """Every task's primary metric, variant against base, on the documents that both answered."""
     found = []
@@ -164,6 +175,16 @@ def _p_value(change: np.ndarray, gained: int, lost: int, sources: np.ndarray | N
     return float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue)
 
 
+def _of_log_likelihoods(documents: np.ndarray, metric: str) -> Any:
+    """A perplexity, or bits a byte.
+
+    Args:
+        documents: of shape (..., documents, 2), log-likelihood and weight.
+    """
+    nats = -documents[..., 0].sum(-1) / documents[..., 1].sum(-1)
+    return nats / math.log(2) if metric == "bits_per_byte" else np.exp(nats)
+
+
 def _perplexity(
     task: str, metric: str, pairs: list[Any], sources: np.ndarray | None, confidence: float, seed: int
 ) -> Difference:
@@ -173,10 +194,9 @@ def _perplexity(
     A document's value is its log-likelihood and its weight (words or bytes).
     """
     base, variant = (np.array([pair[i] for pair in pairs], dtype=float) for i in (0, 1))
-    turn = (lambda nats: nats / math.log(2)) if metric == "bits_per_byte" else np.exp
 
     def value(documents: np.ndarray) -> Any:
-        return turn(-documents[..., 0].sum(-1) / documents[..., 1].sum(-1))
+        return _of_log_likelihoods(documents, metric)
 
     drawn = np.arange(len(pairs)) if sources is None else sources
     sums = [np.stack([np.bincount(drawn, column) for column in side.T], axis=1) for side in (variant, base)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.experiment import Experiment
-from flows import tables
+from flows import accuracy, tables
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
 from flows.records import Record
@@ -91,7 +91,8 @@ def _mirror(run: Run, judgement: Judgement, known: dict[str, Any], state: dict[s
     models = known.get("models", {})
     for outcome in run.outcomes.values():
         if outcome.checkpoint is not None:
-            models |= _mirror_variant(run, client, experiment_id, parent, outcome, models)
+            reason = judgement.reasons.get(outcome.name, "")
+            models |= _mirror_variant(run, client, experiment_id, parent, outcome, models, reason)
     # Last, for a table that is there already gets the same rows once more.
     for table in tables.all_of(judgement, run.plan.experiment.decision)[:_MOST_TABLES]:
         client.log_table(parent, table.columns, f"tables/{table.name}.json")
@@ -106,15 +107,18 @@ def _mirror_variant(
     parent: str,
     outcome: Outcome,
     models: dict[str, str],
+    reason: str,
 ) -> dict[str, str]:
-    """A child run with a variant's figures, and its checkpoint as a LoggedModel of that run."""
+    """A child run with a variant's figures and why it was not chosen, and its checkpoint as a LoggedModel of that
+    run."""
     import mlflow
     from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
     child = client.create_run(
         experiment_id,
         run_name=outcome.name,
-        tags={"mlflow.parentRunId": parent, "msf.kind": "variant", "msf.variant": outcome.name},
+        tags={"mlflow.parentRunId": parent, "msf.kind": "variant", "msf.variant": outcome.name}
+        | ({"mlflow.note.content": reason} if reason else {}),
     ).info.run_id
     parameters = _parameters(run, outcome)
     for some in _batches(parameters, MAX_PARAMS_TAGS_PER_BATCH):
@@ -178,9 +182,13 @@ def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
     if outcome.checkpoint is not None:
         found["size_mb"] = outcome.checkpoint.result["weight_bytes"] / 1e6
         found["checkpoint_seconds"] = outcome.checkpoint.seconds
-    if len(outcome.evaluations) == 1 and outcome.evaluations[0] is not None:
-        for task, figures in outcome.evaluations[0].result["tasks"].items():
+    # Where variants race, those that were stopped answered other documents: no figure of theirs could be compared.
+    answered = [record for record in outcome.evaluations if record]
+    if len(outcome.evaluations) == len(answered) == 1:
+        for task, figures in answered[0].result["tasks"].items():
             found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
+    elif len(outcome.evaluations) == len(answered):
+        found |= accuracy.overall(accuracy.read(answered, experiment.accuracy.tasks))
     for name, values in _over_repeats(outcome, experiment).items():
         found[name] = sum(values) / len(values)
     return found
@@ -199,14 +207,16 @@ def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[fl
 
 
 def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:
-    scheme = outcome.plan.scheme
+    scheme, checkpoint = outcome.plan.scheme, outcome.plan.checkpoint
     found = {"model": run.plan.experiment.model.label, "variant": outcome.name}
     if scheme:
         found |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
     for step in outcome.plan.steps:
         found |= {f"library.{name}": version for name, version in step.libraries.items()}
-        if step not in outcome.plan.benchmarks:
-            found[f"fingerprint.{step.kind}"] = step.fingerprint
+    single = {"proxy": outcome.plan.proxy, "control": outcome.plan.control, checkpoint.kind: checkpoint}
+    found |= {f"fingerprint.{name}": step.fingerprint for name, step in single.items() if step}
+    for place, step in enumerate(outcome.plan.evaluations):
+        found[f"fingerprint.{step.kind}.{place + 1}"] = step.fingerprint
     for (workload, repeat), step in zip(run.plan.experiment.benchmarks, outcome.plan.benchmarks, strict=True):
         found[".".join(filter(None, ("fingerprint", step.kind, workload, str(repeat + 1))))] = step.fingerprint
     return found | {"hardware": run.plan.hardware.name}

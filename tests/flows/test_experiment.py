@@ -142,6 +142,10 @@ def test_mlflow_holds_runs_models_and_metrics_with_units(experiment_file: Any) -
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs["base"].data.tags["mlflow.parentRunId"] == runs["tiny"].info.run_id
     assert runs["fp8-dynamic"].data.metrics["ttft_p95_ms.streams_2"] == pytest.approx(5.0, rel=0.01)
+    named = {
+        runs["base"].data.params[f"fingerprint.{name}"] for name in ("prepare", "evaluate.1", "control", "benchmark.1")
+    }
+    assert len(named) == 4, "each step by its own fingerprint"
     written = {file.path for file in client.list_artifacts(runs["tiny"].info.run_id)}
     assert {"decision.json", "report.html", "report.md", "tables"} <= written
     variants = client.load_table(found.experiment_id, "tables/variants.json", [runs["tiny"].info.run_id])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 from tests_support import evaluations_of, write_records
@@ -132,6 +133,11 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     loads = [record["finished_at"] for record in made.values() if record["kind"] == "benchmark"]
     after = [r for r in evaluated if r["variant"] == "base" and r["finished_at"] > max(loads)]
     assert len(after) == 3, "the base's other two slices and its control keep nobody from being loaded"
+    in_mlflow = tracked(store)
+    assert {name for name, (figures, _) in in_mlflow.items() if "everyday_science.acc" in figures} == {"base", "good"}
+    assert in_mlflow["slow"][1] == decision["reasons"]["slow"]
+    right = [right for record in evaluated if record["variant"] == "good" for right in answered(store, record)]
+    assert in_mlflow["good"][0]["everyday_science.acc"] == pytest.approx(sum(right) / len(right))
     assert "Trial" not in capfd.readouterr().out, "what Tune would say is said in our words"
     assert main(["run", str(path)]) == DONE
     assert "serv" not in capfd.readouterr().out.split("variant")[0], "nobody is served again"
@@ -140,6 +146,20 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
         shutil.rmtree(store / "records/evaluate" / record["fingerprint"])
     assert main(["run", str(path)]) == DONE
     assert set(records(store)) == set(made), "cut short after the first heats, it goes on as a race"
+
+
+def tracked(store: Path) -> dict[str, tuple[dict[str, float], str | None]]:
+    """Metrics and description of every variant's run in MLflow."""
+    client = mlflow.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    found = client.get_experiment_by_name("tiny")
+    runs = [run.data for run in client.search_runs([found.experiment_id], "tags.`msf.kind` = 'variant'")]
+    return {run.tags["msf.variant"]: (run.metrics, run.tags.get("mlflow.note.content")) for run in runs}
+
+
+def answered(store: Path, record: dict[str, Any]) -> list[float]:
+    """Whether each document of the task was answered right."""
+    file = store / "records/evaluate" / record["fingerprint"] / "everyday_science.jsonl"
+    return [json.loads(line)["acc"] for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def records(store: Path) -> dict[str, Any]:
