@@ -11,7 +11,7 @@ from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
 from flows import accuracy, performance, racing, searched
 from flows.context import Outcome, Run
-from flows.decide import better, decide, describe_objective, fits, for_all, rank, standing
+from flows.decide import better, decide, describe_objective, fits, for_all, rank, rival_of, standing
 from flows.judgement import Difference, Judged, Judgement, Point, Stopped, Verdict, load_in_words
 from flows.records import Record
 
@@ -93,34 +93,37 @@ def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> t
         return ()
     if judged is None:
         judged = {workload: part.judged for workload, part in judge(run).parts.items()}
+    bases = {workload: _Measured.of(base, experiment, workload) for workload in judged}
     found = []
     for outcome in run.outcomes.values():
         if outcome.complete or outcome.failure:
             continue
         reason = racing.hopeless(outcome, base, experiment)
         if reason is None and outcome.checkpoint and outcome.loaded:
-            reason = _best_nowhere(run, outcome, judged)
+            reason = _best_nowhere(outcome, bases, judged, experiment)
         if reason is not None:
             found.append(reason)
     return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
 
 
-def _best_nowhere(run: Run, outcome: Outcome, judged: Mapping[str, Sequence[Judged]]) -> Stopped | None:
+def _best_nowhere(
+    outcome: Outcome, bases: "Mapping[str, _Measured]", judged: Mapping[str, Sequence[Judged]], experiment: Experiment
+) -> Stopped | None:
     """Why a variant can be recommended for no load any more."""
-    reasons = {workload: _why_not_best(run, outcome, workload, judged[workload]) for workload in judged}
+    reasons = {}
+    for workload, base in bases.items():
+        ours = _loaded(_Measured.of(outcome, experiment, workload), base, experiment.decision)
+        reasons[workload] = _why_not_best(ours, judged[workload], experiment.decision)
     if not all(reasons.values()):
         return None
     words = (f"{workload}: {reason}" if workload else str(reason) for workload, reason in reasons.items())
     return racing.not_best(outcome, "; ".join(words))
 
 
-def _why_not_best(run: Run, outcome: Outcome, workload: str, judged: Sequence[Judged]) -> str | None:
+def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> str | None:
     """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
     is certain to be acceptable stands before it."""
-    experiment, decision, base = run.plan.experiment, run.plan.experiment.decision, judged[0]
-    rival = base if fits(base) else None
-    measured, theirs = (_Measured.of(side, experiment, workload) for side in (outcome, run.base))
-    ours = _loaded(measured, theirs, decision)
+    base, rival = judged[0], rival_of(judged[0])
     if ours.broken_constraints:
         return "; ".join(ours.broken_constraints)
     certain = [v for v in judged if fits(v) and (v is base or v.verdict == "pass")]
@@ -155,8 +158,7 @@ def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
     experiment, decision, orders = run.plan.experiment, run.plan.experiment.decision, []
     for workload in experiment.loads:
         theirs = _Measured.of(run.base, experiment, workload) if run.base.checkpoint and run.base.loaded else None
-        base = _described(theirs, decision) if theirs else None
-        rival = base if base and fits(base) else None
+        rival = rival_of(_described(theirs, decision)) if theirs else None
         seen = [_loaded(_Measured.of(outcome, experiment, workload), theirs, decision) for outcome in loaded]
         orders.append([found.name for found in sorted(seen, key=lambda v: standing(v, rival, decision))])
     return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))

@@ -46,7 +46,7 @@ def decide(
     base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
     fit = [v for v in ranked if fits(v)]
     passing = [v for v in fit if v.verdict == "pass"]
-    rival = base if base in fit else None
+    rival = rival_of(base)
     proven = [v for v in passing if leads(v, rival)]
     ahead = fit[: fit.index(rival)] if rival else fit
     unproven = [v for v in ahead if v in passing and v not in proven]
@@ -152,11 +152,16 @@ def fits(variant: Judged) -> bool:
     return variant.objective is not None and not variant.broken_constraints
 
 
+def rival_of(base: Judged) -> Judged | None:
+    """The base, where it meets the constraints: then a variant has to be better."""
+    return base if fits(base) else None
+
+
 def leads(variant: Judged, rival: Judged | None) -> bool:
     """Whether a variant is shown to be better than the base.
 
     Args:
-        rival: the base, where it meets the constraints; else whoever does is better.
+        rival: as of `rival_of`; where there is none, whoever meets the constraints is better.
     """
     return rival is None or (variant.against_base is not None and variant.against_base.shown)
 
