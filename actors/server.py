@@ -3,68 +3,55 @@
 It runs in the `inference` environment and holds no device itself: the replicas do.
 """
 
-import threading
 import time
 from typing import Any
 
-from actors import asking
-
 
 class Server:
-    """Deploys, checks and removes Serve applications; several may start at the same time.
+    """Deploys, checks and removes Serve applications; several may start at the same time."""
 
-    Their building is done one at a time: two builders at once race inside Ray's registry.
-    """
+    def submit(self, name: str, checkpoint: str, lease: str, settings: dict[str, Any]) -> None:
+        """Ask for a variant's application. See `actors.engines.ray_serve.submit`."""
+        from actors.engines import ray_serve
 
-    def __init__(self) -> None:
-        self._building = threading.Lock()
+        ray_serve.submit(name, checkpoint, lease=lease, **settings)
 
-    def warm_up(self) -> None:
-        """Import what building needs: 9 s, which can pass while there is nothing to serve yet."""
-        with self._building:
-            from actors.engines import ray_serve_llm  # noqa: F401
-
-    def submit(self, name: str, checkpoint: str, lease: str, settings: dict[str, Any]) -> str:
-        """Ask for a variant's application; return the address that Serve listens on. See
-        `actors.engines.ray_serve_llm.submit`."""
-        with self._building:
-            from actors.engines import ray_serve_llm
-
-            return ray_serve_llm.submit(name, checkpoint, lease=lease, **settings)
-
-    def wait(self, name: str, timeout_s: float) -> float:
-        """Wait until an application answers; return the seconds that it took."""
-        from actors.engines import ray_serve_llm
+    def wait(self, name: str, timeout_s: float) -> tuple[str, float]:
+        """Wait until an application's engine answers; return where, and the seconds that it took."""
+        from actors.engines import ray_serve
 
         started = time.monotonic()
-        ray_serve_llm.wait(name, timeout_s)
-        return time.monotonic() - started
+        return ray_serve.wait(name, timeout_s), time.monotonic() - started
+
+    def url(self, name: str) -> str:
+        """Where an application's engine answers now."""
+        from actors.engines import ray_serve
+
+        return ray_serve.url(name)
 
     def remove(self, name: str) -> None:
         """Delete an application, where there is one."""
-        from actors.engines import ray_serve_llm
+        from actors.engines import ray_serve
 
-        ray_serve_llm.remove(name)
+        ray_serve.remove(name)
 
     def applications(self, prefix: str) -> list[str]:
         """Names of the applications that begin with `prefix`."""
-        from actors.engines import ray_serve_llm
+        from actors.engines import ray_serve
 
-        return [name for name in ray_serve_llm.applications() if name.startswith(prefix)]
+        return [name for name in ray_serve.applications() if name.startswith(prefix)]
 
-    def offer(self, front: str, generation: str, checkpoint: str, settings: dict[str, Any]) -> str:
-        """Ask for a generation of a deployment; return Serve's address. See `actors.engines.serve_front.offer`."""
-        with self._building:
-            from actors.engines import serve_front
+    def offer(self, front: str, generation: str, checkpoint: str, settings: dict[str, Any]) -> None:
+        """Ask for a generation of a deployment; see `actors.engines.serve_front.offer`."""
+        from actors.engines import serve_front
 
-            return serve_front.offer(front, generation, checkpoint, **settings)
+        serve_front.offer(front, generation, checkpoint, **settings)
 
     def direct(self, front: str, generation: str | None, settings: dict[str, Any]) -> None:
         """Make a generation the live one; see `actors.engines.serve_front.direct`."""
-        with self._building:
-            from actors.engines import serve_front
+        from actors.engines import serve_front
 
-            serve_front.direct(front, generation, **settings)
+        serve_front.direct(front, generation, **settings)
 
     def live(self, front: str) -> str | None:
         """The generation of a deployment that answers; None where there is none."""
@@ -80,14 +67,6 @@ class Server:
 
     def close(self) -> None:
         """End Serve where no application is left."""
-        from actors.engines import ray_serve_llm
+        from actors.engines import ray_serve
 
-        ray_serve_llm.close()
-
-    def exercise(self, url: str, model: str, at_once: int) -> None:
-        """Have so many answers made at once; see `actors.asking.exercise`."""
-        asking.exercise(url, model, at_once)
-
-    def compare_with_reference(self, url: str, model: str, reference: list[dict[str, Any]]) -> dict[str, Any]:
-        """How far the served variant is from its reference; see `actors.asking.compare_with_reference`."""
-        return asking.compare_with_reference(url, model, reference)
+        ray_serve.close()

@@ -2,9 +2,6 @@
 
 import contextlib
 import hashlib
-import os
-import re
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,17 +10,19 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from actors import processes
+from actors import processes, vllm_server
 from actors.conductor import claimed
 from actors.lease import Needs, lease, on_node, prove_ended
 from actors.server import Server
 
+LOOPBACK = "127.0.0.1"
+"""Where the engine of a run listens: whoever asks it works on its node."""
+
 
 @dataclass(frozen=True)
 class Deployment:
-    """A served variant. `url` has no /v1; `model` is the name that requests give."""
+    """A variant that is served, or about to be. `model` is the name that requests give."""
 
-    url: str
     model: str
     lease: str
     node: str
@@ -32,12 +31,8 @@ class Deployment:
 
 @contextlib.contextmanager
 def serving_host(conductor: Any) -> Iterator[ActorHandle[Any]]:
-    """The actor that deploys variants; with it goes Serve itself, where nothing is served any more.
-
-    It imports vLLM while whoever asked for it goes on.
-    """
+    """The actor that deploys variants; with it goes Serve itself, where nothing is served any more."""
     with lease(Server, Needs(), concurrency=64, restarts=3) as server:
-        server.warm_up.remote()
         try:
             yield server
         finally:
@@ -62,8 +57,8 @@ def deployed(
     cores: tuple[int, ...],
     kv_cache_gib: int,
     gpus: float,
-    host: str,
-    port: int,
+    cache: str,
+    start_timeout_s: float,
 ) -> Iterator[Deployment]:
     """A checkpoint's deployment until the block ends. It starts inside the block: `await_ready`.
 
@@ -72,23 +67,25 @@ def deployed(
     Args:
         node: the id of the node that the engine runs on.
         cores: what the engine's compute threads are bound to, on a CPU; empty with GPUs.
+        cache: the node's folder for what vLLM compiles.
     """
     mark = mark_of(name)
     settings = {
         "engine": engine,
-        "variables": cpu_engine_variables(cores, kv_cache_gib) if cores else {},
+        "variables": vllm_server.variables(cores, kv_cache_gib),
         "cores": len(cores),
         "gpus": gpus,
         "node": next(n["NodeManagerAddress"] for n in ray.nodes() if n["NodeID"] == node),
-        "host": host,
-        "port": port,
+        "host": LOOPBACK,
+        "cache": cache,
+        "start_timeout_s": start_timeout_s,
     }
     end_deployment(server, name, [node])
     try:
         with serve_in_hand(conductor):
             submitted: Any = server.submit.remote(name, checkpoint, mark, settings)
-            address: str = ray.get(submitted)
-        yield Deployment(url=f"{address}/{name}", model=name, lease=mark, node=node, cores=cores)
+            ray.get(submitted)
+        yield Deployment(model=name, lease=mark, node=node, cores=cores)
     finally:
         end_deployment(server, name, [node], patience_s=10)
 
@@ -105,17 +102,33 @@ def end_deployment(server: ActorHandle[Any], name: str, nodes: list[str], patien
         prove_ended(mark_of(name), node, patience_s)
 
 
-def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: float) -> dict[str, Any]:
-    """Wait until a deployment answers; return seconds waited, number of processes, their memory
-    (proportional set size, bytes), and the kernels and KV cache that the engine says it uses.
+def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: float) -> tuple[str, dict[str, Any]]:
+    """Wait until a deployment answers; return its address on its node, without /v1, and a report: seconds waited,
+    number of processes, their memory (proportional set size, bytes), and the kernels and KV cache that the engine says
+    it uses.
 
     Raises:
         ray.exceptions.RayError: it did not come up, or not within `timeout_s`.
     """
     waited: Any = server.wait.remote(deployment.model, timeout_s)
-    seconds: float = ray.get(waited)
+    url, seconds = ray.get(waited)
     settled: dict[str, Any] = on_node(deployment.node, settle, deployment.lease, list(deployment.cores))
-    return {"seconds": seconds, **settled}
+    return url, {"seconds": seconds, **settled}
+
+
+def check_up(server: ActorHandle[Any], deployment: Deployment, url: str) -> None:
+    """Whether what was asked is still the engine that was started.
+
+    Raises:
+        EngineLost: it died meanwhile, and Serve started another one.
+    """
+    asked: Any = server.url.remote(deployment.model)
+    if (now := ray.get(asked)) != url:
+        raise EngineLost(f"the engine of {deployment.model} died at its work; another one was started at {now}")
+
+
+class EngineLost(RuntimeError):
+    """An engine died while it was asked."""
 
 
 def settle(lease: str, bound_cores: list[int]) -> dict[str, Any]:
@@ -125,34 +138,4 @@ def settle(lease: str, bound_cores: list[int]) -> dict[str, Any]:
         processes.keep_off(lease, bound_cores)
     members = processes.of_lease(lease)
     log = "\n".join(file.read_text(errors="replace") for file in processes.outputs(members))
-    return {"processes": len(members), "memory_bytes": processes.memory_bytes(members), **told(log)}
-
-
-def told(log: str) -> dict[str, Any]:
-    """What vLLM's own log says it uses: kernels by what they serve, and tokens that its KV cache holds.
-
-    Returns:
-        `kernels` (empty where it names none) and `kv_cache_tokens` (None where it does not say).
-    """
-    kernels = {served: kernel for kernel, served in re.findall(r"Using (\w*[Kk]ernel\w*) for (\w+)", log)}
-    sizes = re.findall(r"KV cache size: ([\d,]+) tokens", log)
-    return {"kernels": kernels, "kv_cache_tokens": int(sizes[-1].replace(",", "")) if sizes else None}
-
-
-def cpu_engine_variables(cores: tuple[int, ...], kv_cache_gib: int) -> dict[str, str]:
-    """What vLLM reads on a CPU: the cores of its compute threads, and the size of its KV cache.
-
-    Left to itself it keeps one core back, which on two cores leaves one. Even in eager mode it
-    compiles two small functions at the first request, and dies of it where there is no C++ compiler;
-    there they are interpreted (0.24 ms instead of 0.01 for the log-probability of a token).
-    """
-    uncompiled = {} if shutil.which(os.environ.get("CXX", "g++")) else {"TORCHDYNAMO_DISABLE": "1"}
-    bound = {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}
-    return uncompiled | bound | unbound_engine_variables(kv_cache_gib)
-
-
-def unbound_engine_variables(kv_cache_gib: int) -> dict[str, str]:
-    """Those of them that do not depend on the cores: the size of the KV cache, and 16-bit activations for 4-bit
-    weights. With AMX vLLM would round them to 8 bits, which no W4A16 checkpoint asks for: 0.38 nats a token were
-    measured then, and 0.05 without."""
-    return {"VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib), "VLLM_CPU_INT4_W4A8": "0"}
+    return {"processes": len(members), "memory_bytes": processes.memory_bytes(members), **vllm_server.told(log)}

@@ -31,7 +31,8 @@ class Storage(Settings):
     )
     """A folder, or an address such as s3://BUCKET/PREFIX."""
     cache: Path = Field(default_factory=lambda: Path(os.environ.get("MSF_CACHE") or _home("XDG_CACHE_HOME", ".cache")))
-    """With an address: a folder of each node's own for what is pulled from it, at the same path on all of them."""
+    """A folder of each node's own, at the same path on all of them: for what its engines compile, and with an address
+    for what is pulled from it."""
     cache_gib: float = Field(default=100, gt=0)
     """GiB of what is pulled that a node keeps; more only where more is in use. 100 hold the base and eight variants
     of an 8B model (16 and at most 9 GB each), as a node with eight GPUs has them in use."""
@@ -66,6 +67,11 @@ class Storage(Settings):
             return self.root
         readable = re.sub(r"[^A-Za-z0-9]+", "-", self.root)[:40].strip("-")
         return self.cache / "stores" / f"{readable}-{hashlib.sha256(self.root.encode()).hexdigest()[:8]}"
+
+    @property
+    def compiled(self) -> Path:
+        """A node's own, for what its engines compile."""
+        return self.cache / "compiled"
 
     @property
     def experiments(self) -> Path:

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader
 
+from actors import vllm_server
 from configs.experiment import BASE
 from configs.model import HubModel
 from flows import tables
 from flows.chosen import Chosen
-from flows.plan import as_options
 from flows.target import Deployed
 
 
@@ -33,7 +33,7 @@ def published(chosen: Chosen, repository: str) -> str:
     head: dict[str, Any] = {"tags": ["compressed-tensors", "vllm"]}
     if isinstance(model, HubModel):
         head |= {"base_model": model.repository, "base_model_relation": "quantized"}
-    how = shlex.join(["vllm", "serve", repository, *as_options(chosen.engine)])
+    how = shlex.join(["vllm", "serve", repository, *vllm_server.as_options(chosen.engine)])
     asked = "These are the settings that it was measured with."
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + _text(chosen, repository, how, asked)
 

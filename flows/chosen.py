@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from actors import vllm_server
 from actors.digests import Damaged
-from actors.serving import cpu_engine_variables
 from configs.base import UserError
 from configs.decision import Objective
 from configs.load import Load
@@ -85,7 +85,7 @@ class Chosen:
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables of its engine, as benchmarked."""
-        return cpu_engine_variables(self.cores, self.run.plan.experiment.serving.kv_cache_gib) if self.cores else {}
+        return vllm_server.variables(self.cores, self.run.plan.experiment.serving.kv_cache_gib)
 
     @property
     def load(self) -> Load:

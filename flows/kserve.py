@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 import yaml
 
-from actors.serving import unbound_engine_variables
+from actors import vllm_server
 from configs.base import UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
 from configs.kserve import KServe
 from flows import memory
 from flows.chosen import Chosen
-from flows.plan import as_options, engine_args
+from flows.plan import engine_args
 
 PORT = 8080
 """On which the engine answers in its pod."""
@@ -123,10 +123,8 @@ def _resources(experiment: Experiment, hardware: Hardware, weight_bytes: int, co
 
 def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: str) -> dict[str, Any]:
     serving = experiment.serving
-    variables: list[dict[str, Any]] = [{"name": "VLLM_NO_USAGE_STATS", "value": "1"}]
-    if hardware.on_cpu:
-        wanted = unbound_engine_variables(serving.kv_cache_gib)
-        variables += [{"name": name, "value": value} for name, value in wanted.items()]
+    wanted = {"VLLM_NO_USAGE_STATS": "1", **vllm_server.anywhere(serving.kv_cache_gib, on_cpu=hardware.on_cpu)}
+    variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in wanted.items()]
     if kserve.secret:
         reference = {"secretKeyRef": {"name": kserve.secret, "key": "token"}}
         variables.append({"name": "VLLM_API_KEY", "valueFrom": reference})
@@ -139,7 +137,7 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
             f"--model={_MODEL}",
             f"--served-model-name={name}",
             f"--port={PORT}",
-            *as_options(engine_args(experiment, hardware)),
+            *vllm_server.served_as(engine_args(experiment, hardware)),
         ],
         "env": variables,
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],

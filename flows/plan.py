@@ -218,18 +218,6 @@ def engine_args(experiment: Experiment, hardware: Hardware) -> dict[str, Any]:
     return arguments | serving.engine_args
 
 
-def as_options(arguments: dict[str, Any]) -> list[str]:
-    """Engine arguments as vLLM's command line takes them."""
-    options = []
-    for name, value in arguments.items():
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            options.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            options.append(f"--{option}={value}")
-    return options
-
-
 def task_files(task: Task) -> list[Path]:
     """The local files that define a task and its data; none for a stock task from the hub."""
     if task.data_files:

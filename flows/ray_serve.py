@@ -16,22 +16,21 @@ from typing import Any, ClassVar
 import ray
 from ray.actor import ActorHandle
 
-from actors import environments
+from actors import environments, vllm_server
 from actors.conductor import claimed, conductor
 from actors.lease import Needs, check_feasible
-from actors.serving import cpu_engine_variables, end_deployment, mark_of, serve_in_hand, serving_host
+from actors.serving import LOOPBACK, end_deployment, mark_of, serve_in_hand, serving_host
 from configs.base import UserError
 from configs.experiment import Experiment
 from flows import cluster
 from flows.chosen import Chosen
 from flows.context import StepFailed
 from flows.faults import fault
-from flows.local_vllm import QUIET
 from flows.records import DEPLOYMENT
 from flows.target import Deployed
 
 _SWITCH_S = 60.0
-"""Until every front has heard of a change."""
+"""Until the front has heard of a change."""
 _ENDING_S = 10.0
 
 
@@ -95,16 +94,20 @@ class _Offered:
     @classmethod
     def of(cls, chosen: Chosen, front: str) -> "_Offered":
         plan, deploying = chosen.run.plan, chosen.run.plan.experiment.deploying
+        serving = plan.experiment.serving
         told = {
             "model": plan.experiment.name,
             "engine": chosen.engine,
-            "gpus": 0 if plan.hardware.on_cpu else plan.experiment.serving.gpus,
-            "replicas": {**_scaled(chosen), "graceful_shutdown_timeout_s": deploying.drain_s},
+            "gpus": 0 if plan.hardware.on_cpu else serving.gpus,
+            "scale": (deploying.replicas, deploying.most, deploying.target_ongoing_requests or serving.max_num_seqs),
+            "drain_s": deploying.drain_s,
+            "host": LOOPBACK if len(_nodes()) == 1 else None,
+            "cache": str(plan.experiment.storage.compiled),
+            "start_timeout_s": serving.start_timeout_s,
         }
         named = json.dumps({**told, "checkpoint": chosen.checkpoint.fingerprint}, sort_keys=True)
         cores = _seat(chosen)
-        kv_cache = plan.experiment.serving.kv_cache_gib
-        variables = QUIET | (cpu_engine_variables(cores, kv_cache) if cores else {})
+        variables = vllm_server.variables(cores, serving.kv_cache_gib)
         generation = hashlib.sha256(named.encode()).hexdigest()[:8]
         return cls(generation, cores, {**told, "variables": variables, "cores": len(cores)})
 
@@ -126,11 +129,8 @@ class _Work:
     @property
     def settings(self) -> dict[str, Any]:
         """Of the front."""
-        return {
-            "model": self.experiment.name,
-            "route": f"/deployed/{self.experiment.name}",
-            "fronts": self.experiment.deploying.most,
-        }
+        serving = self.experiment.serving
+        return {"route": f"/deployed/{self.experiment.name}", "bind": (serving.host, serving.port)}
 
     def exists(self) -> bool:
         return bool(self._applications())
@@ -173,16 +173,16 @@ def _start(work: _Work, chosen: Chosen, offered: _Offered) -> Deployed:
     """Ask for a generation and wait until it answers."""
     experiment, application = chosen.run.plan.experiment, f"{work.front}:{offered.generation}"
     serving, marks = experiment.serving, (mark_of(work.front), mark_of(application))
-    told = {**work.settings, **offered.settings, "marks": marks, "host": serving.host, "port": serving.port}
+    told = {**work.settings, **offered.settings, "marks": marks}
     try:
         with serve_in_hand(work.conductor):
             asked: Any = work.server.offer.remote(work.front, offered.generation, str(chosen.folder), told)
-            address: str = ray.get(asked).replace("0.0.0.0", "127.0.0.1")
-        for name in (work.front, application):
-            ray.get(work.server.wait.remote(name, serving.start_timeout_s))
+            ray.get(asked)
+        for name in (application, work.front):
+            waited: Any = work.server.wait.remote(name, serving.start_timeout_s)
+            url, _ = ray.get(waited)
     except (ray.exceptions.RayError, RuntimeError) as error:
         raise StepFailed(str(fault(error))) from None
-    url = f"{address}{work.settings['route']}"
     again = f"RAY_ADDRESS={_address()} python -m flows deploy EXPERIMENT.yaml --target serve"
     return Deployed(
         kind=RayServe.kind,
@@ -230,17 +230,6 @@ def _check_named() -> None:
             "start one with `ray start --head` of the driver's environment, and set RAY_ADDRESS to the HOST:PORT that "
             "it says"
         )
-
-
-def _scaled(chosen: Chosen) -> dict[str, Any]:
-    """How many engines, as a Serve deployment takes it."""
-    experiment = chosen.run.plan.experiment
-    asked = experiment.deploying
-    if asked.max_replicas is None:
-        return {"num_replicas": asked.replicas}
-    load = asked.target_ongoing_requests or experiment.serving.max_num_seqs
-    scaling = {"min_replicas": asked.replicas, "max_replicas": asked.max_replicas, "target_ongoing_requests": load}
-    return {"autoscaling_config": scaling}
 
 
 def _seat(chosen: Chosen) -> tuple[int, ...]:

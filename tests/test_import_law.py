@@ -14,7 +14,7 @@ ENGINES = {
     "llmcompressor.py": {"torch", "llmcompressor", "compressed_tensors"},
     "lm_eval.py": {"lm_eval"},
     "guidellm.py": {"guidellm"},
-    "ray_serve_llm.py": set(),
+    "ray_serve.py": set(),
 }
 MODULES = sorted(p for layer in ("configs", "actors", "flows") for p in (ROOT / layer).rglob("*.py"))
 

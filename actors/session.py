@@ -1,0 +1,110 @@
+"""A command in a session of its own, which does not outlive whoever started it.
+
+An engine is several processes, and who started them may be killed without a word: by the kernel, with Ray's own
+processes, by an impatient user. So a keeper stands above the command. It holds one end of a pipe whose other end only
+the starter has; when the kernel closes that, because the starter is gone, the keeper ends its whole session, and with
+it the memory of a GPU that nobody would give back otherwise. Standard library only: this file is also the keeper's
+program, which needs 8 MB and none of the imports of the command.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+_GRACE_S = 4.0
+"""What a session gets to end by itself when its starter is gone: vLLM unlinks its shared memory in less than one."""
+_POLL_S = 0.05
+
+
+class Session:
+    """A command that runs under a keeper, for as long as this object's process lives."""
+
+    def __init__(
+        self, command: Sequence[str], *, variables: Mapping[str, str], folder: Path, log: IO[bytes] | IO[str]
+    ) -> None:
+        """Start it.
+
+        Args:
+            variables: the whole environment of the command.
+            folder: where it runs.
+            log: takes what it says.
+        """
+        watched, self._held = os.pipe()
+        try:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-S", "-E", __file__, str(watched), *command],
+                env=dict(variables),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[watched],
+            )
+        except OSError:
+            os.close(self._held)
+            raise
+        finally:
+            os.close(watched)
+
+    @property
+    def status(self) -> int | None:
+        """The command's exit status, 128 and more for a signal; None while it runs."""
+        return self._keeper.poll()
+
+    def end(self) -> None:
+        """Ask the command to end, and wait until nothing of its session is left."""
+        self._keeper.terminate()
+        self._keeper.wait()
+
+
+def keep(watched: int, command: Sequence[str]) -> int:
+    """The keeper's life: run a command, end its session when the starter is gone, or what is left of it when the
+    command is; return the command's status."""
+    os.set_inheritable(watched, False)
+    child = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(watched, child), daemon=True).start()
+    status = child.wait()
+    _end_session(0)
+    return 128 - status if status < 0 else status
+
+
+def _watch(watched: int, child: "subprocess.Popen[bytes]") -> None:
+    os.read(watched, 1)
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    _end_session(_GRACE_S)
+
+
+def _end_session(grace_s: float) -> None:
+    """Wait for the others of this session, then kill them."""
+    deadline = time.monotonic() + grace_s
+    while (others := _others()) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    for process in others:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _others() -> list[int]:
+    """Ids of the processes of this session, this one and zombies left out."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            state, _, _, session, *_ = Path(f"/proc/{name}/stat").read_text().rpartition(") ")[2].split()
+            if int(session) == os.getsid(0) and int(name) != os.getpid() and state != "Z":
+                found.append(int(name))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(keep(int(sys.argv[1]), sys.argv[2:]))
