@@ -5,6 +5,7 @@ engines a slot has in servers that are told their addresses. Both change at once
 Standard library only.
 """
 
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +63,8 @@ def configuration(folder: Path, route: str, host: str, port: int) -> str:
         threads=_THREADS,
         patience=_PATIENCE_S,
         bind=bind,
-        route=route.replace(".", r"\\."),
+        route=route,
+        pattern=re.escape(route),
         live=LIVE,
     )
     return public + "".join(_SLOT.format(slot=slot, engines=MOST_ENGINES) for slot in SLOTS)
