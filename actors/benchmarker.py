@@ -2,29 +2,47 @@
 
 import multiprocessing
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors import processes
+from actors import cpu_time, processes
 
 REQUESTS = "requests.jsonl"
 """In a benchmark's folder: one line for each request of every point."""
+_MOST_WORKERS = 10
+"""Client processes that send requests. GuideLLM's own limit: one more process hands the requests out."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a point was measured, its warm-up left out, by the clock of the client's node."""
+
+    start: float
+    """Seconds since 1970, as `end`."""
+    end: float
+    client_share: float | None
+    """How near the client came to its limit, as of `actors.cpu_time.CpuTime.share`."""
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
 
 
 class Benchmarker:
-    """Runs GuideLLM, one client process on the cores that are given."""
+    """Runs GuideLLM with as many client processes as it has cores; a point with fewer clients gets one for each."""
 
     def __init__(self) -> None:
         """One that comes back, after it crashed or was stuck, ends the clients that it left."""
         processes.end(os.environ[processes.LEASE_MARK], patience_s=0)
 
-    def benchmark(self, *, cores: list[int], destination: str, **settings: Any) -> list[float]:
+    def benchmark(self, *, cores: list[int], destination: str, **settings: Any) -> list[Window]:
         """Put every point of a load on a variant; see `actors.engines.guidellm.benchmark`.
 
         Args:
             cores: CPU cores of the clients; empty to leave them to the kernel.
         """
-        os.environ["GUIDELLM__MAX_WORKER_PROCESSES"] = str(max(1, len(cores)))
+        os.environ["GUIDELLM__MAX_WORKER_PROCESSES"] = str(_workers(cores))
         # GuideLLM starts new processes for every point: forked from one that has the imports behind it.
         os.environ["GUIDELLM__MP_CONTEXT_TYPE"] = "forkserver"
         multiprocessing.set_forkserver_preload(["guidellm.scheduler"])
@@ -32,4 +50,11 @@ class Benchmarker:
             processes.keep_on(os.environ[processes.LEASE_MARK], cores)
         from actors.engines import guidellm
 
-        return guidellm.benchmark(destination=Path(destination), **settings)
+        with cpu_time.watched() as used:
+            spans = guidellm.benchmark(destination=Path(destination), **settings)
+        return [Window(start, end, used.share(start, end)) for start, end in spans]
+
+
+def _workers(cores: list[int]) -> int:
+    """Client processes on these cores, or on all that this process may use."""
+    return min(len(cores) or len(os.sched_getaffinity(0)), _MOST_WORKERS)

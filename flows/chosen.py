@@ -169,10 +169,11 @@ def check_files(chosen: Chosen) -> None:
 
 def point_of(judged: Judged, objective: Objective) -> Point:
     """The load that an objective is taken at: the lightest for latencies, the capacity, else the fastest that
-    can be used."""
+    can be used. Where none can, one that counts, if there is one."""
+    counted = [point for point in judged.points if point.counts] or judged.points
     if objective in ("ttft", "itl"):
-        return min(judged.points, key=lambda point: point.asked)
+        return min(counted, key=lambda point: point.asked)
     if objective == "capacity" and judged.capacity and judged.capacity.asked is not None:
         return next(point for point in judged.points if point.asked == judged.capacity.asked)
-    usable = [point for point in judged.points if point.usable] or judged.points
+    usable = [point for point in counted if point.usable] or counted
     return max(usable, key=lambda point: point.figures["output_tokens_per_second"].mean)

@@ -217,9 +217,12 @@ def _described(measured: _Measured, decision: Decision) -> Judged:
 def _loaded(ours: _Measured, theirs: _Measured | None, decision: Decision) -> Judged:
     """A variant by its size and one load, and how it leads the base where that was loaded, too."""
     found = _described(ours, decision)
-    if not (ours.objective and theirs and theirs.objective):
+    if theirs is None:
         return found
-    return replace(found, against_base=performance.lead(ours.objective, theirs.objective, better(decision), decision))
+    common = zip((ours, theirs), performance.on_common_loads(ours.points, theirs.points), strict=True)
+    mine, base = (performance.objective(side.sweeps, seen, side.size_bytes, decision) for side, seen in common)
+    against_base = performance.lead(mine, base, better(decision), decision) if mine and base else None
+    return replace(found, against_base=against_base)
 
 
 def _compared(ours: _Measured, theirs: _Measured, differences: tuple[Difference, ...], decision: Decision) -> Judged:
@@ -293,8 +296,8 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
 def _broken(measured: _Measured, decision: Decision) -> tuple[str, ...]:
     limits, size = decision.constraints, measured.size_bytes / 1e9
     broken = []
-    if limits.latency_limits_ms and not any(point.usable for point in measured.points):
-        lightest = measured.points[0]
+    lightest, limited = measured.points[0], limits.latency_limits_ms or all(p.violations for p in measured.points)
+    if limited and not any(point.usable for point in measured.points):
         broken += [f"{found} at the lightest load" for found in lightest.violations] or list(lightest.labels)
     if limits.max_size_gb is not None and size > limits.max_size_gb:
         broken.append(f"size is {size:.4g} GB, over the limit of {limits.max_size_gb:g} GB")

@@ -52,6 +52,8 @@ def decide(
     unproven = [v for v in ahead if v in passing and v not in proven]
     unsure = [v for v in ahead if v.verdict == "inconclusive"]
     answer, sentence = _answer(next(iter(proven), None), rival, unproven, unsure, decision, load, final)
+    if rival is None and all(point.void for point in base.points):
+        answer, sentence = "not enough evidence", _nothing_to_beat(base)
     recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
     undecided = recommended is None and not base.broken_constraints
     losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
@@ -105,6 +107,11 @@ def _answer(
     if final:
         return "keep the base", f"Keep the base: {none_better}."
     return "not enough evidence", f"Not enough evidence: {none_better} yet."
+
+
+def _nothing_to_beat(base: Judged) -> str:
+    why = ", ".join(dict.fromkeys(label for point in base.points for label in point.labels))
+    return f"Not enough evidence: no load of the base's counts ({why}), so that nothing can be compared with it."
 
 
 def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:

@@ -8,6 +8,9 @@ from pydantic import TypeAdapter
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured", "differs by workload"]
+CLIENT_LIMIT, COMPILED = "client at its limit", "compiled"
+VOID = frozenset({CLIENT_LIMIT, COMPILED})
+"""Labels of a point that says nothing of the server; one repeat with such a label is enough."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,27 @@ class Point:
     figures: dict[str, Estimate]
     labels: tuple[str, ...]
     """What makes the figures mean less than they say: `saturated`, `late client`, `errors`, `few requests`,
-    each in more than half of the repeats."""
+    each in more than half of the repeats; `client at its limit`, `compiled`, each in one at least."""
     violations: tuple[str, ...]
-    """Latency limits that it breaks."""
+    """Latency limits that it breaks, and that no request ended."""
+    idle: int = 0
+    """Repeats in which no request ended."""
+
+    @property
+    def void(self) -> bool:
+        """Whether the client or a compiler was in the way, so that it is as if nobody had asked for this load."""
+        return not VOID.isdisjoint(self.labels)
+
+    @property
+    def counts(self) -> bool:
+        """Whether its figures may be compared: it is not void, and in every repeat some request ended."""
+        return not self.void and not self.idle
 
     @property
     def usable(self) -> bool:
-        """Whether a variant could be run at this load: the limits are kept, the client was on time, and
+        """Whether a variant could be run at this load: it counts, the limits are kept, the client was on time, and
         the server kept up."""
-        return not self.violations and not {"saturated", "late client", "errors"} & set(self.labels)
+        return self.counts and not self.violations and not {"saturated", "late client", "errors"} & set(self.labels)
 
 
 @dataclass(frozen=True)
@@ -159,8 +174,8 @@ class Judged:
 
     @property
     def throughput(self) -> float:
-        """Highest output tokens per second over the points of the load."""
-        return max(p.figures["output_tokens_per_second"].mean for p in self.points)
+        """Highest output tokens per second over the points of the load that count; 0 where none does."""
+        return max((p.figures["output_tokens_per_second"].mean for p in self.points if p.counts), default=0.0)
 
 
 @dataclass(frozen=True)

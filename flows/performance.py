@@ -8,6 +8,7 @@ machine meets both and leaves the ratio alone.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from actors.benchmarker import REQUESTS
 from configs.decision import Constraints, Decision
 from flows import requests
 from flows.intervals import Bounds, mean_interval
-from flows.judgement import Capacity, Estimate, Gain, Point, Ratio
+from flows.judgement import VOID, Capacity, Estimate, Gain, Point, Ratio
 from flows.records import Record
 
 _COMPARED = {
@@ -78,6 +79,17 @@ def ratio(variant: Sequence[float], base: Sequence[float], better: int, confiden
     return Ratio(value, *map(float, np.exp(bounds))) if bounds else Ratio(value, None, None)
 
 
+def on_common_loads(ours: Sequence[Point], theirs: Sequence[Point]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """The points of two variants under the same load, a point that is void for one void for the other: else whoever
+    was measured at the heavier one would seem to be the faster."""
+
+    def marked(own: Sequence[Point], other: Sequence[Point]) -> tuple[Point, ...]:
+        pairs = zip(own, other, strict=True)
+        return tuple(replace(one, labels=(*one.labels, *VOID.intersection(two.labels))) for one, two in pairs)
+
+    return marked(ours, theirs), marked(theirs, ours)
+
+
 def lead(variant: Sequence[float], base: Sequence[float], better: int, decision: Decision) -> Ratio | None:
     """The objective of a variant over that of the base; exact for sizes, which no repeat changes."""
     found = ratio(variant, base, better, decision.confidence)
@@ -101,14 +113,24 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     shared = set.intersection(*(set(found) for found in seen)) - {"asked", "unit"}
     figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
     notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
+    idle = sum(not found["requests"] for found in seen)
     return Point(
         asked=first["asked"],
         unit=first["unit"],
         repeats=len(seen),
         figures=figures,
-        labels=tuple(note for note, times in notes.items() if 2 * times > len(seen)),
-        violations=tuple(_violations(figures, decision.constraints)),
+        labels=tuple(note for note, times in notes.items() if note in VOID or 2 * times > len(seen)),
+        violations=(*_nothing_ended(seen, idle), *_violations(figures, decision.constraints)),
+        idle=idle,
     )
+
+
+def _nothing_ended(seen: list[dict[str, Any]], idle: int) -> list[str]:
+    """What a load asks for whatever its limits are: that requests end while it is measured."""
+    if not idle:
+        return []
+    where = "" if idle == len(seen) else f" in {idle} of {len(seen)} repeats"
+    return [f"no request ended within {seen[0]['seconds']:.3g} s{where}"]
 
 
 def _violations(figures: dict[str, Estimate], limits: Constraints) -> list[str]:
@@ -121,13 +143,14 @@ def _violations(figures: dict[str, Estimate], limits: Constraints) -> list[str]:
 
 
 def capacity(measured: Sequence[Point]) -> Capacity:
-    """The heaviest point that keeps to the limits together with all lighter ones.
+    """The heaviest point that keeps to the limits together with all lighter ones; void points are left out.
 
     Points that keep to them again behind one that does not are named: the answer is not monotone, and
     a search that happened to look only there would have been wrong.
     """
     unit = measured[-1].unit
-    grid = sorted((point for point in measured if point.unit == unit), key=lambda point: point.asked)
+    asked = (point for point in measured if point.unit == unit and not point.void)
+    grid = sorted(asked, key=lambda point: point.asked)
     kept = [point.usable for point in grid]
     lasting = kept.index(False) if False in kept else len(kept)
     return Capacity(
@@ -139,12 +162,12 @@ def capacity(measured: Sequence[Point]) -> Capacity:
 
 
 def gains(variant: list[Sweep], base: list[Sweep], confidence: float) -> tuple[Gain, ...]:
-    """Every compared figure at every load that both were put under."""
+    """Every compared figure at every load that both were put under, where it counts in every repeat of both."""
     found = []
     for place, point in enumerate(variant[0]):
         key = (point["unit"], point["asked"])
         matched = next((i for i, p in enumerate(base[0]) if (p["unit"], p["asked"]) == key), None)
-        if matched is None:
+        if matched is None or not (_counts(variant, place) and _counts(base, matched)):
             continue
         for figure, better in _COMPARED.items():
             ours, theirs = (_values(s, at, figure) for s, at in ((variant, place), (base, matched)))
@@ -152,6 +175,10 @@ def gains(variant: list[Sweep], base: list[Sweep], confidence: float) -> tuple[G
                 means = float(np.mean(theirs)), float(np.mean(ours))
                 found.append(Gain(point["asked"], point["unit"], figure, *means, compared))
     return tuple(found)
+
+
+def _counts(repeats: list[Sweep], place: int) -> bool:
+    return all(requests.counts(sweep[place]) for sweep in repeats)
 
 
 def _values(repeats: list[Sweep], place: int, figure: str) -> list[float]:
@@ -163,6 +190,7 @@ def objective(
 ) -> list[float] | None:
     """The objective's value in every repeat; None where no point of the load lets it be measured."""
     usable = [place for place, point in enumerate(measured) if point.usable]
+    counted = [place for place, point in enumerate(measured) if point.counts]
 
     def best(figure: str, places: Sequence[int], choose: Callable[[list[float]], float]) -> list[float] | None:
         values = [[sweep[i][figure] for i in places if figure in sweep[i]] for sweep in repeats]
@@ -177,11 +205,24 @@ def objective(
             speeds = best("output_tokens_per_second", usable, max)
             return [_price(decision, speed) for speed in speeds] if speeds else None
         case "goodput":
-            return best("goodput_per_second", range(len(measured)), max)
+            return best("goodput_per_second", counted, max)
         case "capacity":
-            return [capacity(points([sweep], decision)).asked or 0.0 for sweep in repeats]
+            return _capacities(repeats, measured, decision)
         case "ttft" | "itl" as latency:
-            return best(f"{latency}_p95_ms", [0], min)
+            return best(f"{latency}_p95_ms", [place for place in counted if place == 0], min)
+
+
+def _capacities(repeats: list[Sweep], measured: Sequence[Point], decision: Decision) -> list[float] | None:
+    """The capacity in every repeat, 0 where the lightest point breaks a limit; None where all are void. What does not
+    count in one repeat counts in none."""
+    if all(point.void for point in measured):
+        return None
+    found = []
+    for sweep in repeats:
+        own = points([sweep], decision)
+        kept = [one if whole.counts else whole for one, whole in zip(own, measured, strict=True)]
+        found.append(capacity(kept).asked or 0.0)
+    return found
 
 
 def _price(decision: Decision, tokens_per_second: float) -> float:

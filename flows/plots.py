@@ -64,7 +64,7 @@ def _against_load(judgement: Judgement, name: str, label: str, limit: float | No
         _curve(axes, variant, name, index, shift=index if single else 0)
     unit = "concurrent clients" if points[0].unit == "streams" else "requests/s"
     where = f"at {load_in_words(loads[0], points[0].unit)}" if single else unit
-    axes.set_xlabel(f"{where} (hollow: saturated, late, or over a limit)")
+    axes.set_xlabel(f"{where} (hollow: see the notes)")
     axes.set_xticks([] if single else loads, [] if single else [f"{asked:g}" for asked in loads])
     axes.set_ylabel(label)
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])  # else the topmost marker touches the frame
@@ -98,7 +98,7 @@ def pareto(judgement: Judgement) -> str:
     axes.set_xlabel("checkpoint size, MB")
     axes.set_ylabel("output tokens/s")
     axes.set_xlim(0, 1.15 * max(v.size_bytes for v in judgement.judged) / 1e6)
-    axes.set_ylim(0, 1.15 * max(v.throughput for v in judgement.judged))
+    axes.set_ylim(0, 1.15 * (max(v.throughput for v in judgement.judged) or 1.0))
     axes.grid(alpha=0.3)
     _legend(axes, title="filled: on the Pareto front")
     return _svg(figure)

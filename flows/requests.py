@@ -15,6 +15,7 @@ import numpy as np
 
 from actors.benchmarker import REQUESTS
 from configs.decision import Constraints
+from flows.judgement import CLIENT_LIMIT, COMPILED, VOID
 
 _FEW = 20
 """Requests below which the 95th percentile is little more than the largest value."""
@@ -27,6 +28,8 @@ than the server can take."""
 _LATE_SHARE, _LATE_FLOOR_MS = 0.1, 5.0
 """A client is late where the 95th percentile of its delay exceeds this share of the median TTFT, and
 this many milliseconds."""
+_CLIENT_SHARE = 0.8
+"""Of what its busiest process can do, from which on the client counts as the limit (tests/bench/README.md)."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,16 @@ def read(folder: Path, windows_s: list[float], *, open_loop: bool) -> list[Reque
     return [Requests.of(point, window, open_loop=open_loop) for point, window in zip(rows, windows_s, strict=True)]
 
 
-def figures(point: Requests) -> dict[str, float]:
-    """The figures of a point: counts, rates and percentiles, with their units in the names.
+def figures(point: Requests, *, client_share: float | None = None, compiled: bool | None = None) -> dict[str, float]:
+    """The figures of a point: counts, rates and percentiles, with their units in the names. Where no request ended
+    there are no latencies.
 
     Output tokens count when they came, not when their request ended, so that requests cut by the edges
     of a short window do not shake the throughput.
+
+    Args:
+        client_share: how near the client came to its limit, 1 for all that it can do; None where nobody looked.
+        compiled: whether the engine compiled something meanwhile (`flows.engine_log`); None where nobody looked.
     """
     window, arrived = point.window_s, point.started >= 0
     completed = point.status == "completed"
@@ -118,6 +126,8 @@ def figures(point: Requests) -> dict[str, float]:
         ),
         "under_way_growth": float(_under_way(point, window) - _under_way(point, 0.0)),
     }
+    seen = {"client_share": client_share, "compiled": compiled}
+    found |= {name: float(value) for name, value in seen.items() if value is not None}
     if not point.measured.any():
         return found
     found["prompt_tokens_mean"] = float(point.prompt_tokens[point.measured].mean())
@@ -146,8 +156,12 @@ def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
     notes = []
     if found["errors"] > _ERRORS * (found["requests"] + found["errors"]):
         notes.append("errors")
-    if found["requests"] < _FEW:
+    if 0 < found["requests"] < _FEW:
         notes.append("few requests")
+    if found.get("client_share", 0.0) > _CLIENT_SHARE:
+        notes.append(CLIENT_LIMIT)
+    if found.get("compiled"):
+        notes.append(COMPILED)
     if open_loop and "under_way_growth" in found:  # published figures seldom say
         noise = 3 * max(1.0, found["concurrency_mean"]) ** 0.5
         if found["under_way_growth"] > noise + _GROWTH * found["arrivals_per_second"] * found["seconds"]:
@@ -155,6 +169,11 @@ def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
         if found.get("client_delay_p95_ms", 0.0) > max(_LATE_FLOOR_MS, _LATE_SHARE * found.get("ttft_p50_ms", 0.0)):
             notes.append("late client")
     return notes
+
+
+def counts(found: dict[str, Any]) -> bool:
+    """Whether a point of one repeat may be compared: some request ended, and no label says that it is void."""
+    return found["requests"] > 0 and VOID.isdisjoint(labels(found, open_loop=False))
 
 
 def _tokens_inside(point: Requests) -> float:

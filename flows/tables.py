@@ -123,6 +123,8 @@ def _objective_headers(decision: Decision) -> tuple[str, ...]:
 def _capacity(capacity: Capacity) -> str:
     """Between which points of the load the limit lies: the last that keeps to it with all lighter ones, and the
     first that does not."""
+    if capacity.asked is None and not capacity.violating:
+        return "not measured"
     if not capacity.violating:
         return f"{load_in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
     reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)

@@ -101,9 +101,6 @@ class _Look:
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
         """Name, rule and question of every check."""
-        figures = self.chosen.point.figures
-        least = SLOWEST * figures["output_tokens_per_second"].mean
-        most = LATEST * figures["ttft_p50_ms"].mean
         limit = reference_gap.limit(self.chosen.outcome.plan.scheme)
         return [
             ("health", "answers 200", self._health),
@@ -117,7 +114,7 @@ class _Look:
                 f"within {_SHIFT:g} nats of the difference then, and {100 * _SAME_ANSWERS:.0f} % of the greedy answers",
                 self._as_benchmarked,
             ),
-            ("load", f"at least {least:.4g} tokens/s, median TTFT at most {most:.0f} ms", self._load),
+            ("load", self._load_rule(), self._load),
         ]
 
     def answered(self, name: str, rule: str, asked: Callable[[], tuple[bool | None, str]]) -> Check:
@@ -177,7 +174,17 @@ class _Look:
         passed = abs(now - before) <= _SHIFT and same >= _SAME_ANSWERS * len(pairs)
         return passed, f"{now:.3f} nats, then {before:.3f}; {same} of {len(pairs)} answers the same"
 
-    def _load(self) -> tuple[bool, str]:
+    def _load_rule(self) -> str:
+        if not self.chosen.point.counts:
+            return "as fast as benchmarked"
+        figures = self.chosen.point.figures
+        least, most = SLOWEST * figures["output_tokens_per_second"].mean, LATEST * figures["ttft_p50_ms"].mean
+        return f"at least {least:.4g} tokens/s, median TTFT at most {most:.0f} ms"
+
+    def _load(self) -> tuple[bool | None, str]:
+        if not self.chosen.point.counts:
+            notes = ", ".join((*self.chosen.point.violations, *self.chosen.point.labels))
+            return None, f"not asked: the benchmark has no point that counts ({notes})"
         try:
             self.figures = _short_load(self.chosen, self.url, self.model, self._key)
         except (ray.exceptions.RayError, StepFailed, RuntimeError) as error:
@@ -220,7 +227,7 @@ def _short_load(chosen: Chosen, url: str, model: str, key: str | None) -> dict[s
             destination=scratch,
         )
         windows = answer(asked, load.grace_s + load.warmup_s + seconds)
-        (found,) = requests.read(Path(scratch), windows, open_loop=open_loop)
+        (found,) = requests.read(Path(scratch), [window.seconds for window in windows], open_loop=open_loop)
     return requests.figures(found)
 
 

@@ -36,7 +36,7 @@ def benchmark(
     seed: int,
     destination: Path,
     key: str | None = None,
-) -> list[float]:
+) -> list[tuple[float, float]]:
     """Run every point of the profile; write its requests and GuideLLM's own JSON and HTML into `destination`.
 
     Args:
@@ -45,7 +45,7 @@ def benchmark(
         key: what the server asks for as a bearer token, if it does.
 
     Returns:
-        the length of every point's measured window in seconds, warm-up excluded.
+        when every point's measured window began and ended, warm-up excluded, in seconds since 1970.
     """
     scenario = BenchmarkScenario.model_validate(
         {
@@ -83,7 +83,7 @@ def benchmark(
             for row in _rows(measured):
                 file.write(json.dumps({"point": place, **row}) + "\n")
     _keep_own_report(report, destination)
-    return [measured.duration for measured in report.benchmarks]
+    return [(measured.start_time, measured.end_time) for measured in report.benchmarks]
 
 
 def _rows(measured: GenerativeBenchmark) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.experiment import Experiment
-from flows import accuracy, tables
+from flows import accuracy, requests, tables
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
 from flows.records import Record
@@ -195,15 +195,22 @@ def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
 
 
 def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[float]]:
-    """Every figure of every load by its name, workload and point, repeat by repeat."""
+    """Every figure of every load by its name, workload and point, repeat by repeat. Of a point that does not count in
+    every repeat only what says why: a mean of the others would be taken for all."""
     found: dict[str, list[float]] = {}
+    void: set[str] = set()
     for (workload, _), record in zip(experiment.benchmarks, outcome.benchmarks, strict=True):
         for point in record.result["points"] if record else []:
             suffix = ".".join(filter(None, (workload, f"{point['unit']}_{point['asked']:g}")))
+            void |= set() if requests.counts(point) else {suffix}
             for key, value in point.items():
                 if key not in ("unit", "asked"):
                     found.setdefault(f"{key}.{suffix}", []).append(value)
-    return found
+    return {name: values for name, values in found.items() if _says_why(name) or name.partition(".")[2] not in void}
+
+
+def _says_why(name: str) -> bool:
+    return name.partition(".")[0] in ("requests", "errors", "unfinished", "seconds", "client_share", "compiled")
 
 
 def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:

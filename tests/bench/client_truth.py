@@ -96,7 +96,7 @@ def main() -> None:
     for kind, values in loads.items():
         folder = options.folder / kind
         folder.mkdir(parents=True, exist_ok=True)
-        windows = guidellm.benchmark(
+        spans = guidellm.benchmark(
             f"http://127.0.0.1:{port.value}",
             "mock",
             str(options.tokenizer),
@@ -108,7 +108,7 @@ def main() -> None:
             seed=1,
             destination=folder,
         )
-        points = requests.read(folder, windows, open_loop=kind != "concurrent")
+        points = requests.read(folder, [end - start for start, end in spans], open_loop=kind != "concurrent")
         for value, point in zip(values, points, strict=True):
             _report(kind, value, requests.figures(point), requests)
     server.terminate()

@@ -24,9 +24,9 @@ def benchmark(
     seed: int,
     destination: Path,
     **__: Any,
-) -> list[float]:
+) -> list[tuple[float, float]]:
     """Ten clients' worth of requests of eight tokens, one after the other, a little different with each seed.
-    What is named stuck never ends, the first time."""
+    What is named stuck never ends, the first time; of what is named idle no request ends."""
     pace.take_time()
     if model.endswith("stuck") and not (mark := destination.parents[2] / "was_stuck").exists():
         mark.touch()
@@ -41,7 +41,7 @@ def benchmark(
                 sent = request / point
                 row = {
                     "point": place,
-                    "status": "completed",
+                    "status": "unfinished" if model.endswith("idle") else "completed",
                     "due_s": sent,
                     "sent_s": sent,
                     "first_token_s": sent + token_s,
@@ -51,7 +51,7 @@ def benchmark(
                     "output_tokens": tokens,
                 }
                 file.write(json.dumps(row) + "\n")
-    return [WINDOW_S] * len(points)
+    return [(0.0, WINDOW_S)] * len(points)
 
 
 def _tokens(model: str, prompt_tokens: int) -> int:

@@ -1,0 +1,48 @@
+"""The load generator's processes and windows, with a fake engine."""
+
+import os
+import uuid
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import actors.engines
+from actors import benchmarker, processes
+from actors.benchmarker import Benchmarker, Window
+
+
+def benchmark(cores: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch, moved: list[Any]) -> list[Window]:
+    """One benchmark of two points by an engine that does nothing."""
+    fake = ModuleType("guidellm")
+    fake.benchmark = lambda **_: [(10.0, 14.0), (20.0, 24.5)]  # type: ignore[attr-defined]
+    monkeypatch.setattr(actors.engines, "guidellm", fake, raising=False)
+    monkeypatch.setattr(processes, "keep_on", lambda _lease, cores: moved.append(cores))
+    monkeypatch.setenv(processes.LEASE_MARK, uuid.uuid4().hex)
+    monkeypatch.setenv("GUIDELLM__MP_CONTEXT_TYPE", "")
+    return Benchmarker().benchmark(cores=cores, destination=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("cores", "allowed", "workers"),
+    [([1], 16, "1"), ([2, 3], 16, "2"), ([], 2, "2"), ([], 6, "6"), ([], 128, "10")],
+)
+def test_workers_grow_with_the_cores_up_to_a_limit(
+    cores: list[int], allowed: int, workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(allowed)))
+    monkeypatch.setenv("GUIDELLM__MAX_WORKER_PROCESSES", "")
+    moved: list[Any] = []
+    benchmark(cores, tmp_path, monkeypatch, moved)
+    assert os.environ["GUIDELLM__MAX_WORKER_PROCESSES"] == workers
+    assert moved == ([cores] if cores else [])
+
+
+def test_every_point_has_its_window_and_the_clients_share_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarker.cpu_time.CpuTime, "share", lambda _self, start, end: (end - start) / 10)
+    windows = benchmark([0], tmp_path, monkeypatch, [])
+    assert windows == [Window(10.0, 14.0, 0.4), Window(20.0, 24.5, 0.45)]
+    assert [window.seconds for window in windows] == [4.0, 4.5]
