@@ -1,6 +1,7 @@
 """A folder's files under other names: hard links, which take no space, and each of which outlives the other."""
 
 import os
+import tempfile
 from pathlib import Path
 
 _MAY_WRITE = 0o222
@@ -18,3 +19,23 @@ def link_files(folder: Path, destination: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         file.chmod(file.stat().st_mode & ~_MAY_WRITE)
         os.link(file, place)
+
+
+def can_link(folder: Path, destination: Path) -> bool:
+    """Whether files of one folder can be linked into another, found out with an empty one; a folder that does not
+    exist yet counts as the one that it will lie in."""
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=existing(folder), prefix=".link.") as source,
+            tempfile.TemporaryDirectory(dir=existing(destination), prefix=".link.") as target,
+        ):
+            (Path(source) / "file").touch()
+            os.link(Path(source) / "file", Path(target) / "file")
+    except OSError:
+        return False
+    return True
+
+
+def existing(folder: Path) -> Path:
+    """A folder, or the nearest above it that is there."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
