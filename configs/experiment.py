@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -24,6 +25,8 @@ BASE = "base"
 """The name of the variant that is not compressed."""
 ONLY = ""
 """The name of the load in an experiment that has one, and no workloads."""
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""What an MLflow without a server writes into."""
 
 
 class Tracking(Settings):
@@ -179,6 +182,17 @@ class Experiment(Settings):
     def results(self) -> Path:
         """The folder on this machine that gets the decision, the report and the logs."""
         return self.storage.experiments / self.name
+
+    @property
+    def artifacts(self) -> Path | None:
+        """The folder on this machine that MLflow keeps artifacts in; None where a server does. With a local
+        `tracking.uri` it is MLflow's default; an experiment that MLflow has already may have another."""
+        if self.tracking.uri is None:
+            return self.storage.local / "mlartifacts"
+        address = urlsplit(self.tracking.uri)
+        if address.scheme in ("", "file") and self.tracking.uri != "databricks":
+            return Path(address.path)
+        return Path("mlruns") if address.scheme.partition("+")[0] in _DATABASES else None
 
     def place(self, position: int) -> str:
         """Where the file asks for one of the possible schemes."""

@@ -62,6 +62,8 @@ class Entry:
     changed_at: float
     writer: Writer | None
     """Of a draft."""
+    linked_bytes: int = 0
+    """Of files that have a name elsewhere, too, as MLflow's models do: their space is free once that is gone."""
 
 
 class Backend(Protocol):

@@ -93,7 +93,9 @@ def remove_one(store: Store, found: Unreferred, planned: Set[str]) -> bool:
 
 
 def _total(found: list[Unreferred]) -> str:
-    return f"{len(found)} folder{'' if len(found) == 1 else 's'}, {sum(one.entry.bytes for one in found) / 1e6:.1f} MB"
+    told = f"{len(found)} folder{'' if len(found) == 1 else 's'}, {sum(one.entry.bytes for one in found) / 1e6:.1f} MB"
+    linked = sum(one.entry.linked_bytes for one in found)
+    return f"{told} ({linked / 1e6:.1f} of them in use until MLflow's models are deleted, too)" if linked else told
 
 
 def _ago(moment: float) -> str:

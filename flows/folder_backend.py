@@ -134,7 +134,7 @@ class FolderBackend:
         draft, finished = _DRAFT.fullmatch(folder.name), FINISHED.fullmatch(folder.name)
         if not (draft or finished):
             return None
-        size, changed_at = _extent(folder)
+        size, linked, changed_at = _extent(folder)
         entry = Entry(
             name=str(folder.relative_to(self.root)),
             fingerprint=draft[1] if draft else folder.name,
@@ -143,6 +143,7 @@ class FolderBackend:
             bytes=size,
             changed_at=changed_at,
             writer=Writer.of(folder) if draft else None,
+            linked_bytes=linked,
         )
         return entry if folder.is_dir() else None
 
@@ -174,16 +175,19 @@ def _put_in_place(draft: Path, final: Path) -> None:
     _flush(final.parent)
 
 
-def _extent(folder: Path) -> tuple[int, float]:
-    """Bytes of all its files, and when anything in it changed last. What vanishes meanwhile is passed over."""
-    size, changed_at = 0, 0.0
+def _extent(folder: Path) -> tuple[int, int, float]:
+    """Bytes of all its files, those of them that have another name, and when anything in it changed last. What vanishes
+    meanwhile is passed over."""
+    size, linked, changed_at = 0, 0, 0.0
     for parent, _, names in os.walk(folder):
         for path in (Path(parent), *(Path(parent, name) for name in names)):
             with contextlib.suppress(FileNotFoundError):
                 told = path.lstat()
-                size += 0 if stat.S_ISDIR(told.st_mode) else told.st_size
                 changed_at = max(changed_at, told.st_mtime)
-    return size, changed_at
+                if not stat.S_ISDIR(told.st_mode):
+                    size += told.st_size
+                    linked += told.st_size if told.st_nlink > 1 else 0
+    return size, linked, changed_at
 
 
 def _is_folder(path: Path) -> bool:

@@ -104,14 +104,14 @@ def state(one: Needed) -> str:
     if cluster.is_named():
         return "not looked for: it must lie in the hub cache of every node, as HF_HUB_OFFLINE is set"
     raise UserError(
-        f"{one.field}: HF_HUB_OFFLINE is set, and the {one.what} is not in the local cache {_home(one.kind)}; fetch it "
-        "once with HF_HUB_OFFLINE unset, or give a local folder or file"
+        f"{one.field}: HF_HUB_OFFLINE is set, and the {one.what} is not in the local cache "
+        f"{cache_folder(one.kind)}; fetch it once with HF_HUB_OFFLINE unset, or give a local folder or file"
     )
 
 
 def cached_model(repository: str, revision: str) -> Path | None:
     """The folder of a model in the hub's cache, where it is whole."""
-    model = _home("model") / f"models--{repository.replace('/', '--')}"
+    model = cache_folder("model") / f"models--{repository.replace('/', '--')}"
     reference = model / "refs" / revision
     folder = model / "snapshots" / (reference.read_text().strip() if reference.is_file() else revision)
     try:
@@ -127,10 +127,11 @@ def _cached(one: Needed) -> bool:
     # Where `datasets` itself looks when it is offline (CachedDatasetModuleFactory in its load.py).
     *owner, name = one.repository.split("/")
     snake = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)).lower()
-    return any((_home("dataset") / "___".join([*owner, snake])).glob("*/*/*"))
+    return any((cache_folder("dataset") / "___".join([*owner, snake])).glob("*/*/*"))
 
 
-def _home(kind: str) -> Path:
+def cache_folder(kind: str) -> Path:
+    """Where the hub libraries keep a `model` or a `dataset`, by their own variables."""
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
     variable, folder = ("HF_HUB_CACHE", "hub") if kind == "model" else ("HF_DATASETS_CACHE", "datasets")
     return Path(os.environ.get(variable) or home / folder).expanduser()

@@ -3,7 +3,6 @@
 import difflib
 import json
 import os
-import shutil
 import socket
 import urllib.error
 import urllib.request
@@ -18,9 +17,10 @@ from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, hub, memory, sizes, stock_tasks
+from flows import checkpoints, disk, hub, memory, sizes, stock_tasks
 from flows.plan import Plan, engine_args, task_files
 from flows.records import Store
+from flows.steps import Step
 
 
 def check_inputs(experiment: Experiment, accelerator: str) -> None:
@@ -51,8 +51,8 @@ def check(plan: Plan) -> None:
     hub.check(plan)
     if experiment.tracking.uri:
         _tracking_reachable(experiment.tracking.uri)
-    if Store.of(experiment.storage).missing(plan.steps):
-        _disk(plan)
+    if missing := Store.of(experiment.storage).missing(plan.steps):
+        _disk(plan, missing)
         if not os.environ.get("RAY_ADDRESS"):
             check_port_free(experiment.serving.host, experiment.serving.port)
 
@@ -225,17 +225,12 @@ def _quantizing_memory(plan: Plan) -> None:
             )
 
 
-def _disk(plan: Plan) -> None:
-    """Each checkpoint is written once, and kept a second time by MLflow where it stores them."""
-    copies = 2 if plan.experiment.tracking.log_checkpoints else 1
-    wanted = copies * _base_bytes(plan) * len(plan.tried)
-    root = plan.experiment.storage.local
-    free = shutil.disk_usage(root).free
-    if wanted > free:
-        raise UserError(
-            f"storage.root: the checkpoints of {len(plan.tried)} variants need up to {wanted / 1e9:.1f} GB, {root} "
-            f"has {free / 1e9:.1f} GB free; choose a larger disk or fewer schemes"
-        )
+def _disk(plan: Plan, missing: list[Step]) -> None:
+    model = sizes.model_of(plan, Store.of(plan.experiment.storage))
+    for one in disk.disks(plan, model, {step.fingerprint for step in missing}):
+        if one.bytes > one.free:
+            settings = ", ".join(writing.setting for writing in one.writings)
+            raise UserError(f"{settings}: the disk is too small: {one}; choose a larger one or fewer schemes")
 
 
 def _base_bytes(plan: Plan) -> int:

@@ -1,4 +1,4 @@
-"""What several tests need: a model folder made of one layer, a port, and a variant's records."""
+"""What several tests need: a model folder made of one layer, a large model's shapes, a port, a variant's records."""
 
 import json
 import socket
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.checkpoints import Tensor
 from flows.plan import VariantPlan
 from flows.records import Store
 from flows.steps import Step
@@ -20,6 +21,28 @@ def write_model(folder: Path, inputs: int = 64) -> Path:
     (folder / "config.json").write_text('{"model_type": "fake"}')
     (folder / "tokenizer.json").write_text("{}")
     return folder
+
+
+def llama_3_1_8b() -> list[Tensor]:
+    """Every tensor of Llama-3.1-8B."""
+    layer = {
+        "self_attn.q_proj": (4096, 4096),
+        "self_attn.k_proj": (1024, 4096),
+        "self_attn.v_proj": (1024, 4096),
+        "self_attn.o_proj": (4096, 4096),
+        "mlp.gate_proj": (14336, 4096),
+        "mlp.up_proj": (14336, 4096),
+        "mlp.down_proj": (4096, 14336),
+        "input_layernorm": (4096,),
+        "post_attention_layernorm": (4096,),
+    }
+    shapes = {f"model.layers.{i}.{name}.weight": shape for i in range(32) for name, shape in layer.items()}
+    shapes |= {
+        "model.embed_tokens.weight": (128256, 4096),
+        "lm_head.weight": (128256, 4096),
+        "model.norm.weight": (4096,),
+    }
+    return [Tensor(name, "BF16", shape) for name, shape in shapes.items()]
 
 
 def free_port() -> int:

@@ -47,7 +47,7 @@ def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
     found = client.get_experiment_by_name(experiment.name)
     if found is not None:
         return client, found.experiment_id
-    place = None if experiment.tracking.uri else str(experiment.storage.local / "mlartifacts")
+    place = None if experiment.tracking.uri else str(experiment.artifacts)
     return client, client.create_experiment(experiment.name, artifact_location=place)
 
 

@@ -14,7 +14,8 @@ from flows import accuracy, requests, tables
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
 from flows.records import Record
-from flows.tracking.client import FINGERPRINT, connect, missed_by, out_of_reach, remember, remembered, uri
+from flows.tracking.client import connect, missed_by, out_of_reach, remember, remembered, uri
+from flows.tracking.models import log_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -125,7 +126,7 @@ def _mirror_variant(
         mlflow.log_params(some, run_id=child)
     fingerprint = outcome.plan.checkpoint.fingerprint
     if run.plan.experiment.tracking.log_checkpoints:
-        model_id = models.get(fingerprint) or _log_model(client, experiment_id, child, outcome, parameters)
+        model_id = models.get(fingerprint) or log_model(run, client, experiment_id, child, outcome, parameters)
         models = models | {fingerprint: model_id}
         client.log_outputs(child, [mlflow.entities.LoggedModelOutput(model_id=model_id, step=0)])
     for figures in _batches(metrics(outcome, run.plan.experiment), MAX_METRICS_PER_BATCH):
@@ -153,26 +154,6 @@ def _batches(values: dict[str, _T], most: int) -> Iterator[dict[str, _T]]:
 def _log_files(client: "MlflowClient", run_id: str, record: Record, place: str) -> None:
     with record.files.held() as folder:
         client.log_artifacts(run_id, str(folder), place)
-
-
-def _log_model(
-    client: "MlflowClient", experiment_id: str, child: str, outcome: Outcome, parameters: dict[str, str]
-) -> str:
-    """The checkpoint folder itself as a LoggedModel."""
-    import mlflow
-
-    model = mlflow.initialize_logged_model(
-        name=outcome.name.replace(".", "_"),  # MLflow takes no dots in a model name
-        source_run_id=child,
-        params=parameters,
-        tags={FINGERPRINT: outcome.plan.checkpoint.fingerprint},
-        model_type="checkpoint",
-        experiment_id=experiment_id,
-    )
-    with outcome.checkpoint_on(None) as folder:
-        client.log_model_artifacts(model.model_id, str(folder))
-    mlflow.finalize_logged_model(model.model_id, "READY")
-    return str(model.model_id)
 
 
 def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:

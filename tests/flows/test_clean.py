@@ -12,7 +12,7 @@ import pytest
 
 from configs.base import UserError
 from configs.storage import Storage
-from flows import clean
+from flows import clean, links
 from flows.__main__ import BAD_INPUT, DONE, main
 from flows.folder_backend import draft_name
 from flows.records import Store
@@ -148,6 +148,14 @@ def test_command_lists_and_removes_nothing_unasked(store: Store, capfd: Any) -> 
     assert "2 folders, 3.0 MB that no experiment needs" in out
     assert store.find(step())
     assert left.is_dir()
+
+
+def test_command_says_what_mlflow_has_too(store: Store, tmp_path: Path, capfd: Any) -> None:
+    links.link_files(folder_of(store, step()), tmp_path / "models")
+    assert main(["clean", "--store", str(store.root)]) == DONE
+    assert "1 folder, 3.0 MB (3.0 of them in use until MLflow's models are deleted, too)" in capfd.readouterr().out
+    assert main(["clean", "--store", str(store.root), "--remove"]) == DONE
+    assert (tmp_path / "models/weights").stat().st_size == 3_000_000
 
 
 def test_command_removes_what_it_says(store: Store, capfd: Any) -> None:

@@ -86,7 +86,8 @@ def test_deploy_registers_champion_and_previous_in_mlflow(decided: Path, fake_vl
     assert champion.tags["msf.recovery.everyday_science"].startswith("1.0000 [")
     assert client.get_model_version_by_alias("tiny", "previous").tags["msf.scheme"] == "none"
     folder = Path(mlflow.artifacts.download_artifacts("models:/tiny@champion"))
-    assert (folder / "model.safetensors").is_file()
+    kept = next((decided.parent / "store/records/quantize").glob("*/checkpoint/model.safetensors"))
+    assert os.path.samefile(folder / "model.safetensors", kept), "written once"
     parent = client.get_run(json.loads(written(decided, "mlflow.json").read_text())["run_id"])
     assert parent.data.tags["msf.verified"] == "fp8-dynamic: pass"
     assert parent.data.metrics["verification.output_tokens_per_second"] > 0
@@ -146,6 +147,7 @@ def test_what_cannot_be_deployed_is_refused_in_one_line(experiment_file: Any, ca
         capfd.readouterr()
         assert main(["deploy", str(path), *arguments]) == BAD_INPUT
         assert words in capfd.readouterr().err
+    weights.chmod(0o644)  # a finished checkpoint is read-only, MLflow has it too
     weights.write_bytes(sound[:-1] + b"\1")
     assert main(["deploy", str(path)]) == BAD_INPUT
     assert "another sha256" in capfd.readouterr().err

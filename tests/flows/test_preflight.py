@@ -11,7 +11,7 @@ from tests_support import write_model
 
 from actors import environments, machine
 from configs.hardware import Hardware
-from flows import cluster, preflight, stock_tasks
+from flows import cluster, disk, stock_tasks
 from flows.__main__ import BAD_INPUT, DONE, main
 
 pytestmark = pytest.mark.usefixtures("hardware", "built")
@@ -224,8 +224,17 @@ def test_disk_too_small_for_the_plan(
     experiment_file: Any, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = {"kind": "path", "path": str(write_model(tmp_path / "model"))}
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1})())
-    assert "GB free" in refused(experiment_file(model=model), capfd)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1})())
+    line = refused(experiment_file(model=model), capfd)
+    assert line.startswith("error: storage.root: the disk is too small: about 0.3 GB into ")
+    assert "0.0 GB free" in line
+
+
+def test_plan_says_what_it_writes_and_leaves_nothing_behind(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    path = experiment_file(model={"kind": "path", "path": str(write_model(tmp_path / "model"))})
+    assert main(["plan", str(path)]) == DONE
+    assert "disk: about 0.3 GB into" in " ".join(capfd.readouterr().out.split())
+    assert not list((tmp_path / "store").iterdir())
 
 
 def test_cuda_without_a_gpu(experiment_file: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
