@@ -29,6 +29,12 @@ class Server:
 
         return ray_serve.url(name)
 
+    def wrote(self, name: str, spans: list[tuple[float, float]]) -> list[str]:
+        """What an application's engine wrote into its log inside each of some spans of time."""
+        from actors.engines import ray_serve
+
+        return ray_serve.wrote(name, spans)
+
     def remove(self, name: str) -> None:
         """Delete an application, where there is one."""
         from actors.engines import ray_serve

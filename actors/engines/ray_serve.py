@@ -25,6 +25,7 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 from actors import asking, compile_cache, vllm_server
 from actors.processes import LEASE_MARK
 from actors.session import Session
+from actors.watched_log import WatchedLog
 
 CONFIGURING = threading.RLock()
 """For every configuration that it makes or reads, Ray registers a module for pickling by value, pickles it and
@@ -72,11 +73,16 @@ class Engine:
                 folder=folder,  # not one whose modules it would import
                 log=output,
             )
+        self._log = WatchedLog(log)
         vllm_server.await_healthy(self._url, log, lambda: self._session.status, start_timeout_s)
 
     def url(self) -> str:
         """Where it answers, without /v1; another one than before where it had to start again."""
         return self._url
+
+    def wrote(self, spans: list[tuple[float, float]]) -> list[str]:
+        """What vLLM wrote into its log inside each of some spans; seconds since 1970 on this node."""
+        return [self._log.between(*span) for span in spans]
 
     def check_health(self) -> None:
         """Serve asks this, and replaces a replica that raises."""
@@ -213,6 +219,12 @@ def wait(name: str, timeout_s: float) -> str:
 def url(name: str) -> str:
     """Where an application's one engine answers now, without /v1."""
     answered: str = serve.get_app_handle(name).url.remote().result(timeout_s=_HEALTH_S)
+    return answered
+
+
+def wrote(name: str, spans: list[tuple[float, float]]) -> list[str]:
+    """What an application's one engine wrote into its log inside each of some spans."""
+    answered: list[str] = serve.get_app_handle(name).wrote.remote(spans).result(timeout_s=_HEALTH_S)
     return answered
 
 

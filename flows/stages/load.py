@@ -16,7 +16,7 @@ from actors.lease import await_up
 from actors.seating import Member, Place, Series, Turn
 from actors.serving import Deployment, check_up
 from configs.load import Load
-from flows import requests
+from flows import engine_log, requests
 from flows.context import Outcome, Run, Services, TimedOut, answer
 from flows.records import Draft
 
@@ -162,9 +162,12 @@ def _sweep(
     except TimedOut:
         ray.kill(benchmarker, no_restart=False)
         raise
+    spans = [(window.start, window.end) for window in windows]
+    logs: Any = services.server.wrote.remote(served.deployment.model, spans)
+    compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
     seconds = [window.seconds for window in windows]
     points = run.store.near(served.place.host, requests.read, destination, seconds, open_loop=open_loop)
     return [
-        {"asked": value, "unit": unit, **requests.figures(point, client_share=window.client_share)}
-        for value, point, window in zip(values, points, windows, strict=True)
+        {"asked": value, "unit": unit, **requests.figures(point, client_share=window.client_share, compiled=pause)}
+        for value, point, window, pause in zip(values, points, windows, compiled, strict=True)
     ]

@@ -32,7 +32,7 @@ from actors.lease import Needs, lease
 from actors.serving import LOOPBACK, await_ready, deployed, end_deployment, mark_of, serving_host
 from flows import cluster, requests
 
-SHOWN = ("output_tokens_per_second", "ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms")
+SHOWN = ("output_tokens_per_second", "ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms", "client_share")
 START_S = 900.0
 
 
@@ -143,14 +143,14 @@ class Bench:
             self._load(client, url, model, 2.0, 0.0)
             points = self._load(client, url, model, self.options.seconds, self.options.warmup)
         found = [
-            {"way": way, "start_s": round(seconds, 1), "streams": streams, **requests.figures(point)}
+            {"way": way, "start_s": round(seconds, 1), "streams": streams, **point}
             for streams, point in zip(self.options.streams, points, strict=True)
         ]
         with (self.options.folder / "results.jsonl").open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in found)
         return found
 
-    def _load(self, client: Any, url: str, model: str, seconds: float, warmup: float) -> list[requests.Requests]:
+    def _load(self, client: Any, url: str, model: str, seconds: float, warmup: float) -> list[dict[str, float]]:
         folder = self.options.folder / f"load-{time.time():.0f}"
         folder.mkdir(parents=True)
         asked = client.benchmark.remote(
@@ -166,7 +166,12 @@ class Bench:
             cores=[],
             destination=str(folder),
         )
-        return requests.read(folder, ray.get(asked), open_loop=False)
+        windows = ray.get(asked)
+        points = requests.read(folder, [window.seconds for window in windows], open_loop=False)
+        return [
+            requests.figures(point, client_share=window.client_share)
+            for point, window in zip(points, windows, strict=True)
+        ]
 
 
 def main() -> None:
