@@ -104,12 +104,12 @@ def left_over() -> list[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             marked = entry.name.isdigit() and b"\0" + mark in b"\0" + (entry / "environ").read_bytes()
-            if marked and "raylet" not in _ancestors(int(entry.name)):
+            if marked and "raylet" not in ancestors(int(entry.name)):
                 found.append(int(entry.name))
     return sorted(found)
 
 
-def _ancestors(process: int) -> list[str]:
+def ancestors(process: int) -> list[str]:
     """Names of the processes above one."""
     found = []
     while process > 1:

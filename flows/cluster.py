@@ -140,7 +140,7 @@ def this_machine(experiment: Experiment) -> Hardware:
     """
     wanted = accelerator(experiment)
     if not is_named():
-        return _hardware(wanted, machine.describe())
+        return _hardware(wanted, machine.describe(visible_gpus()))
     largest = max(nodes(), key=lambda node: (node.gpus if wanted == "cuda" else 0, node.cores))
     if not (largest.gpus if wanted == "cuda" else largest.cores):
         what = "GPU" if wanted == "cuda" else "CPU core"
@@ -149,6 +149,20 @@ def this_machine(experiment: Experiment) -> Hardware:
             "to join or add one, the head does no work"
         )
     return _on_offer(wanted, largest)
+
+
+def visible_gpus() -> str:
+    """The GPUs of this machine that a run of its own Ray uses, as CUDA_VISIBLE_DEVICES has them; empty for all."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def gpu_use(hardware: Hardware) -> dict[str, tuple[int | None, list[dict[str, Any]]]]:
+    """Of every node that a plan would use: how many GPUs Ray gives out there, and what their memory is used for
+    (`actors.machine.gpu_use`). The only key of this machine, without a cluster, is empty, and Ray gives out all."""
+    if not is_named():
+        return {"": (None, machine.gpu_use(visible_gpus()))}
+    offers = {node.id: node.gpus for node in nodes() if node.gpus and is_alike(node.id, hardware)}
+    return {name: (offers[name], used) for name, used in on_nodes(list(offers), machine.gpu_use).items()}
 
 
 def is_alike(node: str, hardware: Hardware) -> bool:

@@ -231,7 +231,7 @@ def test_disk_too_small_for_the_plan(
 def test_cuda_without_a_gpu(experiment_file: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(environments, "interpreter", lambda role, accelerator=None: Path("python"))
-    monkeypatch.setattr(machine, "_nvidia_smi", list)
+    monkeypatch.setattr(machine, "_nvidia_smi", lambda *_: [])
     assert "nvidia-smi shows no GPU" in refused(experiment_file(accelerator="cuda"), capfd)
 
 
