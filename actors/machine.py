@@ -12,9 +12,13 @@ from typing import Any
 from actors import processes
 
 
-def describe() -> dict[str, Any]:
+def describe(visible: str = "") -> dict[str, Any]:
     """`cpu` (its name), `flags` (its instruction sets), `cores` that may be used, `memory_bytes`, and `gpus`: for
-    each its name, memory in MiB and compute capability, as nvidia-smi says them."""
+    each its name, memory in MiB and compute capability, as nvidia-smi says them.
+
+    Args:
+        visible: which GPUs count, as CUDA_VISIBLE_DEVICES has them; empty for all.
+    """
     first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
     cpu = {key.strip(): value.strip() for key, value in pairs}
@@ -23,7 +27,7 @@ def describe() -> dict[str, Any]:
         "flags": cpu.get("flags", "").split(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "gpus": _nvidia_smi(),
+        "gpus": _nvidia_smi("gpu=name,memory.total,compute_cap", visible),
     }
 
 
@@ -80,10 +84,52 @@ def _available_bytes() -> int:
     return next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:")
 
 
-def _nvidia_smi() -> list[list[str]]:
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+def gpu_use(visible: str = "") -> list[dict[str, Any]]:
+    """What the memory of each GPU is used for now.
+
+    Args:
+        visible: which GPUs count, as CUDA_VISIBLE_DEVICES has them; empty for all.
+
+    Returns:
+        For each GPU `index`, `name`, `total_mib`, `free_mib` and `holders`: for each process on it `process` (its
+        id), `name`, `mib` (None where the driver does not say) and `of`, which is `Ray` below a raylet, `dead` with a
+        lease's mark and no Ray above (`actors.processes.left_over`), else empty. In a container the driver may tell
+        ids of the host, or no processes at all.
+    """
+    holders: dict[str, list[dict[str, Any]]] = {}
+    for gpu, process, mib in _nvidia_smi("compute-apps=gpu_uuid,pid,used_memory", visible):
+        holders.setdefault(gpu, []).append(_holder(int(process), mib))
+    return [
+        {
+            "index": int(index),
+            "name": name,
+            "total_mib": int(total),
+            "free_mib": int(free),
+            "holders": holders.get(gpu, []),
+        }
+        for index, gpu, name, total, free in _nvidia_smi("gpu=index,uuid,name,memory.total,memory.free", visible)
+    ]
+
+
+def _holder(process: int, mib: str) -> dict[str, Any]:
+    found = {"process": process, "name": "", "mib": int(mib) if mib.isdigit() else None, "of": ""}
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout
+        found["name"] = Path(f"/proc/{process}/comm").read_text().strip()
+        above = processes.ancestors(process)
+    except OSError:
+        return found
+    if "raylet" in above:
+        return found | {"of": "Ray"}
+    return found | {"of": "dead" if process in processes.left_over() else ""}
+
+
+def _nvidia_smi(query: str, visible: str) -> list[list[str]]:
+    """The rows of a query; none where there is no driver."""
+    command = ["nvidia-smi", f"--query-{query}", "--format=csv,noheader,nounits"]
+    if visible and "MIG" not in visible:
+        command.append(f"--id={visible}")
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.strip()]

@@ -1,8 +1,9 @@
-"""Every process of a lease, found by the mark that it inherits.
+"""Every process of a lease, or of a run, found by the mark that it inherits.
 
 A lease puts MSF_LEASE=ID into the environment of its actor; whatever the actor starts, however deep
 (Serve replicas, engine cores, workers), inherits it. So the kernel's own table answers which
-processes belong to a lease, how much memory they use and whether any is left. A process that gives itself
+processes belong to a lease, how much memory they use and whether any is left. A run that starts a Ray of its own
+puts MSF_RUN=ID into that Ray's environment, so that the same holds of all below it. A process that gives itself
 a title writes it over its environment, as the kernel shows it, and with it may go the mark (vLLM's engine
 does so): hence whoever is in the session of a marked leader counts too. Standard library only: these
 functions run on any node in any environment.
@@ -12,27 +13,41 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 LEASE_MARK = "MSF_LEASE"
+RUN_MARK = "MSF_RUN"
 # The kernel frees gigabytes of a killed engine, and its parent may first have to be scheduled.
 DYING_S = 30.0
 
 
 def of_lease(lease: str) -> list[int]:
     """Process ids of a lease on this node, itself and zombies left out."""
-    mark = f"{LEASE_MARK}={lease}".encode()
+    return _of(f"{LEASE_MARK}={lease}")
+
+
+def of_run(run: str, sessions: Collection[int] = ()) -> list[int]:
+    """Process ids of a run's own Ray and of all below it, itself and zombies left out.
+
+    Args:
+        sessions: ids of those that are the run's whoever leads them: of their members a raylet's agents show no mark.
+    """
+    return _of(f"{RUN_MARK}={run}", sessions)
+
+
+def _of(mark: str, owned: Collection[int] = ()) -> list[int]:
     marked, sessions = [], {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or (process := int(entry.name)) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
+            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
                 marked.append(process)
             sessions[process] = os.getsid(process)
-    led = {process for process in marked if sessions.get(process) == process}
-    joined = (process for process, session in sessions.items() if session in led and _alive(process))
-    return sorted({*marked, *joined})
+    led = {*owned, *(process for process in marked if sessions.get(process) == process)}
+    joined = (process for process, session in sessions.items() if session in led and alive(process))
+    return sorted({*marked, *joined} - {os.getpid()})
 
 
 def end(lease: str, patience_s: float = 10.0) -> list[int]:
@@ -41,29 +56,40 @@ def end(lease: str, patience_s: float = 10.0) -> list[int]:
     Raises:
         RuntimeError: a process survives SIGKILL.
     """
+    return _end(lambda: of_lease(lease), patience_s)
+
+
+def end_run(run: str, sessions: Collection[int], patience_s: float) -> list[int]:
+    """The same for the processes of a run (`of_run`)."""
+    return _end(lambda: of_run(run, sessions), patience_s)
+
+
+def _end(members: Callable[[], list[int]], patience_s: float) -> list[int]:
     known: set[int] = set()
 
     def left() -> list[int]:
-        """Those of the lease that are alive, and those that were of it when their session's leader still was."""
-        known.update(of_lease(lease))
-        known.difference_update([process for process in known if not _alive(process)])
+        """Those who belong to it and are alive, and those who did when their session's leader still was."""
+        known.update(members())
+        known.difference_update([process for process in known if not alive(process)])
         return sorted(known)
 
     deadline = time.monotonic() + patience_s
-    while (killed := left()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    for process in killed:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    deadline = time.monotonic() + DYING_S
     while left() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    killed: set[int] = set()
+    deadline = time.monotonic() + DYING_S
+    while (survivors := left()) and time.monotonic() < deadline:
+        for process in set(survivors) - killed:  # whoever was started while the others were killed, too
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        killed.update(survivors)
         time.sleep(0.05)
-    if survivors := left():
-        raise RuntimeError(f"processes {survivors} outlive SIGKILL; their lease cannot be given back")
-    return killed
+    if survivors:
+        raise RuntimeError(f"processes {survivors} outlive SIGKILL; what they hold cannot be given back")
+    return sorted(killed)
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
     """Whether a process is there, and no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
@@ -78,12 +104,12 @@ def left_over() -> list[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             marked = entry.name.isdigit() and b"\0" + mark in b"\0" + (entry / "environ").read_bytes()
-            if marked and "raylet" not in _ancestors(int(entry.name)):
+            if marked and "raylet" not in ancestors(int(entry.name)):
                 found.append(int(entry.name))
     return sorted(found)
 
 
-def _ancestors(process: int) -> list[str]:
+def ancestors(process: int) -> list[str]:
     """Names of the processes above one."""
     found = []
     while process > 1:

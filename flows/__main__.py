@@ -38,7 +38,9 @@ from flows import (
     doctor,
     experiment,
     failed,
+    interruption,
     overview,
+    own_ray,
     preflight,
     preview,
     publish,
@@ -51,7 +53,6 @@ from flows.records import Store
 from flows.tracking.client import ui_command
 
 DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except cluster.NotStarted as error:
+    except own_ray.NotStarted as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except OSError as error:
@@ -71,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}; free some space: the same command goes on from what was finished", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept: the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED
+        print(interruption.STOPPED, file=sys.stderr)
+        return interruption.INTERRUPTED
     return code
 
 

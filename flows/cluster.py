@@ -3,9 +3,7 @@
 import contextlib
 import logging
 import os
-import signal
-import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,23 +13,15 @@ import ray
 
 from actors import environments, machine
 from actors.lease import on_nodes
-from configs import offline
 from configs.base import REPOSITORY, UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
+from flows import interruption, own_ray
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "amx_fp16")
 PYTHONPATH = str(REPOSITORY)
 """Where the cluster's workers find this project, and nothing that the user's own path may hold."""
-_LOOPBACK = "127.0.0.1"
-_NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:9"}
-"""Offline, for Ray's own processes. Its dashboard asks cloud providers' metadata addresses where it runs, usage
-reports or not (2.60, `UsageStatsHead.run`); a proxy on loopback at which nobody answers ends that there."""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-
-
-class NotStarted(Exception):
-    """Ray could not be started; the message is one line."""
 
 
 @contextlib.contextmanager
@@ -42,57 +32,18 @@ def connected(accelerator: str) -> Iterator[Path]:
     machine, bound to loopback, and ended with the block.
     """
     os.environ |= {"PYTHONPATH": PYTHONPATH, "MSF_ACCELERATOR": accelerator}
-    if is_named():
-        _join()
-    else:
-        _start()
-    if threading.current_thread() is threading.main_thread():
-        # Ray's own handler prints a stack and aborts. A job's stop or a machine that goes down gets what Ctrl-C gets.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # The raylet remarks on every worker that a lease ends; it says the same in its own log.
-    ray._private.worker._worker_logs_enabled = False
-    try:
-        yield _logs_folder()
-    finally:
-        if not is_named():
-            ray.shutdown()
-
-
-def _start() -> None:
-    """A cluster of one machine.
-
-    Raises:
-        NotStarted: it is not up in Ray's own time, 30 s.
-    """
     _quieten()
-    before = os.environ.copy()
-    os.environ |= _NO_WAY_OUT if offline.is_set() else {}
-    try:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            _node_ip_address=_LOOPBACK,
-            **_QUIET,
-        )
-    except Exception as error:  # Ray raises no class of its own here
-        ray.shutdown()
-        reason = " ".join(str(error).split())
-        raise NotStarted(
-            f"Ray did not start on this machine: {reason:.200}; see what else runs here "
-            "(`python -m flows doctor`): the same command goes on from what was finished"
-        ) from error
-    finally:
-        _restore(before, _NO_WAY_OUT)
+    with _joined() if is_named() else own_ray.up(_QUIET):
+        # The raylet remarks on every worker that a lease ends; it says the same in its own log.
+        ray._private.worker._worker_logs_enabled = False
+        yield _logs_folder()
 
 
-def _restore(before: Mapping[str, str], names: Collection[str]) -> None:
-    """Some environment variables as they were."""
-    for name in names:
-        if name in before:
-            os.environ[name] = before[name]
-        else:
-            os.environ.pop(name, None)
+@contextlib.contextmanager
+def _joined() -> Iterator[None]:
+    _join()
+    interruption.interrupt_on_signals()
+    yield
 
 
 def _join() -> None:
@@ -189,7 +140,7 @@ def this_machine(experiment: Experiment) -> Hardware:
     """
     wanted = accelerator(experiment)
     if not is_named():
-        return _hardware(wanted, machine.describe())
+        return _hardware(wanted, machine.describe(visible_gpus()))
     largest = max(nodes(), key=lambda node: (node.gpus if wanted == "cuda" else 0, node.cores))
     if not (largest.gpus if wanted == "cuda" else largest.cores):
         what = "GPU" if wanted == "cuda" else "CPU core"
@@ -198,6 +149,20 @@ def this_machine(experiment: Experiment) -> Hardware:
             "to join or add one, the head does no work"
         )
     return _on_offer(wanted, largest)
+
+
+def visible_gpus() -> str:
+    """The GPUs of this machine that a run of its own Ray uses, as CUDA_VISIBLE_DEVICES has them; empty for all."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def gpu_use(hardware: Hardware) -> dict[str, tuple[int | None, list[dict[str, Any]]]]:
+    """Of every node that a plan would use: how many GPUs Ray gives out there, and what their memory is used for
+    (`actors.machine.gpu_use`). The only key of this machine, without a cluster, is empty, and Ray gives out all."""
+    if not is_named():
+        return {"": (None, machine.gpu_use(visible_gpus()))}
+    offers = {node.id: node.gpus for node in nodes() if node.gpus and is_alike(node.id, hardware)}
+    return {name: (offers[name], used) for name, used in on_nodes(list(offers), machine.gpu_use).items()}
 
 
 def is_alike(node: str, hardware: Hardware) -> bool:

@@ -24,7 +24,7 @@ from configs.base import UserError
 from configs.experiment import Experiment
 from configs.serving import Serving
 from configs.storage import Storage, storage_at
-from flows import cluster
+from flows import cluster, gpu_memory
 from flows.memory import ENGINE_OVERHEAD, GIB
 from flows.records import Store
 
@@ -63,6 +63,9 @@ def examine(experiment: Experiment | None) -> list[Finding]:
         if isinstance(storage.root, str):
             seen = everywhere(object_store.state, storage.root, probe)
             told = {name: said | seen[name] for name, said in told.items()}
+        if kind == "cuda":
+            used = everywhere(machine.gpu_use, "" if nodes else cluster.visible_gpus())
+            told = {name: said | {"gpu_use": used[name]} for name, said in told.items()}
     return [finding for name, said in told.items() for finding in judge(name[:8], said, nodes.get(name), serving)]
 
 
@@ -98,6 +101,7 @@ def judge(name: str, told: dict[str, Any], node: cluster.Node | None, serving: S
         _versions(name, told),
         _environments(name, told["missing"]),
         _gpus(name, told, node),
+        *_gpu_memory(name, told.get("gpu_use", []), node, serving),
         _store(name, told),
         _left_over(name, told["left_over"]),
     ]
@@ -137,6 +141,17 @@ def _gpus(name: str, told: dict[str, Any], node: cluster.Node | None) -> Finding
     if node is not None and node.gpus > seen:
         return Finding(name, "GPUs", state, f"Ray gives out {node.gpus}, nvidia-smi shows {seen}: mend the driver")
     return Finding(name, "GPUs", state)
+
+
+def _gpu_memory(
+    name: str, used: list[dict[str, Any]], node: cluster.Node | None, serving: Serving
+) -> Iterator[Finding]:
+    """A look at each GPU; where Ray gives out fewer than there are, those that are full may be the others."""
+    wrong = dict(gpu_memory.crowded(serving, node.gpus if node else None, used))
+    for gpu in used:
+        free = gpu["free_mib"] / gpu_memory.MIB_OF_A_GIB
+        state = f"{free:.1f} of {gpu['total_mib'] / gpu_memory.MIB_OF_A_GIB:.1f} GiB free"
+        yield Finding(name, f"GPU {gpu['index']} memory", state, wrong.get(gpu["index"]))
 
 
 def _store(name: str, told: dict[str, Any]) -> Finding:

@@ -17,7 +17,7 @@ from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, disk, hub, memory, sizes, stock_tasks
+from flows import checkpoints, cluster, disk, gpu_memory, hub, memory, sizes, stock_tasks
 from flows.plan import Plan, engine_args, task_files
 from flows.records import Store
 from flows.steps import Step
@@ -53,8 +53,8 @@ def check(plan: Plan) -> None:
         _tracking_reachable(experiment.tracking.uri)
     if missing := Store.of(experiment.storage).missing(plan.steps):
         _disk(plan, missing)
-        if not os.environ.get("RAY_ADDRESS"):
-            check_port_free(experiment.serving.host, experiment.serving.port)
+        if not plan.hardware.on_cpu:
+            gpu_memory.check(experiment.serving, cluster.gpu_use(plan.hardware))
 
 
 def _recipe(scheme: RecipeFile, place: str) -> None:

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
 from actors import processes
+from configs.base import REPOSITORY
 
 SLEEPER = "print(1, flush=True); import time; time.sleep(60)"
 CHILD_OF_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}])"
@@ -95,3 +97,39 @@ def test_keep_on_moves_the_caller_and_its_lease() -> None:
             os.sched_setaffinity(int(thread), cores)
         processes.end(mark, patience_s=0)
         started.wait()
+
+
+def test_reaper_ends_what_a_killed_driver_left_running() -> None:
+    run = uuid.uuid4().hex
+    program = f"""
+import os, subprocess, sys, time
+from actors import processes, reaper
+forgets = [sys.executable, "-S", "-c", {SLEEPER!r}]
+with reaper.watching_over({run!r}) as tell:
+    marked = subprocess.Popen(forgets, env={{processes.RUN_MARK: {run!r}}}, stdout=subprocess.PIPE)
+    unmarked = subprocess.Popen(forgets, env={{}}, stdout=subprocess.PIPE, start_new_session=True)
+    marked.stdout.readline(), unmarked.stdout.readline()
+    tell(unmarked.pid)
+    print(marked.pid, unmarked.pid, flush=True)
+    time.sleep(60)
+"""
+    driver = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    started = [int(word) for word in driver.stdout.readline().split()]
+    assert len(started) == 2 and all(map(processes.alive, started))
+    driver.kill()
+    driver.wait()
+    while any(map(processes.alive, started)):  # no longer than this test may take
+        time.sleep(0.05)
+
+
+def test_end_run_leaves_the_processes_of_another_run_alone() -> None:
+    mine, other = uuid.uuid4().hex, uuid.uuid4().hex
+    sleeping = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    stays = subprocess.Popen(sleeping, env={processes.RUN_MARK: other})
+    goes = subprocess.Popen(sleeping, env={processes.RUN_MARK: mine})
+    assert processes.end_run(mine, [], patience_s=0) == [goes.pid]
+    assert processes.alive(stays.pid)
+    assert processes.end_run(other, [], patience_s=0) == [stays.pid]
+    goes.wait()
+    stays.wait()

@@ -12,7 +12,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from actors import machine
 from configs.base import REPOSITORY, UserError
 from configs.loading import load_experiment
-from flows import cluster
+from flows import cluster, own_ray
 from flows.__main__ import FAILED, main
 from flows.cluster import Node
 from flows.preflight import check_inputs
@@ -108,8 +108,8 @@ def test_ray_that_does_not_start_is_one_line_and_a_failed_run(
         raise Exception("The current node timed out during startup.")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(cluster.ray, "init", late)
-    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(own_ray.ray, "init", late)
+    monkeypatch.setattr(own_ray.ray, "shutdown", lambda: None)
     assert main(["run", str(experiment_file())]) == FAILED
     said = capfd.readouterr().err
     assert said.count("\n") == 1

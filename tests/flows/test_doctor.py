@@ -59,6 +59,18 @@ def test_gpus_that_ray_gives_out_and_nobody_sees_are_found() -> None:
 
 
 @pytest.mark.fast
+def test_gpu_whose_memory_somebody_holds_is_found() -> None:
+    holder = {"process": 7, "name": "python", "mib": 70000, "of": ""}
+    gpu = {"index": 0, "name": "H100", "total_mib": 81559, "free_mib": 11559, "holders": [holder]}
+    free = {**gpu, "index": 1, "free_mib": 81079, "holders": []}
+    looks = doctor.judge("n", WELL | {"gpu_use": [gpu, free]}, None, Serving())
+    full, other = [finding for finding in looks if finding.what.endswith(" memory")][:2]
+    assert (full.what, full.state) == ("GPU 0 memory", "11.3 of 79.6 GiB free")
+    assert "process 7 (python) holds 68.4 GiB" in str(full.todo)
+    assert (other.what, other.todo) == ("GPU 1 memory", None)
+
+
+@pytest.mark.fast
 def test_head_that_does_no_work_needs_no_memory_of_an_engine() -> None:
     told = WELL | {"memory_available_bytes": 1 << 30, "niceness": 15}
     assert not [finding for finding in doctor.judge("n", told, Node("n", 0, 0, {}), Serving()) if finding.todo]

@@ -240,7 +240,7 @@ def test_plan_says_what_it_writes_and_leaves_nothing_behind(experiment_file: Any
 def test_cuda_without_a_gpu(experiment_file: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(environments, "interpreter", lambda role, accelerator=None: Path("python"))
-    monkeypatch.setattr(machine, "_nvidia_smi", list)
+    monkeypatch.setattr(machine, "_nvidia_smi", lambda *_: [])
     assert "nvidia-smi shows no GPU" in refused(experiment_file(accelerator="cuda"), capfd)
 
 

@@ -1,0 +1,131 @@
+"""The Ray that a run starts for itself, on this machine: it is gone with the run, whatever ends that.
+
+Its processes are in sessions of their own, so that a signal to the run's process group (`timeout`, a closed terminal,
+`docker stop` with a shell) reaches the driver alone, which then gives everything back in order. They, and all below
+them, bear the run's mark: what a dead driver or a dead raylet leaves behind is found by it and ended.
+"""
+
+import contextlib
+import functools
+import os
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+
+from actors import processes, reaper
+from configs import offline
+from flows import interruption
+
+_LOOPBACK = "127.0.0.1"
+_NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:9"}
+"""Offline, for Ray's own processes. Its dashboard asks cloud providers' metadata addresses where it runs, usage
+reports or not (2.60, `UsageStatsHead.run`); a proxy on loopback at which nobody answers ends that there."""
+_NEEDED = {ray_constants.PROCESS_TYPE_RAYLET: "raylet", ray_constants.PROCESS_TYPE_GCS_SERVER: "GCS server"}
+"""Processes of Ray's without which nothing goes on, by Ray's name for them; each leads a session."""
+_ENDING_S = 2.0
+"""In which workers see that their raylet has gone."""
+
+
+class NotStarted(Exception):
+    """Ray could not be started; the message is one line."""
+
+
+@contextlib.contextmanager
+def up(settings: dict[str, Any]) -> Iterator[None]:
+    """Ray on this machine, bound to loopback, for the length of the block; after it no process of it is left.
+
+    Args:
+        settings: further arguments of `ray.init`.
+
+    Raises:
+        NotStarted: it is not up in Ray's own time, 30 s.
+    """
+    run = uuid.uuid4().hex[:12]
+    needed: dict[int, str] = {}
+    sessions: list[int] = []
+
+    def end(patience_s: float = 0) -> None:
+        processes.end_run(run, sessions, patience_s)
+
+    with reaper.watching_over(run) as tell, interruption.bounded(lambda: _lost(needed), end):
+        try:
+            interruption.interrupt_on_signals()
+            _start(run, settings)
+            interruption.interrupt_on_signals()  # Ray has put its own in their place
+            needed |= _needed()
+            for leader in needed:
+                sessions.append(leader)
+                tell(leader)
+            yield
+        finally:
+            if not _lost(needed):  # or else shutting down may take a minute, which is not waited for
+                needed.clear()
+            ray.shutdown()
+            end(_ENDING_S)
+
+
+def _start(run: str, settings: dict[str, Any]) -> None:
+    """A cluster of one machine, whose processes bear the run's mark."""
+    lent = {processes.RUN_MARK: run, **(_NO_WAY_OUT if offline.is_set() else {})}
+    before = os.environ.copy()
+    os.environ |= lent
+    try:
+        with _in_sessions_of_their_own():
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                _node_ip_address=_LOOPBACK,
+                **settings,
+            )
+    except SystemExit:
+        raise KeyboardInterrupt from None  # what Ray makes of SIGTERM while it starts
+    except Exception as error:  # Ray raises no class of its own here
+        reason = " ".join(str(error).split())
+        raise NotStarted(
+            f"Ray did not start on this machine: {reason:.200}; see what else runs here "
+            "(`python -m flows doctor`): the same command goes on from what was finished"
+        ) from error
+    finally:
+        _restore(before, lent)
+
+
+@contextlib.contextmanager
+def _in_sessions_of_their_own() -> Iterator[None]:
+    """What Ray starts inside the block; it has no setting for that."""
+    services: Any = ray._private.services
+    started = services.ConsolePopen
+    services.ConsolePopen = functools.partial(started, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = started
+
+
+def _restore(before: Mapping[str, str], names: Collection[str]) -> None:
+    """Some environment variables as they were."""
+    for name in names:
+        if name in before:
+            os.environ[name] = before[name]
+        else:
+            os.environ.pop(name, None)
+
+
+def _needed() -> dict[int, str]:
+    """Names of the processes without which nothing goes on, by their ids."""
+    node: Any = ray._private.worker._global_node
+    return {each.process.pid: name for kind, name in _NEEDED.items() for each in node.all_processes[kind]}
+
+
+def _lost(needed: Mapping[int, str]) -> str | None:
+    """What to say of the first of them that is dead."""
+    for process, name in list(needed.items()):
+        if not processes.alive(process):
+            return (
+                f"Ray's {name} (process {process}) has died; what it ran is ended, what was finished is kept: the "
+                "same command goes on from there"
+            )
+    return None
