@@ -101,15 +101,18 @@ class _Offered:
             "gpus": 0 if plan.hardware.on_cpu else serving.gpus,
             "scale": (deploying.replicas, deploying.most, deploying.target_ongoing_requests or serving.max_num_seqs),
             "drain_s": deploying.drain_s,
-            "host": LOOPBACK if len(_nodes()) == 1 else None,
-            "cache": str(plan.experiment.storage.compiled),
-            "start_timeout_s": serving.start_timeout_s,
         }
         named = json.dumps({**told, "checkpoint": chosen.checkpoint.fingerprint}, sort_keys=True)
         cores = _seat(chosen)
-        variables = vllm_server.variables(cores, serving.kv_cache_gib)
+        here = {
+            "variables": vllm_server.variables(cores, serving.kv_cache_gib),
+            "cores": len(cores),
+            "host": LOOPBACK if len(_nodes()) == 1 else None,  # else the front asks from another node
+            "cache": str(plan.experiment.storage.compiled),
+            "start_timeout_s": serving.start_timeout_s,
+        }
         generation = hashlib.sha256(named.encode()).hexdigest()[:8]
-        return cls(generation, cores, {**told, "variables": variables, "cores": len(cores)})
+        return cls(generation, cores, told | here)
 
 
 @dataclass(frozen=True)

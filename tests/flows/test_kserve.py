@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from actors.vllm_server import as_options
 from configs.base import UserError
 from configs.hardware import Hardware
 from configs.kserve import KServe
 from configs.loading import load_experiment
 from flows import kserve
-from flows.plan import as_options, engine_args
+from flows.plan import engine_args
 
 pytestmark = pytest.mark.fast
 
