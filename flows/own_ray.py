@@ -6,14 +6,13 @@ them, bear the run's mark: what a dead driver or a dead raylet leaves behind is 
 """
 
 import contextlib
-import functools
 import os
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
 
 from actors import processes, reaper
 from configs import offline
@@ -23,8 +22,8 @@ _LOOPBACK = "127.0.0.1"
 _NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:9"}
 """Offline, for Ray's own processes. Its dashboard asks cloud providers' metadata addresses where it runs, usage
 reports or not (2.60, `UsageStatsHead.run`); a proxy on loopback at which nobody answers ends that there."""
-_NEEDED = {ray_constants.PROCESS_TYPE_RAYLET: "raylet", ray_constants.PROCESS_TYPE_GCS_SERVER: "GCS server"}
-"""Processes of Ray's without which nothing goes on, by Ray's name for them; each leads a session."""
+_NEEDED = {"raylet": "raylet", "gcs_server": "GCS server"}
+"""Processes of Ray's without which nothing goes on, by their programs' names; each leads a session."""
 _ENDING_S = 2.0
 """In which workers see that their raylet has gone."""
 
@@ -50,15 +49,16 @@ def up(settings: dict[str, Any]) -> Iterator[None]:
     def end(patience_s: float = 0) -> None:
         processes.end_run(run, sessions, patience_s)
 
+    def started(leader: int, name: str) -> None:
+        needed[leader] = name
+        sessions.append(leader)
+        tell(leader)
+
     with reaper.watching_over(run) as tell, interruption.bounded(lambda: _lost(needed), end):
         try:
             interruption.interrupt_on_signals()
-            _start(run, settings)
+            _start(run, settings, started)
             interruption.interrupt_on_signals()  # Ray has put its own in their place
-            needed |= _needed()
-            for leader in needed:
-                sessions.append(leader)
-                tell(leader)
             yield
         finally:
             if not _lost(needed):  # or else shutting down may take a minute, which is not waited for
@@ -67,13 +67,13 @@ def up(settings: dict[str, Any]) -> Iterator[None]:
             end(_ENDING_S)
 
 
-def _start(run: str, settings: dict[str, Any]) -> None:
+def _start(run: str, settings: dict[str, Any], started: Callable[[int, str], None]) -> None:
     """A cluster of one machine, whose processes bear the run's mark."""
     lent = {processes.RUN_MARK: run, **(_NO_WAY_OUT if offline.is_set() else {})}
     before = os.environ.copy()
     os.environ |= lent
     try:
-        with _in_sessions_of_their_own():
+        with _in_sessions_of_their_own(started):
             ray.init(
                 address="local",
                 num_cpus=len(os.sched_getaffinity(0)),
@@ -94,15 +94,22 @@ def _start(run: str, settings: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _in_sessions_of_their_own() -> Iterator[None]:
-    """What Ray starts inside the block; it has no setting for that."""
+def _in_sessions_of_their_own(told: Callable[[int, str], None]) -> Iterator[None]:
+    """What Ray starts inside the block; it has no setting for that. Who is needed is told of, with its id."""
     services: Any = ray._private.services
-    started = services.ConsolePopen
-    services.ConsolePopen = functools.partial(started, start_new_session=True)
+    popen = services.ConsolePopen
+
+    def start(command: list[str], **settings: Any) -> Any:
+        process = popen(command, start_new_session=True, **settings)
+        if name := _NEEDED.get(Path(command[0]).name):
+            told(process.pid, name)
+        return process
+
+    services.ConsolePopen = start
     try:
         yield
     finally:
-        services.ConsolePopen = started
+        services.ConsolePopen = popen
 
 
 def _restore(before: Mapping[str, str], names: Collection[str]) -> None:
@@ -112,12 +119,6 @@ def _restore(before: Mapping[str, str], names: Collection[str]) -> None:
             os.environ[name] = before[name]
         else:
             os.environ.pop(name, None)
-
-
-def _needed() -> dict[int, str]:
-    """Names of the processes without which nothing goes on, by their ids."""
-    node: Any = ray._private.worker._global_node
-    return {each.process.pid: name for kind, name in _NEEDED.items() for each in node.all_processes[kind]}
 
 
 def _lost(needed: Mapping[int, str]) -> str | None:

@@ -46,6 +46,8 @@ ENGINES = ("time.sleep(600)", "VLLM::EngineCore", "vllm.entrypoints", "vllm serv
 """How the command line of an engine looks, a fake one or vLLM's."""
 _PATIENCE_S = 120.0
 """After which what is left is killed by this program."""
+_IDLE_MIB = 512
+"""Of a GPU's memory that come and go without an engine."""
 
 
 class Real(Flow):
@@ -61,14 +63,54 @@ class Real(Flow):
         return [sys.executable, "-m", "flows", "run", *self._asked]
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Those alive whose environment has the folder as the mark."""
-    found = []
-    for process in psutil.process_iter():
+class Watched:
+    """A run under way, and every process that was ever seen of it."""
+
+    def __init__(self, flow: Flow) -> None:
+        """Start it."""
+        self.flow = flow
+        with (flow.folder / "out").open("ab") as out:
+            self.driver = psutil.Popen(
+                flow.command, cwd=REPOSITORY, env=flow.environment, stdout=out, stderr=out, start_new_session=True
+            )
+        self._known: set[psutil.Process] = set()
+
+    def alive(self) -> list[psutil.Process]:
+        """All of the run's but the driver: below it, or with the folder as a mark in their environment. A process that
+        gives itself a title loses the mark; it is known from when it was below the driver."""
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+            self._known.update(self.driver.children(recursive=True))
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == str(self.flow.folder) and process.pid != self.driver.pid:
+                    self._known.add(process)
+        return [process for process in self._known if _alive(process)]
+
+    def has(self, like: tuple[str, ...]) -> bool:
+        """Whether a process of the run looks like one of these."""
+        return any(part in words(process) for process in self.alive() for part in like)
+
+    def send(self, victim: str, number: signal.Signals) -> None:
+        if victim == GROUP:
+            os.killpg(self.driver.pid, number)
+            return
+        below = [p for p in self.alive() if victim == EVERYBODY or victim in words(p)]
+        for process in below if victim not in (EVERYBODY, DRIVER) else [self.driver, *below]:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+
+    def kill(self) -> None:
+        """End whatever is there, by its id."""
+        for process in [self.driver, *self.alive()]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self.driver.wait()
+
+
+def _alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def words(process: psutil.Process) -> str:
@@ -77,16 +119,11 @@ def words(process: psutil.Process) -> str:
     return ""
 
 
-def seen(flow: Flow, like: tuple[str, ...]) -> bool:
-    """Whether a process of the run looks like one of these."""
-    return any(part in words(process) for process in processes_of(flow.folder) for part in like)
-
-
-MOMENTS: dict[str, Callable[[Flow], bool]] = {
-    "Ray starts": lambda flow: seen(flow, ("gcs/gcs_server",)),
-    "quantizes": lambda flow: seen(flow, ("ray::Quantizer",)),
-    "serves": lambda flow: seen(flow, ENGINES),
-    "loads": lambda flow: seen(flow, ENGINES) and any(flow.store.glob("records/evaluate/*/record.json")),
+MOMENTS: dict[str, Callable[[Watched], bool]] = {
+    "Ray starts": lambda run: run.has(("raylet/raylet",)),
+    "quantizes": lambda run: run.has(("ray::Quantizer",)),
+    "serves": lambda run: run.has(ENGINES),
+    "loads": lambda run: run.has(ENGINES) and any(run.flow.store.glob("records/evaluate/*/record.json")),
 }
 """When the signal is sent."""
 
@@ -108,79 +145,66 @@ class Ended:
     """The last line of the run's output."""
 
 
-def gpu_processes() -> set[str] | None:
-    """Lines `PID, MiB` of nvidia-smi; None where there is none."""
+@dataclass(frozen=True)
+class Gpus:
+    """Who is on the GPUs, and how many MiB are used of each; nobody and nothing where there are none."""
+
+    processes: frozenset[str]
+    used_mib: tuple[int, ...]
+
+    @classmethod
+    def now(cls) -> "Gpus":
+        apps = _nvidia_smi("--query-compute-apps=pid,used_memory", "--format=csv,noheader")
+        used = _nvidia_smi("--query-gpu=memory.used", "--format=csv,noheader,nounits")
+        return cls(frozenset(line.split(",")[0] for line in apps), tuple(map(int, used)))
+
+    def as_free_as(self, before: "Gpus") -> bool:
+        """Whether nobody new is on them, and no more of their memory is used (in a container processes may not be
+        told)."""
+        added = (now - then for now, then in zip(self.used_mib, before.used_mib, strict=True))
+        return self.processes <= before.processes and all(mib < _IDLE_MIB for mib in added)
+
+
+def _nvidia_smi(*arguments: str) -> list[str]:
     if shutil.which("nvidia-smi") is None:
-        return None
-    asked = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader"]
-    return set(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")) - {""}
+        return []
+    return subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def struck(flow: Flow, case: str, moment: str, delay_s: float, within_s: float) -> Ended:
     """Start a run, send the signals of a case at a moment, and wait until nothing is left."""
-    before = gpu_processes()
-    out = (flow.folder / "out").open("ab")
-    run = subprocess.Popen(
-        flow.command, cwd=REPOSITORY, env=flow.environment, stdout=out, stderr=out, start_new_session=True
-    )
-    while run.poll() is None and not MOMENTS[moment](flow):
+    before = Gpus.now()
+    run = Watched(flow)
+    try:
+        while run.driver.poll() is None and not MOMENTS[moment](run):
+            time.sleep(0.1)
+        time.sleep(delay_s)
+        victim, signals = CASES[case]
+        for number in signals:
+            run.send(victim, number)
+        return _awaited(run, before, within_s)
+    finally:
+        run.kill()
+
+
+def _awaited(run: Watched, before: Gpus, within_s: float) -> Ended:
+    """How long it takes until nothing is left, in _PATIENCE_S at most."""
+    looks = {
+        "driver": lambda: run.driver.poll() is not None,
+        "empty": lambda: run.driver.poll() is not None and not run.alive(),
+        "GPU": lambda: Gpus.now().as_free_as(before),
+    }
+    since, seconds, left = time.monotonic(), dict.fromkeys(looks, float("inf")), list[str]()
+    while max(seconds.values()) == float("inf") and time.monotonic() - since < _PATIENCE_S:
+        for what, is_so in looks.items():
+            if seconds[what] == float("inf") and is_so():
+                seconds[what] = time.monotonic() - since
+        if time.monotonic() - since > within_s and not left:
+            left = [f"{process.pid} {words(process)[:60].strip()}" for process in run.alive()]
         time.sleep(0.1)
-    time.sleep(delay_s)
-    known = {*processes_of(flow.folder), *psutil.Process(run.pid).children(recursive=True)}
-    victim, signals = CASES[case]
-    for one in signals:
-        if victim == GROUP:
-            os.killpg(run.pid, one)
-            continue
-        everybody = {psutil.Process(run.pid), *known}
-        for process in everybody if victim == EVERYBODY else _like(victim, run.pid, everybody):
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(one)
-    return _awaited(flow, run, known, before, within_s)
-
-
-def _like(victim: str, driver: int, everybody: set[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in everybody if (p.pid == driver if victim == DRIVER else victim in words(p))]
-
-
-def _awaited(
-    flow: Flow, run: "subprocess.Popen[bytes]", known: set[psutil.Process], before: set[str] | None, within_s: float
-) -> Ended:
-    """How long it takes until nothing is left; what is there after all patience is killed."""
-    struck_at = time.monotonic()
-    driver_s = empty_s = gpu_s = None
-    names: list[str] = []
-    while (passed := time.monotonic() - struck_at) < _PATIENCE_S:
-        known |= set(processes_of(flow.folder))
-        left = [process for process in known if _alive(process) and process.pid != run.pid]
-        driver_s = passed if driver_s is None and run.poll() is not None else driver_s
-        empty_s = (empty_s or passed) if run.poll() is not None and not left else None
-        gpu_s = (gpu_s or passed) if before is None or gpu_processes() <= before else None  # type: ignore[operator]
-        if driver_s is not None and empty_s is not None and gpu_s is not None:
-            break
-        if passed > within_s and not names:
-            names = [f"{process.pid} {words(process)[:60].strip()}" for process in left]
-        time.sleep(0.1)
-    for process in [*left, *([psutil.Process(run.pid)] if run.poll() is None else [])]:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    run.wait()
-    lines = [line for line in (flow.folder / "out").read_text().splitlines() if line.strip()]
-    nothing = float("inf")
-    return Ended(
-        run.returncode if driver_s is not None else None,
-        driver_s or nothing,
-        empty_s or nothing,
-        None if before is None else gpu_s or nothing,
-        names,
-        lines[-1] if lines else "",
-    )
-
-
-def _alive(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
+    lines = [line for line in (run.flow.folder / "out").read_text().splitlines() if line.strip()]
+    gpu_s = seconds["GPU"] if before.used_mib else None
+    return Ended(run.driver.poll(), seconds["driver"], seconds["empty"], gpu_s, left, lines[-1] if lines else "")
 
 
 def main() -> int:
