@@ -5,10 +5,12 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 _TOP = 20
 """Of how many tokens the log-probability is asked at every position; vLLM's own limit."""
 _PATIENCE_S = 300.0
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 def get(url: str, patience_s: float = _PATIENCE_S, key: str | None = None) -> tuple[int, str]:
@@ -18,7 +20,8 @@ def get(url: str, patience_s: float = _PATIENCE_S, key: str | None = None) -> tu
         OSError: nobody answers.
     """
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=_bearing(key)), timeout=patience_s) as response:
+        request = urllib.request.Request(url, headers=_bearing(key))
+        with _opener(url).open(request, timeout=patience_s) as response:
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
@@ -143,7 +146,14 @@ def _complete(
 def _open(url: str, body: dict[str, Any], key: str | None) -> Any:
     headers = {"Content-Type": "application/json", **_bearing(key)}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    return urllib.request.urlopen(request, timeout=_PATIENCE_S)
+    return _opener(url).open(request, timeout=_PATIENCE_S)
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """By the proxy that the environment names, if any; never for this machine, which no proxy can reach for us.
+    Offline, Ray's own workers are told of one that leads nowhere (`flows.own_ray`)."""
+    here = urlsplit(url).hostname in _THIS_MACHINE
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
 
 
 def _bearing(key: str | None) -> dict[str, str]:

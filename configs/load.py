@@ -1,6 +1,6 @@
 """The load that is put on a served variant."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,10 @@ from configs.base import Settings
 PRESETS = {"chat": (512, 1024), "rag": (2000, 500), "code": (512, 512), "reasoning": (300, 1500)}
 """Prompt and output tokens of a request. Agreed on in this project's issue 4 as typical of each kind of traffic, and
 taken from no published trace: who has a trace of their own writes its figures down instead."""
+
+
+WARMING_S = 3.0
+"""Seconds of a point while an engine is warmed up."""
 
 
 class _Load(Settings):
@@ -48,6 +52,11 @@ class _Load(Settings):
                 f"preset {values['preset']!r} says {beside[0]} ({tokens[beside[0]]}) itself; leave out one of the two"
             )
         return {**values, **tokens}
+
+    @property
+    def warming(self) -> Self:
+        """The same load as it warms an engine up: a brief window, measured from its start."""
+        return self.model_copy(update={"duration_s": min(self.duration_s, WARMING_S), "warmup_s": 0.0})
 
 
 class ConcurrentLoad(_Load):

@@ -107,9 +107,10 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: Histo
         stays += [Stay(take(history.seconds(step))) for step in evaluations]
     if places or (served and evaluations):
         begin = take(history.start(variant.benchmarks[0]))
+        warming = take(history.warming(variant.benchmarks[places[0]])) if places else 0.0
         asked = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
         seconds = {place: take(history.seconds(variant.benchmarks[place])) for place in places}
-        stays.append(Stay(begin + asked, _series(experiment, places), seconds))
+        stays.append(Stay(begin + asked + warming, _series(experiment, places), seconds))
     return Way(variant.name, tuple(stays)), used
 
 

@@ -10,11 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from configs.load import WARMING_S
 from flows.records import Record
 from flows.steps import Step
 
 _PREPARE_S = 60.0
-_START_S = {"cpu": 60.0, "cuda": 120.0}
+_START_S = {"cpu": 60.0, "cuda": 75.0}
+"""Of an 8B model on an H100 or H200: 85 to 104 s where nothing was compiled before, 48 to 67 s afterwards."""
+_PASSES = 2
+"""Through the grid while an engine warms up, as a rule."""
+_SAVING_S_PER_1E9 = 3.5
+"""Reading and writing checkpoints of so many parameters: FP8 of 8e9 took 39 and 45 s on H100 and H200."""
 _POINT_S = 1.8
 """Beside the load of one point (CONTRIBUTING: GuideLLM on idle cores)."""
 _DOCUMENTS_PER_S = {"cpu": 1.0, "cuda": 130.0}
@@ -75,6 +81,19 @@ class History:
         took = [r.result["deployment"]["seconds"] + (r.result.get("reference") or {}).get("seconds", 0) for r in known]
         return Figure(statistics.median(took))
 
+    def warming(self, step: Step) -> Figure:
+        """How long an engine is warmed up for the load of a benchmark."""
+        load = step.settings["load"]
+        known = self._nearest(
+            step,
+            lambda r: r.kind == "benchmark" and "warming_s" in (r.result.get("deployment") or {}),
+            same=lambda settings: _points(settings["load"]),
+        )
+        if known:
+            return Figure(statistics.median(r.result["deployment"]["warming_s"] for r in known))
+        once = _points(load) * (min(load["duration_s"], WARMING_S) + _POINT_S)
+        return self._assumed("warming an engine up", _PASSES * once)
+
     def _prepare(self, step: Step) -> Figure:
         known = self._nearest(step, lambda r: r.kind == "prepare", same=lambda settings: settings.get("model"))
         if known:
@@ -92,7 +111,8 @@ class History:
             ratio = asked / _tokens(record.settings) if asked and _tokens(record.settings) else 1.0
             return Figure(record.seconds + phase * (ratio - 1))
         size = self._parameters or 1e9
-        seconds = 30 + asked * size / 1e9 / _TOKENS_PER_S[self._accelerator]
+        billions = size / 1e9
+        seconds = 20 + billions * (_SAVING_S_PER_1E9 + asked / _TOKENS_PER_S[self._accelerator])
         return self._assumed("quantizing", seconds)
 
     def _evaluate(self, step: Step) -> Figure:

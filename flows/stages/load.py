@@ -5,7 +5,8 @@ and company was seen to cost little; else one after the other while the rest of 
 record says which it was, and what company cost.
 """
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from flows import engine_log, requests
 from flows.context import Outcome, Run, Services, TimedOut, answer
 from flows.records import Draft
 
-_PASS_S, _MOST_PASSES = 3.0, 5
-"""Seconds of a point while an engine warms up, and passes through the grid at most."""
+_MOST_PASSES = 5
+"""Through the grid, while an engine warms up."""
 _STEADY = 1.1
 """A point that is no more than so many times as fast as before is warm."""
 
@@ -46,7 +47,7 @@ def put_under_load(run: Run, served: Served, services: Services) -> None:
     if served.outcome.loaded:
         return
     name = served.outcome.name
-    _warm_up(run, served, services)
+    served = replace(served, report={**served.report, "warming_s": _warm_up(run, served, services)})
     run.progress.say(name, "ready for load: waiting for the others on this host ...")
     member = Member(name, _missing(run, served.outcome), run.plan.experiment.name)
     ray.get(services.conductor.ready.remote(my_id(), member))
@@ -55,21 +56,21 @@ def put_under_load(run: Run, served: Served, services: Services) -> None:
         ray.get(services.conductor.done.remote(my_id(), turn, speed))
 
 
-def _warm_up(run: Run, served: Served, services: Services) -> None:
+def _warm_up(run: Run, served: Served, services: Services) -> float:
     """Every point of every load, again and again until none is much faster than the time before: what an engine
-    compiles at the first use of a kernel or a batch size is no part of what a load measures."""
-    name = served.outcome.name
+    compiles at the first use of a kernel or a batch size is no part of what a load measures. Returns the seconds."""
+    began = time.monotonic()
     for workload, load in run.plan.experiment.loads.items():
-        brief = load.model_copy(update={"duration_s": min(load.duration_s, _PASS_S), "warmup_s": 0.0})
         before: list[float] = []
         for number in range(1, _MOST_PASSES + 1):
-            run.progress.say(name, f"warming up{workload and f' for {workload}'}, {number} ...")
+            run.progress.say(served.outcome.name, f"warming up{workload and f' for {workload}'}, {number} ...")
             with run.store.scratch(served.place.host, run.logs) as scratch:
-                points = _sweep(run, served, services, brief, repeat=0, destination=scratch)
+                points = _sweep(run, served, services, load.warming, repeat=0, destination=scratch)
             speeds = [float(point["output_tokens_per_second"]) for point in points]
             if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
                 break
             before = speeds
+    return time.monotonic() - began
 
 
 def _missing(run: Run, outcome: Outcome) -> tuple[Series, ...]:

@@ -18,9 +18,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 SHAPES = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8}
 _HEAD = 0.1
-"""Of what a head of N(0, 0.02) would say. With all of it FP8 is 0.5 nats a token from its reference, though its products
-are as exact as ever: 32 layers that were never trained amplify every rounding. With a tenth the comparison passes, as that
-of a trained model does."""
+"""Of what a head of N(0, 0.02) would say. With all of it FP8 is 0.5 nats a token from its reference, though its
+products are as exact as ever: 32 layers that were never trained amplify every rounding. With a tenth the comparison
+passes, as that of a trained model does."""
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 

@@ -74,6 +74,10 @@ def test_load_takes_its_configured_seconds_and_what_points_took_beside_them(
     step = long.base.benchmarks[0]
     assert history(store).seconds(step).seconds == 2 * (40 + 1) + 2 * 1.5
     assert history(store).start(step).seconds == 33.0
+    assert history(store).warming(step).seconds == 2 * 2 * (3 + 1.8)
+    deployment = {"seconds": 33.0, "warming_s": 21.0}
+    record(store, short.base.benchmarks[1], {"points": [], "deployment": deployment}, 13.0)
+    assert history(store).warming(step).seconds == 21.0
 
 
 def test_record_of_other_hardware_tells_nothing(made: Callable[..., planning.Plan], tmp_path: Path) -> None:

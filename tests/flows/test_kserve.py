@@ -87,7 +87,7 @@ def test_engine_gets_what_was_benchmarked(made: Any, experiment_file: Any) -> No
     flags = set(container["args"])
     assert set(as_options(asked)) <= flags
     assert {"--max-model-len=4096", "--kv-cache-dtype=fp8", "--no-enforce-eager", "--model=/mnt/models"} <= flags
-    assert len(flags) == len(asked) + 3, "model, name and port beside them"
+    assert len(flags) == len(asked) + 4, "model, name, port and no access log beside them"
 
 
 @pytest.mark.parametrize(
