@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from typing import Any, ClassVar
 import ray
 from ray.actor import ActorHandle
 
-from actors import environments, vllm_server
+from actors import asking, environments, vllm_server
 from actors.conductor import claimed, conductor
 from actors.lease import Needs, check_feasible
 from actors.serving import LOOPBACK, end_deployment, mark_of, serve_in_hand, serving_host
@@ -32,6 +33,7 @@ from flows.target import Deployed
 _SWITCH_S = 60.0
 """Until the front has heard of a change."""
 _ENDING_S = 10.0
+_POLL_S = 0.2
 
 
 class RayServe:
@@ -184,6 +186,7 @@ def _start(work: _Work, chosen: Chosen, offered: _Offered) -> Deployed:
         for name in (application, work.front):
             waited: Any = work.server.wait.remote(name, serving.start_timeout_s)
             url, _ = ray.get(waited)
+        _await_way(f"{url}/{offered.generation}")
     except (ray.exceptions.RayError, RuntimeError) as error:
         raise StepFailed(str(fault(error))) from None
     again = f"RAY_ADDRESS={_address()} python -m flows deploy EXPERIMENT.yaml --target serve"
@@ -201,6 +204,19 @@ def _start(work: _Work, chosen: Chosen, offered: _Offered) -> Deployed:
         cores=offered.cores,
         application=application,
     )
+
+
+def _await_way(url: str) -> None:
+    """Return once the front leads to a generation that is up: it looks every two seconds where the engines are.
+
+    Raises:
+        StepFailed: it does not.
+    """
+    deadline = time.monotonic() + _SWITCH_S
+    while asking.get(f"{url}/health", patience_s=_SWITCH_S)[0] != 200:
+        if time.monotonic() > deadline:
+            raise StepFailed(f"{url} does not lead to its engines within {_SWITCH_S:g} s, though they are up")
+        time.sleep(_POLL_S)
 
 
 @contextlib.contextmanager

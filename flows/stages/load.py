@@ -21,9 +21,9 @@ from flows import engine_log, requests
 from flows.context import Outcome, Run, Services, TimedOut, answer
 from flows.records import Draft
 
-_MOST_PASSES = 5
+_MOST_PASSES = 4
 """Through the grid, while an engine warms up."""
-_STEADY = 1.1
+_STEADY = 1.2
 """A point that is no more than so many times as fast as before is warm."""
 
 
