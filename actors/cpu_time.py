@@ -1,9 +1,10 @@
 """How near some processes, with all below them, come to what they can do. Standard library only.
 
-The load generator is one process that hands out requests and several that send them. Python runs one thread of a
-process at a time: one that computes all the time can do no more, and times what it reads late. So can one that waits
-for a core which others have. The kernel counts both, the second for the first thread of a process alone, which is
-where the load generator's event loops run.
+The load generator is one process that hands out requests, several that send them and read the answers (children of a
+fork server), and one that makes prompts ahead, whose pace is nobody's limit while there are some. Python runs one
+thread of a process at a time: one that computes all the time can do no more, and times what it reads late. So can one
+that waits for a core which others have. The kernel counts both, the second for the first thread of a process alone,
+which is where the load generator's event loops run.
 """
 
 import os
@@ -26,6 +27,8 @@ class _Used:
     computing_s: float
     waiting_s: float
     """For a core, ready to compute."""
+    reads_the_clock: bool = True
+    """Whether a request's times are taken in it, or pass through it."""
 
 
 @dataclass
@@ -38,9 +41,9 @@ class CpuTime:
     """When (seconds since 1970), and every process until then, by its id."""
 
     def share(self, start: float, end: float) -> float | None:
-        """How near to their limit the processes came in a span of time, 1 for all that can be had: the busiest, which
-        computed or waited for a core, or all together, which computed on their cores, whichever is more. None where
-        the span was too short for two looks.
+        """How near to their limit the processes came in a span of time, 1 for all that can be had: the busiest of those
+        that read the clock, which computed or waited for a core, or all together, which computed on their cores,
+        whichever is more. None where the span was too short for two looks.
 
         Args:
             start, end: seconds since 1970.
@@ -52,7 +55,8 @@ class CpuTime:
         both = [(before[process], used) for process, used in after.items() if process in before]
         computing = [now.computing_s - then.computing_s for then, now in both]
         waiting = [now.waiting_s - then.waiting_s for then, now in both]
-        busiest = max(map(sum, zip(computing, waiting, strict=True)), default=0.0)
+        busy = [sum(both) for both in zip(computing, waiting, strict=True)]
+        busiest = max((one for one, (_, now) in zip(busy, both, strict=True) if now.reads_the_clock), default=0.0)
         return max(busiest, sum(computing) / self.cores) / (ended - began)
 
 
@@ -90,7 +94,18 @@ def _used(roots: Collection[int]) -> dict[int, _Used]:
     below = {root for root in roots if root in parents}
     while more := {process for process, parent in parents.items() if parent in below} - below:
         below |= more
-    return {process: _Used(computing[process], _waited_s(process)) for process in below}
+    return {
+        process: _Used(computing[process], _waited_s(process), process in roots or _of_a_fork_server(process))
+        for process in below
+    }
+
+
+def _of_a_fork_server(process: int) -> bool:
+    """Whether a process is Python's fork server, or was forked from it and has its command line."""
+    try:
+        return b"multiprocessing.forkserver" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _waited_s(process: int) -> float:

@@ -44,6 +44,15 @@ def test_process_that_begins_or_ends_inside_the_window_is_left_out() -> None:
     assert found.share(0.0, 10.0) == pytest.approx(0.2)
 
 
+def test_share_leaves_out_whoever_reads_no_clock() -> None:
+    maker = cpu_time._Used(10.0, 0.0, reads_the_clock=False)
+    seen = [
+        (0.0, {1: cpu_time._Used(0.0, 0.0), 2: replace(maker, computing_s=0.0)}),
+        (10.0, {1: cpu_time._Used(3.0, 0.0), 2: maker}),
+    ]
+    assert cpu_time.CpuTime(16, seen).share(0.0, 10.0) == pytest.approx(0.3)
+
+
 def test_window_that_is_too_short_for_two_looks_has_no_share() -> None:
     found = looks((0.0, {1: (0.0, 0.0)}), (10.0, {1: (2.0, 0.0)}))
     assert found.share(5.0, 10.0) is None
