@@ -58,6 +58,11 @@ def evaluations_of(variant: VariantPlan) -> list[Step]:
     return [*variant.evaluations, *filter(None, [variant.control])]
 
 
+def score(metric: str, kind: str = "mean", *, better: bool = True) -> dict[str, Any]:
+    """A metric of a task as its record has it."""
+    return {"metric": metric, "filter": "none", "kind": kind, "higher_is_better": better}
+
+
 def write_records(
     store: Store,
     variant: VariantPlan,
@@ -82,8 +87,11 @@ def write_records(
                     for i, r in enumerate(right)
                 )
                 (draft.folder / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-                figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "documents": len(right)}
-                draft.result["tasks"][task] = figures
+                draft.result["tasks"][task] = {
+                    "metrics": {"acc": 0.0},
+                    "scores": [score("acc")],
+                    "documents": len(right),
+                }
     for step, points in zip(variant.benchmarks, sweeps, strict=True):
         with store.writing(step) as draft:
             draft.result = {"points": points, "company": [], "deployment": {}}

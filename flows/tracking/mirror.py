@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.experiment import Experiment
-from flows import accuracy, requests, tables
+from flows import answers, requests, tables
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
 from flows.records import Record
@@ -169,7 +169,7 @@ def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
         for task, figures in answered[0].result["tasks"].items():
             found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
     elif len(outcome.evaluations) == len(answered):
-        found |= accuracy.overall(accuracy.read(answered, experiment.accuracy.tasks))
+        found |= answers.overall(answers.read(answered, experiment.accuracy.tasks))
     for name, values in _over_repeats(outcome, experiment).items():
         found[name] = sum(values) / len(values)
     return found

@@ -6,27 +6,42 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests_support import score
 
 from configs.accuracy import Task
 from configs.decision import Decision
-from flows import accuracy
+from configs.metrics import PERPLEXITIES
+from flows import accuracy, answers
 from flows.folder_backend import FolderFiles
 from flows.judgement import Difference
 from flows.records import Record
 
 
-def record(folder: Path, metric: str, values: list[Any], better: bool = True) -> Record:
+def record(folder: Path, metric: str, values: list[Any], better: bool = True, kind: str = "mean") -> Record:
     folder.mkdir(parents=True)
     rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
     (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {"metrics": {metric: 0.0}, "higher_is_better": {metric: better}}
+    task = {"metrics": {metric: 0.0}, "scores": [score(metric, kind, better=better)]}
     return Record(FolderFiles(folder), "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
 
 
-def differ(tmp_path: Path, base: list[Any], variant: list[Any], metric: str = "acc", **decision: Any) -> Difference:
-    asked = Decision.model_validate(decision)
-    ours, theirs = record(tmp_path / "v", metric, variant), record(tmp_path / "b", metric, base)
-    (found,) = accuracy.differences(accuracy.read([ours], ()), accuracy.read([theirs], ()), asked, seed=1)
+def differ(
+    tmp_path: Path,
+    base: list[Any],
+    variant: list[Any],
+    kind: str = "mean",
+    task: dict[str, Any] | None = None,
+    **decision: Any,
+) -> Difference:
+    """The difference of one task, whose metric is called by its kind.
+
+    Args:
+        task: what the experiment says of the task beside its name.
+    """
+    asked, tasks = Decision.model_validate(decision), [Task.model_validate({"name": "task", **(task or {})})]
+    better = kind not in ("ter", *PERPLEXITIES)
+    sides = [record(tmp_path / side, kind, values, better, kind) for side, values in (("v", variant), ("b", base))]
+    (found,) = accuracy.differences(*(answers.read([side], tasks) for side in sides), asked, seed=1)
     return found
 
 
@@ -109,7 +124,7 @@ def test_recovery_of_a_base_without_a_right_answer_is_not_given(tmp_path: Path) 
 
 def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:
     base = [[-20.0, 10.0], [-40.0, 10.0]]
-    found = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], metric="word_perplexity")
+    found = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], kind="perplexity")
     assert found.base == pytest.approx(np.exp(3.0))
     assert found.variant == pytest.approx(np.exp(3.2))
     assert found.low <= found.difference <= found.high
@@ -154,12 +169,12 @@ def test_subtasks_of_a_group_are_one_task_with_sources(tmp_path: Path) -> None:
     made = {name: record(tmp_path / name, "acc", values) for name, values in (("a", [1.0, 0.0]), ("b", [1.0, 1.0]))}
     for name, one in made.items():
         (one.files.folder / "task.jsonl").rename(tmp_path / f"{name}.jsonl")
-    figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "asked": "group"}
+    figures = {"metrics": {"acc": 0.0}, "scores": [score("acc")], "asked": "group"}
     whole = Record(
         FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {}
     )
-    answers = accuracy.read([whole], ())
-    (found,) = accuracy.differences(answers, answers, Decision(), seed=1)
+    told = answers.read([whole], ())
+    (found,) = accuracy.differences(told, told, Decision(), seed=1)
     assert (found.task, found.documents, found.sources) == ("group", 4, 2)
 
 
@@ -169,8 +184,8 @@ def test_named_field_of_the_documents_is_their_source(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     lines = (json.dumps({**row, "doc": {"passage": row["doc_id"] // 2}}) + "\n" for row in rows)
     samples.write_text("".join(lines))
-    answers = accuracy.read([one], [Task(name="task", cluster="passage")])
-    assert sorted(set(answers["task"].sources.values())) == ["0", "1"]
+    told = answers.read([one], [Task(name="task", cluster="passage")])
+    assert sorted(set(told["task"].sources.values())) == ["0", "1"]
 
 
 def test_mean_over_tasks_covers_at_its_rate() -> None:
@@ -181,7 +196,7 @@ def test_mean_over_tasks_covers_at_its_rate() -> None:
             weights = [0.5, 0.5 - lost - 0.05, lost, 0.05]
             pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=weights, size=300).astype(float)
             found.append(accuracy.paired("task", "acc", pairs, True, Decision()))
-        whole = accuracy.over_tasks(found, 0.02)
+        whole = accuracy.over_tasks(found)
         assert whole is not None
         covered += whole.low <= (-0.07 - 0.01) / 2 <= whole.high
     assert 276 <= covered <= 297
