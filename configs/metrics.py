@@ -17,20 +17,19 @@ AGGREGATIONS: dict[str, Kind] = {
     "mean": "mean",
     "nanmean": "mean",
     "brier_score": "mean",
-    "agg_inst_level_acc": "items",
+    "!agg_inst_level_acc": "items",
     "weighted_perplexity": "perplexity",
     "perplexity": "perplexity",
     "bits_per_byte": "bits_per_byte",
     "f1": "f1",
-    "weighted_f1_score": "weighted_f1",
+    "!weighted_f1_score": "weighted_f1",
     "matthews_corrcoef": "mcc",
     "bleu": "bleu",
     "chrf": "chrf",
     "chrf++": "chrf++",
     "ter": "ter",
 }
-"""By the aggregation's name; `agg_inst_level_acc` and `weighted_f1_score` are functions beside task files, in all of
-them the same."""
+"""By the aggregation's name; those with a `!` are functions beside task files, the same wherever one has that name."""
 
 OF_METRICS = {
     **dict.fromkeys(("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match"), "mean"),

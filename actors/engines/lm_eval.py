@@ -147,7 +147,7 @@ def _scores(task: Any) -> list[dict[str, Any]]:
     found = []
     for metric, better in task.higher_is_better().items():
         aggregation = task.aggregation().get(metric)
-        kind = kind_of(metric, str(names.get(aggregation) or getattr(aggregation, "__name__", "")))
+        kind = kind_of(metric, str(names.get(aggregation) or f"!{getattr(aggregation, '__name__', '')}"))
         for place, ensemble in enumerate(task._filters):
             judged = {"metric": metric, "filter": ensemble.name, "kind": kind, "higher_is_better": bool(better)}
             found.append(judged | {"first": place == 0})
@@ -185,5 +185,6 @@ def _brier(gold: int, chances: Sequence[float]) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """A number as Python has it."""
-    return value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value
+    """A number as Python has it; None for one that is not known."""
+    number = value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value
+    return None if isinstance(number, float) and math.isnan(number) else number
