@@ -16,7 +16,7 @@ from lm_eval.models.dummy import DummyLM
 
 from actors.engines import lm_eval
 
-WORDS = "lol and 1 2 3 then #### 2".split()
+WORDS = ["lol", "and", "1", "2", "3", "then", "####", "2"]
 
 
 @register_model("talker")

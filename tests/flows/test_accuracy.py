@@ -6,43 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_support import score
+from tests_support import differ, record, score
 
 from configs.accuracy import Task
+from configs.base import UserError
 from configs.decision import Decision
-from configs.metrics import PERPLEXITIES
 from flows import accuracy, answers
 from flows.folder_backend import FolderFiles
-from flows.judgement import Difference
 from flows.records import Record
-
-
-def record(folder: Path, metric: str, values: list[Any], better: bool = True, kind: str = "mean") -> Record:
-    folder.mkdir(parents=True)
-    rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
-    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {"metrics": {metric: 0.0}, "scores": [score(metric, kind, better=better)]}
-    return Record(FolderFiles(folder), "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
-
-
-def differ(
-    tmp_path: Path,
-    base: list[Any],
-    variant: list[Any],
-    kind: str = "mean",
-    task: dict[str, Any] | None = None,
-    **decision: Any,
-) -> Difference:
-    """The difference of one task, whose metric is called by its kind.
-
-    Args:
-        task: what the experiment says of the task beside its name.
-    """
-    asked, tasks = Decision.model_validate(decision), [Task.model_validate({"name": "task", **(task or {})})]
-    better = kind not in ("ter", *PERPLEXITIES)
-    sides = [record(tmp_path / side, kind, values, better, kind) for side, values in (("v", variant), ("b", base))]
-    (found,) = accuracy.differences(*(answers.read([side], tasks) for side in sides), asked, seed=1)
-    return found
 
 
 def test_paired_difference_counts_flips_and_tests_them_exactly(tmp_path: Path) -> None:
@@ -216,3 +187,35 @@ def test_published_accuracies_show_no_difference_even_unpaired(base: float, vari
     assert found.difference == pytest.approx(variant - base, abs=1 / documents)
     assert found.low < 0 < found.high
     assert found.p_value is not None and found.p_value > 0.05
+
+
+@pytest.mark.parametrize(
+    ("asked", "verdict"),
+    [
+        ({}, "fail"),
+        ({"margin": 10}, "pass"),
+        ({"margin": 2}, "fail"),
+        ({"recovery": 80}, "pass"),
+        ({"recovery": 93}, "inconclusive"),
+        ({"recovery": 99}, "fail"),
+    ],
+)
+def test_task_is_judged_by_its_own_margin_or_recovery(tmp_path: Path, asked: dict[str, Any], verdict: str) -> None:
+    base = [1.0] * 800 + [0.0] * 200
+    found = differ(tmp_path, base, [0.0] * 60 + base[60:], task=asked, constraints={"max_accuracy_drop": 0.03})
+    assert found.verdict == verdict
+    assert (found.margin is None) == ("recovery" in asked)
+
+
+def test_margin_and_recovery_together_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"has a margin and a recovery; give one of them"):
+        Task(name="task", margin=1, recovery=99)
+
+
+def test_group_whose_subtasks_have_other_metrics_is_refused(tmp_path: Path) -> None:
+    figures = {name: {"scores": [score(name)], "asked": "group"} for name in ("acc", "exact_match")}
+    for name in figures:
+        (tmp_path / f"{name}.jsonl").write_text("")
+    whole = Record(FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": figures}, 0.0, 0.0, {})
+    with pytest.raises(UserError, match=r"'group' has subtasks with metrics of their own"):
+        answers.read([whole], ())
