@@ -21,7 +21,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from configs.decision import Decision
 from configs.metrics import OF_SUMS
 from flows import corpus_metrics
-from flows.answers import Answers, TaskAnswers
+from flows.answers import Answers, TaskAnswers, weights
 from flows.criterion import Criterion, verdict
 from flows.intervals import Bounds, PairedProportions, clustered_p_value, mean_interval, mean_ratio, pooled
 from flows.judgement import Difference, Pooled
@@ -41,7 +41,7 @@ def differences(variant: Answers, base: Answers, decision: Decision, seed: int) 
         sources = _numbered([theirs.sources[key] for key in shared]) if theirs.sources else None
         criterion = Criterion.of(theirs, decision)
         if theirs.means:
-            values = np.array(pairs, dtype=float)
+            values = np.array(pairs, dtype=float) * weights(theirs, shared)[:, None]
             one = paired(task, theirs.metric, values, theirs.higher_is_better, decision, sources, criterion)
         else:
             one = _recomputed(task, theirs, pairs, sources, decision.confidence, criterion, seed)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class TaskAnswers:
     kind: Kind = "mean"
     margin: float | None = None
     """Largest loss in the metric's own unit; None for the experiment's."""
+    subtasks: dict[str, str] = field(default_factory=dict)
+    """By the same keys the subtask of a document, where every subtask of a group counts the same; else empty."""
     recovery: float | None = None
     """Smallest share of the base's value that is asked for in place of a margin."""
 
@@ -55,7 +57,7 @@ def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
         with evaluation.files.held() as folder, (folder / f"{name}.jsonl").open() as samples:
             for row in map(json.loads, samples):
                 if row.get("filter", score["filter"]) == score["filter"] and row.get(score["metric"]) is not None:
-                    _add(task, name, row, setting.cluster, shared=asked != name)
+                    _add(task, name, row, setting.cluster, shared=asked != name, alike=figures.get("alike", False))
     return found
 
 
@@ -89,16 +91,27 @@ def _none_yet(score: dict[str, Any], asked: Task) -> TaskAnswers:
     )
 
 
-def _add(task: TaskAnswers, name: str, row: dict[str, Any], field: str | None, *, shared: bool) -> None:
+def _add(task: TaskAnswers, name: str, row: dict[str, Any], cluster: str | None, *, shared: bool, alike: bool) -> None:
     """One document. The items of one are as many values that share it as their source."""
     key, value = f"{name}/{row['doc_id']}/{row['doc_hash']}", row[task.metric]
     values = {f"{key}/{place}": item for place, item in enumerate(value)} if task.kind == "items" else {key: value}
     if task.kind == "perplexity" and not isinstance(value, list):
         values = {key: [value, 1.0]}
     task.values.update(values)
-    source = str(row["doc"][field]) if field else name if shared else key if task.kind == "items" else None
+    if alike:
+        task.subtasks.update(dict.fromkeys(values, name))
+    source = str(row["doc"][cluster]) if cluster else name if shared else key if task.kind == "items" else None
     if source is not None:
         task.sources.update(dict.fromkeys(values, source))
+
+
+def weights(answers: TaskAnswers, keys: Sequence[str]) -> np.ndarray:
+    """What each of these documents counts, 1 on average: the same, unless their subtasks do."""
+    if not answers.subtasks:
+        return np.ones(len(keys))
+    _, subtask, sizes = np.unique([answers.subtasks[key] for key in keys], return_inverse=True, return_counts=True)
+    found: np.ndarray = len(keys) / (len(sizes) * sizes[subtask])
+    return found
 
 
 def overall(answers: Answers) -> dict[str, float]:
@@ -106,7 +119,7 @@ def overall(answers: Answers) -> dict[str, float]:
     found = {}
     for task, told in answers.items():
         if told.means:
-            value = float(np.array(list(told.values.values()), dtype=float).mean())
+            value = float((np.array(list(told.values.values()), dtype=float) * weights(told, list(told.values))).mean())
         else:
             pairs = [(one, one) for one in told.values.values()]
             value = float(corpus_metrics.value_of(told.kind, corpus_metrics.sums_of(told.kind, pairs)[0].sum(0)))

@@ -51,13 +51,14 @@ def evaluate(
     Returns:
         for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged of
         each document, the task's own first metric first; the numbers of documents and of examples in the prompt, the
-        task's own version, and the name that was asked for.
+        task's own version, the name that was asked for, and whether all tasks under that name count alike.
     """
     definitions = [_local_definition(task, tasks_folder) for task in tasks]
     manager = TaskManager(include_defaults=not all(definitions))
     results: dict[str, Any] = {}
     for task, definition in zip(tasks, definitions, strict=True):
-        loaded = manager.load([definition or _stock_definition(task, manager)])["tasks"]
+        whole = manager.load([definition or _stock_definition(task, manager)])
+        loaded, alike = whole["tasks"], _tasks_alike(whole["groups"].get(task["name"]))
         chosen = _documents(loaded, task["limit"], share, seed) if share else None
         outcome = simple_evaluate(
             model=_MODEL[engine],
@@ -76,8 +77,15 @@ def evaluate(
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
-        results |= {name: _collect(outcome, one, name, samples, task["name"]) for name, one in loaded.items()}
+        for name, one in loaded.items():
+            results[name] = _collect(outcome, one, name, samples, task["name"]) | {"alike": alike}
     return results
+
+
+def _tasks_alike(group: Any) -> bool:
+    """Whether every task of a group counts the same, whatever its number of documents."""
+    listed = (group.aggregate_metric_list if group else None) or []
+    return any(not one.weight_by_size for one in listed)
 
 
 def _documents(tasks: dict[str, Any], limit: int | None, share: tuple[float, float], seed: int) -> dict[str, list[int]]:

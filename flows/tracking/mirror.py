@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ _T = TypeVar("_T")
 
 _DRIVER = "msf.driver"
 """Tag of a parent run: host and process id of the driver that writes it."""
+_NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
+"""Characters that MLflow refuses in a metric's name, such as those of `chrf++` and `r@1`."""
 _MOST_TABLES = 70
 """MLflow lists a run's tables in one tag of 8,000 characters, and raises behind its end; report.md has them all."""
 
@@ -172,7 +175,7 @@ def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
         found |= answers.overall(answers.read(answered, experiment.accuracy.tasks))
     for name, values in _over_repeats(outcome, experiment).items():
         found[name] = sum(values) / len(values)
-    return found
+    return {_NOT_IN_NAMES.sub("_", name): value for name, value in found.items()}
 
 
 def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[float]]:

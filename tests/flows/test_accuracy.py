@@ -219,3 +219,19 @@ def test_group_whose_subtasks_have_other_metrics_is_refused(tmp_path: Path) -> N
     whole = Record(FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": figures}, 0.0, 0.0, {})
     with pytest.raises(UserError, match=r"'group' has subtasks with metrics of their own"):
         answers.read([whole], ())
+
+
+def test_subtasks_that_count_alike_do_so_whatever_their_sizes(tmp_path: Path) -> None:
+    sides = []
+    for side, right in (("base", 1.0), ("variant", 0.0)):
+        made = {"large": [1.0] * 90, "small": [right] * 10}
+        for name, values in made.items():
+            one = record(tmp_path / side / name, "acc", values)
+            (one.files.folder / "task.jsonl").rename(tmp_path / side / f"{name}.jsonl")
+        figures = {"scores": [score("acc")], "asked": "group", "alike": True}
+        tasks = {"tasks": dict.fromkeys(made, figures)}
+        sides.append(Record(FolderFiles(tmp_path / side), "evaluate", "v", "f", {}, tasks, 0.0, 0.0, {}))
+    base, variant = (answers.read([side], ()) for side in sides)
+    (found,) = accuracy.differences(variant, base, Decision(), seed=1)
+    assert (found.base, found.variant) == pytest.approx((1.0, 0.5))
+    assert answers.overall(variant) == {"group.acc": pytest.approx(0.5)}
