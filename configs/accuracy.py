@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.base import REPOSITORY, Settings
 
@@ -15,7 +15,8 @@ class Task(Settings):
     """One lm-eval task, stock or local."""
 
     name: str
-    fewshot: int = Field(default=0, ge=0)
+    fewshot: int | None = Field(default=None, ge=0)
+    """Answered examples in front of every question; None for the task's own number."""
     limit: int | None = Field(default=None, ge=2)
     """Only the first so many documents; None for all of them."""
     path: Path | None = None
@@ -25,6 +26,21 @@ class Task(Settings):
     source are not independent, and their intervals are wider. Subtasks of a group are sources too."""
     data_files: dict[str, Path] | None = None
     """Split name to local JSON lines file: runs a stock task without the hub."""
+    metric: str | None = None
+    """Which of the task's metrics is judged, such as `acc_norm`; None for the task's own first one."""
+    filter: str | None = None
+    """By which of the task's filters answers are read, such as `flexible-extract`; None for its own first one."""
+    margin: float | None = Field(default=None, ge=0, le=100)
+    """Largest loss in points: hundredths of a metric that goes to 1, and one of a metric that goes to 100 (bleu, chrf,
+    ter). None for `decision.constraints.max_accuracy_drop`."""
+    recovery: float | None = Field(default=None, gt=0, le=100)
+    """In place of a margin: how much of the base's value must be kept, in per cent."""
+
+    @model_validator(mode="after")
+    def _one_criterion(self) -> "Task":
+        if self.margin is not None and self.recovery is not None:
+            raise ValueError(f"task {self.name!r} has a margin and a recovery; give one of them")
+        return self
 
 
 class Accuracy(Settings):

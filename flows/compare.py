@@ -9,7 +9,7 @@ from configs.accuracy import Accuracy
 from configs.decision import Decision
 from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
-from flows import accuracy, performance, racing, searched
+from flows import accuracy, answers, performance, racing, searched
 from flows.context import Outcome, Run
 from flows.decide import better, decide, describe_objective, fits, for_all, rank, rival_of, standing
 from flows.judgement import Difference, Judged, Judgement, Point, Stopped, Verdict, load_in_words
@@ -68,17 +68,17 @@ def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
     return found
 
 
-def _answers(outcome: Outcome, asked: Accuracy) -> accuracy.Answers:
-    return accuracy.read([record for record in outcome.evaluations if record], asked.tasks)
+def _answers(outcome: Outcome, asked: Accuracy) -> answers.Answers:
+    return answers.read([record for record in outcome.evaluations if record], asked.tasks)
 
 
 def _of_the_control(
-    base: Outcome, theirs: accuracy.Answers, asked: Accuracy, decision: Decision
+    base: Outcome, theirs: answers.Answers, asked: Accuracy, decision: Decision
 ) -> tuple[Difference, ...]:
     """They get no verdict; none where no control was made."""
     if base.control is None:
         return ()
-    again = accuracy.differences(accuracy.read([base.control], asked.tasks), theirs, decision, asked.seed)
+    again = accuracy.differences(answers.read([base.control], asked.tasks), theirs, decision, asked.seed)
     return tuple(replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
 
 
@@ -231,7 +231,7 @@ def _compared(ours: _Measured, theirs: _Measured, differences: tuple[Difference,
         _loaded(ours, theirs, decision),
         gains=performance.gains(ours.sweeps, theirs.sweeps, decision.confidence),
         differences=differences,
-        pooled=accuracy.over_tasks(differences, decision.constraints.max_accuracy_drop),
+        pooled=accuracy.over_tasks(differences),
         verdict=_worst([d.verdict for d in differences if d.verdict]),
     )
 

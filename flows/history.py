@@ -216,8 +216,9 @@ def _tokens(settings: Any) -> int:
     return calibration["samples"] * calibration["sequence_length"] if calibration else 0
 
 
-def _task_names(settings: dict[str, Any]) -> list[tuple[str, int]]:
-    return sorted((task["name"], task["fewshot"]) for task in settings["tasks"])
+def _task_names(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names with their numbers of examples, which are None where a task's own counts."""
+    return sorted((task["name"], str(task["fewshot"])) for task in settings["tasks"])
 
 
 def _points(load: Any) -> int:

@@ -45,6 +45,15 @@ class Difference:
     verdict: Verdict | None
     p_holm: float | None = None
     """`p_value`, corrected over the variants of the experiment."""
+    filter: str = "none"
+    """Of lm-eval's filters, that whose answers are judged; `none` where the task has none."""
+    higher_is_better: bool = True
+    goes_to: int = 1
+    """What the metric goes to: 1, or 100 (bleu, chrf, ter)."""
+    margin: float | None = None
+    """Largest loss in the metric's own unit; None where a recovery is asked for, or no verdict given."""
+    min_recovery: float | None = None
+    """Smallest recovery that is asked for in place of a margin."""
 
 
 @dataclass(frozen=True)

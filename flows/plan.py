@@ -26,9 +26,13 @@ _LIBRARIES = {
 """For each kind of step: the environment it runs in, and the libraries that shape its result."""
 
 
-_METHOD = {"prepare": 2, "quantize": 2, "evaluate": 2, "benchmark": 4}
+_METHOD = {"prepare": 2, "quantize": 2, "evaluate": 3, "benchmark": 4}
 """Raised when this project changes how it makes or measures something, so that old records are not
 taken for new ones."""
+
+
+_HOW_JUDGED = {"path", "data_files", "cluster", "metric", "filter", "margin", "recovery"}
+"""Settings of a task that do not change what is written of its documents; its files count by their content."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +180,9 @@ class _Maker:
     ) -> Step:
         asked = self.experiment.accuracy
         accuracy = asked.model_copy(update={"tasks": tasks or asked.tasks})
-        settings = accuracy.model_dump(
-            mode="json", exclude={"control": True, "tasks": {"__all__": {"path", "data_files", "cluster"}}}
-        ) | {"concurrency": concurrency or accuracy.concurrency}
+        settings = accuracy.model_dump(mode="json", exclude={"control": True, "tasks": {"__all__": _HOW_JUDGED}}) | {
+            "concurrency": concurrency or accuracy.concurrency
+        }
         if share:
             settings["share"] = list(share)
         settings["engine_args"] = engine_args(self.experiment, self.hardware)

@@ -15,10 +15,11 @@ from configs.accuracy import TASKS_FOLDER, Task
 from configs.base import REPOSITORY, UserError
 from configs.calibration import LocalText
 from configs.experiment import Experiment
+from configs.metrics import PERPLEXITIES
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, cluster, disk, gpu_memory, hub, memory, sizes, stock_tasks
-from flows.plan import Plan, engine_args, task_files
+from flows import checkpoints, cluster, disk, gpu_memory, hub, judgeable, memory, sizes, stock_tasks
+from flows.plan import Plan, engine_args
 from flows.records import Store
 from flows.steps import Step
 
@@ -37,8 +38,13 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
         if isinstance(scheme, RecipeFile):
             _recipe(scheme, experiment.place(position))
     _calibration(experiment)
-    for position, task in enumerate(experiment.accuracy.tasks):
-        _task(task, position, accelerator)
+    tasks = experiment.accuracy.tasks
+    kinds = [_task(task, f"accuracy.tasks.{position}", accelerator) for position, task in enumerate(tasks)]
+    judgeable.someone_judges(experiment.accuracy, kinds)
+    if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator) not in PERPLEXITIES:
+        raise UserError(
+            f"racing.proxy: {experiment.racing.proxy.name!r} is no text with a perplexity; name one that is"
+        )
     if experiment.accuracy.chat_template:
         _chat_template(experiment, "accuracy.chat_template")
 
@@ -154,13 +160,24 @@ def _chat_template(experiment: Experiment, field: str) -> None:
         )
 
 
-def _task(task: Task, position: int, accelerator: str) -> None:
-    field = f"accuracy.tasks.{position}"
+def _task(task: Task, field: str, accelerator: str) -> str:
+    """How a task is judged (`configs.metrics.Kind`)."""
     for file in [task.path, *(task.data_files or {}).values()]:
         if file and not file.is_file():
             raise UserError(f"{field}: {file} is not a file; check the path")
-    if task_files(task) and not task.data_files:
-        return
+    local = task.path or next(iter(TASKS_FOLDER.rglob(f"{task.name}.yaml")), None)
+    if local is None:
+        _known_to_lm_eval(task, field, accelerator)
+    try:
+        definitions = [stock_tasks.read(local)] if local else stock_tasks.definitions(task.name, accelerator)
+        return judgeable.judged_by(definitions, task)
+    except yaml.YAMLError as error:
+        raise UserError(f"{field}: the task file is not valid YAML: {' '.join(str(error).split())}") from None
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
+
+
+def _known_to_lm_eval(task: Task, field: str, accelerator: str) -> None:
     known = stock_tasks.kinds(accelerator)
     if task.name not in known:
         local = [path.stem for path in TASKS_FOLDER.rglob("*.yaml")]

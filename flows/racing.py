@@ -9,10 +9,11 @@ other evaluation (`flows.compare`).
 
 from dataclasses import dataclass, replace
 
+from configs.accuracy import Task
 from configs.decision import Decision
 from configs.experiment import Experiment
-from flows import accuracy
-from flows.accuracy import Answers
+from flows import accuracy, answers
+from flows.answers import Answers
 from flows.context import Outcome
 from flows.judgement import Stopped
 from flows.records import Record
@@ -51,18 +52,19 @@ def at_every_look(decision: Decision, error_rate: float, *, looks: int) -> Decis
 
 
 def beyond_margin(look: Look, decision: Decision) -> Stopped | None:
-    """The loss that a look shows to be beyond the margin, if any."""
-    judged = [task for task in look.base if task in look.answers and not _is_perplexity(look.base, task)]
+    """The loss that a look shows to be beyond what is asked for, if any. Metrics of all documents together stop nobody:
+    a bootstrap has too few resamples for so wide an interval."""
+    judged = {task: told for task, told in look.base.items() if task in look.answers and told.means}
     confidence = 1 - (1 - decision.confidence) / max(1, len(judged))
     wide = decision.model_copy(update={"confidence": confidence})
-    for found in accuracy.differences(look.answers, look.base, wide, seed=0):
+    for found in accuracy.differences(look.answers, judged, wide, seed=0):
         if found.verdict == "fail":
-            margin = decision.constraints.max_accuracy_drop
+            asked = f"the margin of {found.margin:g}" if found.margin is not None else "the recovery asked for"
             return Stopped(
                 name="",
                 rule="not acceptable",
                 reason=f"{found.task} {found.metric} changes by {found.difference:+.3f} [{found.low:+.3f}, "
-                f"{found.high:+.3f}] after {found.documents} documents, beyond the margin of {margin:g} at every look",
+                f"{found.high:+.3f}] after {found.documents} documents, beyond {asked} at every look",
                 documents=found.documents,
                 evidence=tuple(record.fingerprint for record in look.evidence),
                 at=max((record.finished_at for record in look.evidence), default=0.0),
@@ -83,35 +85,34 @@ def _look(outcome: Outcome, base: Outcome, experiment: Experiment, count: int) -
     if len(ours) < count or len(theirs) < count:
         return None
     tasks = experiment.accuracy.tasks
-    return Look(accuracy.read(ours, tasks), accuracy.read(theirs, tasks), (*ours, *theirs))
+    return Look(answers.read(ours, tasks), answers.read(theirs, tasks), (*ours, *theirs))
 
 
 def _broken(ours: Record, theirs: Record, experiment: Experiment) -> Stopped | None:
     """A perplexity so much worse than the base's that nothing has to be asked any more."""
     if experiment.racing is None:
         return None
-    text = experiment.racing.proxy.name
-    (metric, value), *_ = _figures(ours)
-    ratio, limit = value / _figures(theirs)[0][1], experiment.racing.max_perplexity_ratio
+    text, limit = experiment.racing.proxy, experiment.racing.max_perplexity_ratio
+    metric, value = _perplexity(ours, text)
+    ratio = value / _perplexity(theirs, text)[1]
     if ratio <= limit:
         return None
     return Stopped(
         name="",
         rule="broken",
-        reason=f"{metric} of {text} is {ratio:.3g} times the base's, over the limit of {limit:g}",
+        reason=f"{metric} of {text.name} is {ratio:.3g} times the base's, over the limit of {limit:g}",
         documents=_documents(ours),
         evidence=(ours.fingerprint, theirs.fingerprint),
         at=max(ours.finished_at, theirs.finished_at),
     )
 
 
-def _figures(record: Record) -> list[tuple[str, float]]:
-    return [pair for found in record.result["tasks"].values() for pair in found["metrics"].items()]
+def _perplexity(record: Record, text: Task) -> tuple[str, float]:
+    """The proxy's metric, and a perplexity: bits are its logarithm."""
+    ((name, told),) = answers.read([record], [text]).items()
+    value = answers.overall({name: told})[f"{name}.{told.metric}"]
+    return told.metric, 2**value if told.kind == "bits_per_byte" else value
 
 
 def _documents(record: Record) -> int:
     return sum(int(found["documents"]) for found in record.result["tasks"].values())
-
-
-def _is_perplexity(answers: Answers, task: str) -> bool:
-    return isinstance(next(iter(answers[task].values.values()), None), list)

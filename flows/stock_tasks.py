@@ -17,11 +17,11 @@ _PACKAGED = {"json", "csv", "text", "parquet", "arrow", "xml", "pandas", "webdat
 """Readers of local files in `datasets`, which a task may name in place of a data set."""
 
 
-class _Reader(yaml.SafeLoader):
-    """Task files name Python functions, which do not matter here."""
+class _Reader(yaml.CSafeLoader):
+    """Task files name Python functions: `!function utils.mean` is read as "!mean", and imported by nobody."""
 
 
-_Reader.add_multi_constructor("!", lambda loader, suffix, node: None)
+_Reader.add_multi_constructor("!", lambda loader, suffix, node: f"!{str(node.value).rpartition('.')[2]}")
 
 
 @cache
@@ -36,33 +36,55 @@ def kinds(accelerator: str) -> dict[str, str]:
 
 def data_sets(name: str, accelerator: str) -> set[str]:
     """Hub data sets that a task, or every task of a group, reads; none that is not known."""
-    found: set[str] = set()
-    waiting, seen = [name], set()
+    paths = {definition.get("dataset_path") for definition in definitions(name, accelerator)}
+    return {str(path) for path in paths if path and path not in _PACKAGED}
+
+
+def definitions(name: str, accelerator: str) -> list[dict[str, Any]]:
+    """The task files of a task, or of every task of a group or tag, as data; none that is not known."""
+    found: list[dict[str, Any]] = []
+    waiting: list[tuple[str, dict[str, Any]]] = [(name, {})]
+    seen = set()
     while waiting:
-        asked = waiting.pop()
+        asked, changes = waiting.pop()
         kind, file = _index(accelerator).get(asked, ("", ""))
         if asked in seen or not file:
             continue
         seen.add(asked)
-        definition = _read(_folder(accelerator) / file)
-        if kind == "task" and (data := definition.get("dataset_path")) and data not in _PACKAGED:
-            found.add(str(data))
+        path = _folder(accelerator) / file
+        if kind == "task":
+            found.append(read(path) | changes)
         if kind == "group":
-            members = definition.get("task") or []
-            waiting += [member if isinstance(member, str) else str(member.get("task", "")) for member in members]
+            waiting += _members(read(path))
         if kind == "tag":
-            beside = (_folder(accelerator) / file).parent.glob("*.yaml")
-            tagged = [path for path in beside if ("tag", asked) in _names(path)]
-            waiting += [str(_read(path).get("task", "")) for path in tagged]
+            tagged = [other for other in path.parent.glob("*.yaml") if ("tag", asked) in _names(other)]
+            waiting += [(str(read(other).get("task", "")), {}) for other in tagged]
     return found
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _members(group: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The names in a group, each with what the group says otherwise than the task's own file."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for member in group.get("task") or []:
+        if isinstance(member, str):
+            found.append((member, {}))
+        elif isinstance(member.get("task"), list):
+            found += _members(member)
+        else:
+            found.append((str(member.get("task") or member.get("group", "")), member))
+    return found
+
+
+@cache
+def read(file: Path) -> dict[str, Any]:
     """A task file with what it includes."""
     loaded = yaml.load(file.read_text(), _Reader)  # a safe loader
     own: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
-    included = own.get("include")
-    base = _read(file.parent / included) if included and (file.parent / included).is_file() else {}
+    included = own.get("include") or []
+    base: dict[str, Any] = {}
+    for name in [included] if isinstance(included, str) else included:
+        if (other := (file.parent / name).resolve()).is_file():
+            base |= read(other)
     return base | own
 
 

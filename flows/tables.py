@@ -17,7 +17,7 @@ class Table:
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    words: tuple[str, ...] = ("variant", "load", "task\nmetric", "verdict", "notes")
+    words: tuple[str, ...] = ("variant", "load", "task\nmetric", "asked for", "verdict", "notes")
     """Headers of columns that hold words, not numbers."""
     wrapped: tuple[str, ...] = ("notes",)
     """Headers of columns whose words may go on in a further line."""
@@ -188,6 +188,7 @@ def accuracy(variant: Judged, base: Judged) -> Table:
         "flips\n+/-",
         "control\n+/-",
         "p (Holm)",
+        "asked for",
         "verdict",
     )
     rows = [_difference(found, control.get(found.task)) for found in variant.differences]
@@ -198,7 +199,7 @@ def accuracy(variant: Judged, base: Judged) -> Table:
 
 def _pooled(found: Pooled) -> tuple[str, ...]:
     interval = f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]"
-    return (f"mean of {len(found.tasks)} tasks", "", "", interval, "", "", "", "", found.verdict)
+    return (f"mean of {len(found.tasks)} tasks", "", "", interval, "", "", "", "", "", found.verdict)
 
 
 def _point(point: Point) -> tuple[str, ...]:
@@ -239,8 +240,9 @@ def _verdict(variant: Judged, judgement: Judgement) -> str:
 
 def _difference(found: Difference, control: Difference | None) -> tuple[str, ...]:
     sources = f"\nfrom {found.sources}" if found.sources is not None else ""
+    filtered = f" ({found.filter})" if found.filter != "none" else ""
     return (
-        f"{found.task}\n{found.metric}",
+        f"{found.task}\n{found.metric}{filtered}",
         f"{found.documents}{sources}",
         f"{found.base:.3f}\n{found.variant:.3f}",
         f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]",
@@ -248,8 +250,16 @@ def _difference(found: Difference, control: Difference | None) -> tuple[str, ...
         f"{found.gained}/{found.lost}",
         f"{control.gained}/{control.lost}" if control else "",
         _p_value(found.p_holm),
+        _asked_for(found),
         found.verdict or "shown only",
     )
+
+
+def _asked_for(found: Difference) -> str:
+    """The largest loss, or the smallest recovery; nothing where no verdict is given."""
+    if found.verdict is None:
+        return ""
+    return f"{100 * (found.min_recovery or 0.0):g} %" if found.margin is None else f"-{found.margin:g}"
 
 
 def _recovery(found: Difference) -> str:

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.accuracy import Task
+from configs.decision import Decision
+from configs.metrics import PERPLEXITIES
+from flows import accuracy, answers
 from flows.checkpoints import Tensor
+from flows.folder_backend import FolderFiles
+from flows.judgement import Difference
 from flows.plan import VariantPlan
-from flows.records import Store
+from flows.records import Record, Store
 from flows.steps import Step
 
 
@@ -58,22 +64,56 @@ def evaluations_of(variant: VariantPlan) -> list[Step]:
     return [*variant.evaluations, *filter(None, [variant.control])]
 
 
+def score(metric: str, kind: str = "mean", *, better: bool = True) -> dict[str, Any]:
+    """A metric of a task as its record has it."""
+    return {"metric": metric, "filter": "none", "kind": kind, "higher_is_better": better}
+
+
+def record(folder: Path, metric: str, values: list[Any], better: bool = True, kind: str = "mean") -> Record:
+    """An evaluation of one task, by its documents' values."""
+    folder.mkdir(parents=True)
+    rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
+    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"metrics": {metric: 0.0}, "scores": [score(metric, kind, better=better)]}
+    return Record(FolderFiles(folder), "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
+
+
+def differ(
+    tmp_path: Path,
+    base: list[Any],
+    variant: list[Any],
+    kind: str = "mean",
+    task: dict[str, Any] | None = None,
+    **decision: Any,
+) -> Difference:
+    """The difference of one task, whose metric is called by its kind.
+
+    Args:
+        task: what the experiment says of the task beside its name.
+    """
+    asked, tasks = Decision.model_validate(decision), [Task.model_validate({"name": "task", **(task or {})})]
+    better = kind not in ("ter", *PERPLEXITIES)
+    sides = [record(tmp_path / side, kind, values, better, kind) for side, values in (("v", variant), ("b", base))]
+    (found,) = accuracy.differences(*(answers.read([side], tasks) for side in sides), asked, seed=1)
+    return found
+
+
 def write_records(
     store: Store,
     variant: VariantPlan,
     size_bytes: float,
-    answers: Sequence[dict[str, Sequence[bool]]],
+    right_of: Sequence[dict[str, Sequence[bool]]],
     sweeps: Sequence[list[dict[str, Any]]],
 ) -> None:
     """A variant's records as far as they are judged.
 
     Args:
-        answers: for each evaluation, the control last, which documents of each task were answered right.
+        right_of: for each evaluation, the control last, which documents of each task were answered right.
         sweeps: for each repeat, the points of the load with their figures.
     """
     with store.writing(variant.checkpoint) as draft:
         draft.result = {"weight_bytes": size_bytes}
-    for step, tasks in zip(evaluations_of(variant), answers, strict=True):
+    for step, tasks in zip(evaluations_of(variant), right_of, strict=True):
         with store.writing(step) as draft:
             draft.result = {"tasks": {}}
             for task, right in tasks.items():
@@ -82,8 +122,11 @@ def write_records(
                     for i, r in enumerate(right)
                 )
                 (draft.folder / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-                figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "documents": len(right)}
-                draft.result["tasks"][task] = figures
+                draft.result["tasks"][task] = {
+                    "metrics": {"acc": 0.0},
+                    "scores": [score("acc")],
+                    "documents": len(right),
+                }
     for step, points in zip(variant.benchmarks, sweeps, strict=True):
         with store.writing(step) as draft:
             draft.result = {"points": points, "company": [], "deployment": {}}

@@ -7,14 +7,23 @@ base model's answers.
 import json
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lm_eval import simple_evaluate
+from lm_eval.api.registry import AGGREGATION_REGISTRY
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from configs.metrics import kind_of
 
 _MODEL = {"served": "local-completions", "vllm": "vllm", "hf": "hf"}
+_KEPT = ("metric", "filter", "kind", "higher_is_better")
+_COUNTING = {"bleu": BLEU(), "chrf": CHRF(), "chrf++": CHRF(word_order=2), "ter": TER()}
+"""As lm-eval sets them (`lm_eval/api/metrics.py`)."""
 
 
 def evaluate(
@@ -40,20 +49,22 @@ def evaluate(
             shuffled by `seed`; None for all.
 
     Returns:
-        for each task (and each subtask of a group): metrics, whether higher is better, the number of
-        documents, the task's own version, and the name that was asked for.
+        for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged of
+        each document, the task's own first metric first; the numbers of documents and of examples in the prompt, the
+        task's own version, the name that was asked for, and whether all tasks under that name count alike.
     """
     definitions = [_local_definition(task, tasks_folder) for task in tasks]
     manager = TaskManager(include_defaults=not all(definitions))
     results: dict[str, Any] = {}
     for task, definition in zip(tasks, definitions, strict=True):
-        asked = definition or _stock_definition(task, manager)
-        chosen = _documents(manager, asked, task["limit"], share, seed) if share else None
+        whole = manager.load([definition or _stock_definition(task, manager)])
+        loaded, alike = whole["tasks"], _tasks_alike(whole["groups"].get(task["name"]))
+        chosen = _documents(loaded, task["limit"], share, seed) if share else None
         outcome = simple_evaluate(
             model=_MODEL[engine],
             model_args=arguments,
-            tasks=[asked],
-            num_fewshot=task["fewshot"] or None,
+            tasks=list(loaded.values()),
+            num_fewshot=task["fewshot"],
             limit=None if chosen else task["limit"],
             samples=chosen,
             apply_chat_template=chat_template,
@@ -66,17 +77,22 @@ def evaluate(
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
-        results |= _collect(outcome, samples, asked=task["name"])
+        for name, one in loaded.items():
+            results[name] = _collect(outcome, one, name, samples, task["name"]) | {"alike": alike}
     return results
 
 
-def _documents(
-    manager: TaskManager, task: str | dict[str, Any], limit: int | None, share: tuple[float, float], seed: int
-) -> dict[str, list[int]]:
+def _tasks_alike(group: Any) -> bool:
+    """Whether every task of a group counts the same, whatever its number of documents."""
+    listed = (group.aggregate_metric_list if group else None) or []
+    return any(not one.weight_by_size for one in listed)
+
+
+def _documents(tasks: dict[str, Any], limit: int | None, share: tuple[float, float], seed: int) -> dict[str, list[int]]:
     """The documents of a slice, for a task or every subtask of a group; in rising order, as lm-eval writes
     the first, second, ... of the documents under the first, second, ... number that it was given."""
     chosen = {}
-    for name, loaded in manager.load([task])["tasks"].items():
+    for name, loaded in tasks.items():
         count = min(limit or len(loaded.eval_docs), len(loaded.eval_docs))
         order = random.Random(seed).sample(range(count), count)
         chosen[name] = sorted(order[math.ceil(share[0] * count) : math.ceil(share[1] * count)])
@@ -114,20 +130,69 @@ def _stock_definition(task: dict[str, Any], manager: TaskManager) -> str | dict[
     return definition | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": local}
 
 
-def _collect(outcome: dict[str, Any], samples: Path, *, asked: str) -> dict[str, Any]:
-    """The figures of one task that was asked for, or of its subtasks; the per-document results go to files."""
-    results = {}
-    for name, documents in outcome["samples"].items():
-        better = outcome["higher_is_better"][name]
-        figures = outcome["results"][name]
-        results[name] = {
-            "metrics": {m: figures[f"{m},none"] for m in better if f"{m},none" in figures},
-            "higher_is_better": better,
-            "documents": len(documents),
-            "version": outcome["versions"].get(name),
-            "asked": asked,
-        }
-        with (samples / f"{name}.jsonl").open("w") as lines:
-            for document in documents:
-                lines.write(json.dumps(document, default=str) + "\n")
-    return results
+def _collect(outcome: dict[str, Any], task: Any, name: str, samples: Path, asked: str) -> dict[str, Any]:
+    """The figures of one task; its per-document results go to a file, a line for each filter of each document."""
+    rows, scores = outcome["samples"][name], _scores(task)
+    figures = {_named(s): outcome["results"][name].get(f"{s['metric']},{s['filter']}") for s in scores}
+    with (samples / f"{name}.jsonl").open("w") as lines:
+        for row in rows:
+            values = {s["metric"]: _value(row[s["metric"]], s) for s in scores if s["kind"] and s["metric"] in row}
+            lines.write(json.dumps(row | values, default=str) + "\n")
+    return {
+        "metrics": {n: float(v) for n, v in figures.items() if isinstance(v, int | float) and math.isfinite(v)},
+        "scores": [{key: s[key] for key in _KEPT} for s in scores if s["kind"]],
+        "documents": len({row["doc_id"] for row in rows}),
+        "fewshot": outcome["n-shot"][name],
+        "version": outcome["versions"].get(name),
+        "asked": asked,
+    }
+
+
+def _scores(task: Any) -> list[dict[str, Any]]:
+    """Every metric of a task under every filter, in the task's own order: metric, filter, how it can be judged, and
+    whether higher is better."""
+    names = {function: name for name, function in AGGREGATION_REGISTRY.items()}
+    found = []
+    for metric, better in task.higher_is_better().items():
+        aggregation = task.aggregation().get(metric)
+        kind = kind_of(metric, str(names.get(aggregation) or f"!{getattr(aggregation, '__name__', '')}"))
+        for place, ensemble in enumerate(task._filters):
+            judged = {"metric": metric, "filter": ensemble.name, "kind": kind, "higher_is_better": bool(better)}
+            found.append(judged | {"first": place == 0})
+    return found
+
+
+def _named(score: dict[str, Any]) -> str:
+    """A metric as it is shown: under the task's first filter by its name alone."""
+    return str(score["metric"]) if score["first"] else f"{score['metric']}/{score['filter']}"
+
+
+def _value(value: Any, score: dict[str, Any]) -> Any:
+    """A document's value as `configs.metrics.Kind` has it, in numbers that JSON knows."""
+    kind = score["kind"]
+    if kind in _COUNTING:
+        return _counts(kind, *value)
+    if score["metric"] == "brier_score":
+        return _brier(*value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return _plain(value)
+
+
+def _counts(kind: str, reference: str | Sequence[str], answer: str | Sequence[str]) -> list[float]:
+    """What one answer adds to the sums that the metric is made of."""
+    references = [reference] if isinstance(reference, str) else list(reference)
+    (text,) = [answer] if isinstance(answer, str) else answer
+    found = _COUNTING[kind]._extract_corpus_statistics([text], [[one] for one in references])
+    return [float(count) for count in found[0]]
+
+
+def _brier(gold: int, chances: Sequence[float]) -> float:
+    """Squared distance of the answers' probabilities from the right one (Brier 1950); lm-eval's is their mean."""
+    return float(np.sum((np.asarray(chances) - np.eye(len(chances))[gold]) ** 2))
+
+
+def _plain(value: Any) -> Any:
+    """A number as Python has it; None for one that is not known."""
+    number = value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value
+    return None if isinstance(number, float) and math.isnan(number) else number

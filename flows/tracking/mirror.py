@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.experiment import Experiment
-from flows import accuracy, requests, tables
+from flows import answers, requests, tables
 from flows.context import Outcome, Run
 from flows.judgement import Judgement
 from flows.records import Record
@@ -24,6 +25,8 @@ _T = TypeVar("_T")
 
 _DRIVER = "msf.driver"
 """Tag of a parent run: host and process id of the driver that writes it."""
+_NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
+"""Characters that MLflow refuses in a metric's name, such as those of `chrf++` and `r@1`."""
 _MOST_TABLES = 70
 """MLflow lists a run's tables in one tag of 8,000 characters, and raises behind its end; report.md has them all."""
 
@@ -169,10 +172,10 @@ def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
         for task, figures in answered[0].result["tasks"].items():
             found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
     elif len(outcome.evaluations) == len(answered):
-        found |= accuracy.overall(accuracy.read(answered, experiment.accuracy.tasks))
+        found |= answers.overall(answers.read(answered, experiment.accuracy.tasks))
     for name, values in _over_repeats(outcome, experiment).items():
         found[name] = sum(values) / len(values)
-    return found
+    return {_NOT_IN_NAMES.sub("_", name): value for name, value in found.items()}
 
 
 def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[float]]:

@@ -21,7 +21,8 @@ from configs.loading import load_experiment
 from configs.racing import Racing
 from configs.storage import Storage
 from flows import accuracy, compare, plan
-from flows.accuracy import Answers, TaskAnswers
+from flows import answers as answering
+from flows.answers import Answers, TaskAnswers
 from flows.cluster import this_machine
 from flows.context import Run
 from flows.progress import Progress
@@ -91,8 +92,8 @@ def read(file: Path, root: Path) -> Sweep:
     right = {}
     for name in order:
         records = [record for record in run.outcomes[name].evaluations if record]
-        read = accuracy.read(records, experiment.accuracy.tasks)
-        judged = {t: a for t, a in read.items() if not isinstance(next(iter(a.values.values())), list)}
+        found = answering.read(records, experiment.accuracy.tasks)
+        judged = {t: a for t, a in found.items() if a.means}
         right[name] = {t: np.array([value for _, value in sorted(a.values.items())]) for t, a in judged.items()}
     return Sweep(right, order, tied, experiment.decision)
 

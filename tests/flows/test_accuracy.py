@@ -6,28 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests_support import differ, record, score
 
 from configs.accuracy import Task
+from configs.base import UserError
 from configs.decision import Decision
-from flows import accuracy
+from flows import accuracy, answers
 from flows.folder_backend import FolderFiles
-from flows.judgement import Difference
 from flows.records import Record
-
-
-def record(folder: Path, metric: str, values: list[Any], better: bool = True) -> Record:
-    folder.mkdir(parents=True)
-    rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
-    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {"metrics": {metric: 0.0}, "higher_is_better": {metric: better}}
-    return Record(FolderFiles(folder), "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
-
-
-def differ(tmp_path: Path, base: list[Any], variant: list[Any], metric: str = "acc", **decision: Any) -> Difference:
-    asked = Decision.model_validate(decision)
-    ours, theirs = record(tmp_path / "v", metric, variant), record(tmp_path / "b", metric, base)
-    (found,) = accuracy.differences(accuracy.read([ours], ()), accuracy.read([theirs], ()), asked, seed=1)
-    return found
 
 
 def test_paired_difference_counts_flips_and_tests_them_exactly(tmp_path: Path) -> None:
@@ -109,7 +95,7 @@ def test_recovery_of_a_base_without_a_right_answer_is_not_given(tmp_path: Path) 
 
 def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:
     base = [[-20.0, 10.0], [-40.0, 10.0]]
-    found = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], metric="word_perplexity")
+    found = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], kind="perplexity")
     assert found.base == pytest.approx(np.exp(3.0))
     assert found.variant == pytest.approx(np.exp(3.2))
     assert found.low <= found.difference <= found.high
@@ -154,12 +140,12 @@ def test_subtasks_of_a_group_are_one_task_with_sources(tmp_path: Path) -> None:
     made = {name: record(tmp_path / name, "acc", values) for name, values in (("a", [1.0, 0.0]), ("b", [1.0, 1.0]))}
     for name, one in made.items():
         (one.files.folder / "task.jsonl").rename(tmp_path / f"{name}.jsonl")
-    figures = {"metrics": {"acc": 0.0}, "higher_is_better": {"acc": True}, "asked": "group"}
+    figures = {"metrics": {"acc": 0.0}, "scores": [score("acc")], "asked": "group"}
     whole = Record(
         FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {}
     )
-    answers = accuracy.read([whole], ())
-    (found,) = accuracy.differences(answers, answers, Decision(), seed=1)
+    told = answers.read([whole], ())
+    (found,) = accuracy.differences(told, told, Decision(), seed=1)
     assert (found.task, found.documents, found.sources) == ("group", 4, 2)
 
 
@@ -169,8 +155,8 @@ def test_named_field_of_the_documents_is_their_source(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     lines = (json.dumps({**row, "doc": {"passage": row["doc_id"] // 2}}) + "\n" for row in rows)
     samples.write_text("".join(lines))
-    answers = accuracy.read([one], [Task(name="task", cluster="passage")])
-    assert sorted(set(answers["task"].sources.values())) == ["0", "1"]
+    told = answers.read([one], [Task(name="task", cluster="passage")])
+    assert sorted(set(told["task"].sources.values())) == ["0", "1"]
 
 
 def test_mean_over_tasks_covers_at_its_rate() -> None:
@@ -181,7 +167,7 @@ def test_mean_over_tasks_covers_at_its_rate() -> None:
             weights = [0.5, 0.5 - lost - 0.05, lost, 0.05]
             pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=weights, size=300).astype(float)
             found.append(accuracy.paired("task", "acc", pairs, True, Decision()))
-        whole = accuracy.over_tasks(found, 0.02)
+        whole = accuracy.over_tasks(found)
         assert whole is not None
         covered += whole.low <= (-0.07 - 0.01) / 2 <= whole.high
     assert 276 <= covered <= 297
@@ -201,3 +187,51 @@ def test_published_accuracies_show_no_difference_even_unpaired(base: float, vari
     assert found.difference == pytest.approx(variant - base, abs=1 / documents)
     assert found.low < 0 < found.high
     assert found.p_value is not None and found.p_value > 0.05
+
+
+@pytest.mark.parametrize(
+    ("asked", "verdict"),
+    [
+        ({}, "fail"),
+        ({"margin": 10}, "pass"),
+        ({"margin": 2}, "fail"),
+        ({"recovery": 80}, "pass"),
+        ({"recovery": 93}, "inconclusive"),
+        ({"recovery": 99}, "fail"),
+    ],
+)
+def test_task_is_judged_by_its_own_margin_or_recovery(tmp_path: Path, asked: dict[str, Any], verdict: str) -> None:
+    base = [1.0] * 800 + [0.0] * 200
+    found = differ(tmp_path, base, [0.0] * 60 + base[60:], task=asked, constraints={"max_accuracy_drop": 0.03})
+    assert found.verdict == verdict
+    assert (found.margin is None) == ("recovery" in asked)
+
+
+def test_margin_and_recovery_together_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"has a margin and a recovery; give one of them"):
+        Task(name="task", margin=1, recovery=99)
+
+
+def test_group_whose_subtasks_have_other_metrics_is_refused(tmp_path: Path) -> None:
+    figures = {name: {"scores": [score(name)], "asked": "group"} for name in ("acc", "exact_match")}
+    for name in figures:
+        (tmp_path / f"{name}.jsonl").write_text("")
+    whole = Record(FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": figures}, 0.0, 0.0, {})
+    with pytest.raises(UserError, match=r"'group' has subtasks with metrics of their own"):
+        answers.read([whole], ())
+
+
+def test_subtasks_that_count_alike_do_so_whatever_their_sizes(tmp_path: Path) -> None:
+    sides = []
+    for side, right in (("base", 1.0), ("variant", 0.0)):
+        made = {"large": [1.0] * 90, "small": [right] * 10}
+        for name, values in made.items():
+            one = record(tmp_path / side / name, "acc", values)
+            (one.files.folder / "task.jsonl").rename(tmp_path / side / f"{name}.jsonl")
+        figures = {"scores": [score("acc")], "asked": "group", "alike": True}
+        tasks = {"tasks": dict.fromkeys(made, figures)}
+        sides.append(Record(FolderFiles(tmp_path / side), "evaluate", "v", "f", {}, tasks, 0.0, 0.0, {}))
+    base, variant = (answers.read([side], ()) for side in sides)
+    (found,) = accuracy.differences(variant, base, Decision(), seed=1)
+    assert (found.base, found.variant) == pytest.approx((1.0, 0.5))
+    assert answers.overall(variant) == {"group.acc": pytest.approx(0.5)}

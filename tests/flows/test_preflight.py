@@ -23,6 +23,7 @@ def _stock_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"arc_easy": "task", "hellaswag": "task", "mmlu": "group"}
     monkeypatch.setattr(stock_tasks, "kinds", lambda accelerator: known)
     monkeypatch.setattr(stock_tasks, "data_sets", lambda name, accelerator: {f"hub/{name}"})
+    monkeypatch.setattr(stock_tasks, "definitions", lambda name, accelerator: [])
 
 
 def refused(path: Path, capfd: Any, *overrides: str) -> str:
@@ -42,6 +43,22 @@ def calibration(path: Path, **settings: Any) -> dict[str, Any]:
 def test_plan_of_a_sound_experiment_is_shown(experiment_file: Any, capfd: Any) -> None:
     assert main(["plan", str(experiment_file())]) == DONE
     assert "to do" in capfd.readouterr().out
+
+
+def test_task_that_cannot_be_judged_is_refused_by_its_place(
+    experiment_file: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    humaneval = {"task": "arc_easy", "metric_list": [{"metric": "pass@1"}], "unsafe_code": True}
+    monkeypatch.setattr(stock_tasks, "definitions", lambda name, accelerator: [humaneval])
+    path = experiment_file(accuracy={"tasks": ["everyday_science", "arc_easy"]})
+    assert "accuracy.tasks.1: 'arc_easy' runs code that a model wrote" in refused(path, capfd)
+
+
+def test_local_task_is_judged_by_a_metric_that_it_has(experiment_file: Any, capfd: Any) -> None:
+    path = experiment_file(accuracy={"tasks": [{"name": "everyday_science", "metric": "mcc"}]})
+    assert "has no mcc that can be judged; what can be: metric: acc, filter: none; metric: acc_norm" in refused(
+        path, capfd
+    )
 
 
 def test_model_folder_that_is_missing(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:

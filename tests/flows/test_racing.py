@@ -18,7 +18,7 @@ from configs.racing import Racing
 from flows import compare
 from flows import plan as planning
 from flows.__main__ import DONE, main
-from flows.accuracy import TaskAnswers
+from flows.answers import TaskAnswers
 from flows.context import Run
 from flows.progress import Progress
 from flows.racing import Look, at_every_look, beyond_margin

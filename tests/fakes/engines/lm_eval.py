@@ -2,6 +2,7 @@
 and with a perplexity of its own for one called broken."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,21 @@ def evaluate(
         text = task["name"] == "everyday_text"
         metric, value = ("word_perplexity", 900.0 if "broken" in name else 30.0) if text else ("acc", 0.5)
         right = [0.0 if "bad" in name else float(i % 2) for i in range(DOCUMENTS)]
-        rows = [{"doc_id": i, "doc_hash": str(i), metric: value if text else right[i]} for i in range(first, last)]
+        rows = [
+            {"doc_id": i, "doc_hash": str(i), metric: [-math.log(value), 1.0] if text else right[i]}
+            for i in range(first, last)
+        ]
         (samples / f"{task['name']}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         results[task["name"]] = {
             "metrics": {metric: value},
-            "higher_is_better": {metric: not text},
+            "scores": [
+                {
+                    "metric": metric,
+                    "filter": "none",
+                    "kind": "perplexity" if text else "mean",
+                    "higher_is_better": not text,
+                }
+            ],
             "documents": len(rows),
             "version": 1,
         }

@@ -1,0 +1,36 @@
+"""Runs in the inference environment: the real lm-eval on its own dummy model, which answers at random.
+
+    PYTHONPATH=REPOSITORY INTERPRETER answer_at_random.py SETTINGS.json
+
+SETTINGS.json has arguments of `actors.engines.lm_eval.evaluate` and a list of `runs`, each with `samples`, a folder,
+and `random`, a seed. The results go to `samples`/result.json.
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+from lm_eval.api.registry import register_model
+from lm_eval.models.dummy import DummyLM
+
+from actors.engines import lm_eval
+
+WORDS = ["lol", "and", "1", "2", "3", "then", "####", "2"]
+
+
+@register_model("talker")
+class Talker(DummyLM):  # type: ignore[misc]
+    """Says words, too."""
+
+    def generate_until(self, requests: list[object], disable_tqdm: bool = False) -> list[str]:
+        return [" ".join(random.choices(WORDS, k=8)) for _ in requests]
+
+
+settings = json.loads(Path(sys.argv[1]).read_text())
+lm_eval._MODEL["served"] = "talker"
+for run in settings.pop("runs"):
+    random.seed(run["random"])
+    folders = {"samples": Path(run["samples"]), "tasks_folder": Path(settings["tasks_folder"])}
+    found = lm_eval.evaluate("served", {}, **{**settings, **folders})
+    (folders["samples"] / "result.json").write_text(json.dumps(found))
