@@ -46,10 +46,8 @@ def test_process_that_begins_or_ends_inside_the_window_is_left_out() -> None:
 
 def test_share_leaves_out_whoever_reads_no_clock() -> None:
     maker = cpu_time._Used(10.0, 0.0, reads_the_clock=False)
-    seen = [
-        (0.0, {1: cpu_time._Used(0.0, 0.0), 2: replace(maker, computing_s=0.0)}),
-        (10.0, {1: cpu_time._Used(3.0, 0.0), 2: maker}),
-    ]
+    begun = cpu_time._Used(0.0, 0.0)
+    seen = [(0.0, {1: begun, 2: begun}), (10.0, {1: cpu_time._Used(3.0, 0.0), 2: maker})]
     assert cpu_time.CpuTime(16, seen).share(0.0, 10.0) == pytest.approx(0.3)
 
 
