@@ -59,12 +59,12 @@ class Decision(Settings):
         """The same decision, with intervals whose lower bounds hold for so many variants at once (Bonferroni).
 
         A variant is deployed wrongly where its accuracy is beyond the margin or its gain is not above `min_gain`, and
-        only if the one bound that is wrong of it shows the opposite; so with an error of `(1 - confidence) / variants`
-        for one bound all variants together err in `1 - confidence` of all decisions, verdicts and leads in one. Holm's
-        steps would promise that of each of the two alone, and for the first variant that leads ask the same. Up to two
-        variants it is the two-sided interval as it is: one bound errs in half of what is left.
+        only if the bound that is wrong of it shows the opposite. So with an error of `(1 - confidence) / variants` for
+        one bound, all variants together err in `1 - confidence` of all decisions, verdicts and leads in one; Holm's
+        steps would promise that of each of the two alone, and ask the same for the first variant that leads. One-sided,
+        as only one side deploys: for two variants it is the two-sided interval as it is.
         """
-        return self.model_copy(update={"confidence": 1 - (1 - self.confidence) * min(1.0, 2 / max(1, variants))})
+        return self.model_copy(update={"confidence": 1 - 2 * (1 - self.confidence) / max(1, variants)})
 
     @model_validator(mode="after")
     def _objective_can_be_computed(self) -> "Decision":

@@ -62,10 +62,16 @@ def compared_in(run: Run) -> int:
     return sum(outcome is not run.base and not outcome.failure for outcome in run.outcomes.values())
 
 
+def accuracy_of(run: Run) -> Decision:
+    """The decision with the intervals that verdicts of accuracy go by: for all variants at once, and never narrower
+    than what is asked for, as they are shown, too."""
+    return run.plan.experiment.decision.over(max(2, compared_in(run)))
+
+
 def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
     """How every variant that was measured completely answers otherwise than the base, which comes first: with
     what differs when nothing does but the size of its batches."""
-    asked, decision = run.plan.experiment.accuracy, run.plan.experiment.decision.over(compared_in(run))
+    asked, decision = run.plan.experiment.accuracy, accuracy_of(run)
     theirs = _answers(run.base, asked)
     found = {run.base.name: _of_the_control(run.base, theirs, asked, decision)}
     for outcome in run.outcomes.values():
@@ -160,7 +166,7 @@ def score(run: Run, outcome: Outcome) -> float | None:
         return None
     variants = compared_in(run)
     answers, theirs = (_answers(side, asked) for side in (outcome, base))
-    differences = accuracy.differences(answers, theirs, decision.over(variants), asked.seed)
+    differences = accuracy.differences(answers, theirs, accuracy_of(run), asked.seed)
     measured, measured_base = (Measured.of(side, experiment, ONLY) for side in (outcome, base))
     found = _compared(measured, measured_base, differences, decision, variants)
     if found.objective is None or found.broken_constraints or found.verdict == "fail":

@@ -92,7 +92,7 @@ def _outrun(variant: Judged, rival: Judged, decision: Decision) -> bool:
 
 
 def _apart(variant: Judged, rival: Judged, decision: Decision) -> bool:
-    """Whether the base's objective is shown to be better, and the variant is shown to break what only the base keeps."""
+    """Whether the base's objective is shown to be better, and the variant to break what only the base keeps."""
     pairs = zip(variant.points, rival.points, strict=True)
     if any(base.usable and mine.standing == "not shown" for mine, base in pairs):
         return False

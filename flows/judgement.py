@@ -84,7 +84,9 @@ class Lead(Ratio):
     the bounds say how far apart two are, and the upper is None where nobody looked further."""
 
     sure: float | None
-    """Lower bound that holds for all variants of the experiment at once; None as `low`."""
+    """One-sided lower bound that holds for all variants of the experiment at once; None as `low`."""
+    most: float | None
+    """One-sided upper bound of this variant alone; None as `high`."""
     repeats: int
     """Pairs of repeats that it rests on."""
     at: str | None = None

@@ -39,7 +39,7 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lea
     """
     if decision.objective == "size":
         ratio = theirs.size_bytes / ours.size_bytes
-        return Lead(ratio, ratio, ratio, ratio, len(ours.sweeps))
+        return Lead(ratio, ratio, ratio, ratio, ratio, len(ours.sweeps))
     if decision.objective == "capacity":
         return _of_capacities(ours, theirs, decision, variants)
     figure, better = performance.compared_figure(decision)
@@ -74,11 +74,11 @@ def of_pairs(
     """
     ours, theirs = zip(*pairs, strict=True)
     found = performance.ratio(ours, theirs, better, decision.confidence)
-    sure = performance.ratio(ours, theirs, better, decision.over(variants).confidence)
-    if found is None or sure is None:
+    sure, most = (performance.ratio(ours, theirs, better, decision.over(of).confidence) for of in (variants, 1))
+    if found is None or sure is None or most is None:
         return None
     needed = _repeats_needed(better * np.log(np.array(ours) / np.array(theirs)), decision, variants)
-    return Lead(found.value, found.low, found.high, sure.low, len(pairs), at, unsettled, needed)
+    return Lead(found.value, found.low, found.high, sure.low, most.high, len(pairs), at, unsettled, needed)
 
 
 def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> list[tuple[float, float]]:
@@ -116,7 +116,7 @@ def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: i
     low = mine.asked / base.below if base.below else None
     high = mine.below / base.asked if mine.below else None
     sure = surely[0].asked / surely[1].below if surely[0].asked and surely[1].below else None
-    return Lead(mine.asked / base.asked, low, high, sure, len(ours.sweeps))
+    return Lead(mine.asked / base.asked, low, high, sure, high, len(ours.sweeps))
 
 
 def _repeats_needed(logarithms: np.ndarray, decision: Decision, variants: int) -> int | None:
@@ -128,12 +128,11 @@ def _repeats_needed(logarithms: np.ndarray, decision: Decision, variants: int) -
     if len(logarithms) < 2:
         return None
     distance, spread = float(logarithms.mean()) - math.log(1 + decision.min_gain), float(logarithms.std(ddof=1))
-    confidence = decision.over(variants).confidence if distance > 0 else decision.confidence
-    for repeats in range(performance.FEWEST, _MOST_REPEATS + 1):
-        quantiles = student.ppf([0.5 + confidence / 2, _POWER], repeats - 1)
-        if float(quantiles.sum()) * spread / math.sqrt(repeats) <= abs(distance):
-            return repeats
-    return None
+    confidence = decision.over(variants if distance > 0 else 1).confidence
+    repeats = np.arange(performance.FEWEST, _MOST_REPEATS + 1)
+    quantiles = student.ppf(0.5 + confidence / 2, repeats - 1) + student.ppf(_POWER, repeats - 1)
+    enough = repeats[quantiles * spread / np.sqrt(repeats) <= abs(distance)]
+    return int(enough[0]) if len(enough) else None
 
 
 def shown(found: Lead, decision: Decision) -> bool:
@@ -144,4 +143,4 @@ def shown(found: Lead, decision: Decision) -> bool:
 def excluded(found: Lead, decision: Decision) -> bool:
     """Whether a gain is below the smallest one. Every variant's must be for the base to be kept, so that nothing has to
     be corrected."""
-    return found.high is not None and found.high < 1 + decision.min_gain and not found.unsettled
+    return found.most is not None and found.most < 1 + decision.min_gain and not found.unsettled

@@ -17,9 +17,9 @@ def judged(name: str, throughput: float, verdict: Any = "pass", lead: Any = "sho
     """A variant with one point; `lead` says whether its repeats show what its throughput claims."""
     value = throughput / 10.0
     leads = {
-        "shown": Lead(value, 0.98 * value, 1.02 * value, 0.97 * value, 3),
-        "wide": Lead(value, 0.1, 9.0, 0.01, 3, repeats_needed=9),
-        "one": Lead(value, None, None, None, 1),
+        "shown": Lead(value, 0.98 * value, 1.02 * value, 0.97 * value, 1.02 * value, 3),
+        "wide": Lead(value, 0.1, 9.0, 0.01, 9.0, 3, repeats_needed=9),
+        "one": Lead(value, None, None, None, None, 1),
     }
     figure = Estimate(throughput, 0.98 * throughput, 1.02 * throughput)
     made = Judged(
