@@ -222,8 +222,8 @@ class Judged:
 
     @property
     def throughput(self) -> float:
-        """Highest output tokens per second over the points of the load that count; 0 where none does."""
-        return max((p.figures["output_tokens_per_second"].mean for p in self.points if p.counts), default=0.0)
+        """Highest output tokens per second over the points of the load that are sound; 0 where none is."""
+        return max((p.figures["output_tokens_per_second"].mean for p in self.points if p.sound), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -168,3 +168,18 @@ def test_capacity_beyond_a_load_that_the_base_breaks_is_a_lead() -> None:
     )
     found = lead(variant, base, decision, 1)
     assert found is not None and (found.value, found.low, shown(found, decision)) == (4.0, 2.0, True)
+
+
+def test_equal_variants_are_deployed_as_rarely_as_promised() -> None:
+    """Of thirteen, 21 % of experiments had one once."""
+    random, decision, wrong = np.random.default_rng(4), Decision(min_gain=0), 0
+    for _ in range(200):
+        base, *speeds = random.normal(100, 5, (14, 3)).tolist()
+        found = [of_pairs(list(zip(speed, base, strict=True)), 1, decision, 13) for speed in speeds]
+        wrong += any(one is not None and shown(one, decision) for one in found)
+    assert wrong <= 16
+
+
+@pytest.mark.parametrize(("variants", "confidence"), [(1, 0.90), (2, 0.95), (10, 0.99), (0, 0.90)])
+def test_interval_over_variants_shares_one_error_rate(variants: int, confidence: float) -> None:
+    assert Decision().over(variants).confidence == pytest.approx(confidence)
