@@ -13,6 +13,7 @@ from flows import accuracy, racing, searched
 from flows.context import Outcome, Run
 from flows.decide import decide, for_all, rival_of, standing
 from flows.judgement import Difference, Judged, Judgement, Stopped, Verdict, load_in_words
+from flows.leads import excluded
 from flows.measured import Measured, described, under_load
 from flows.reasons import better, describe_objective, fits, rank
 
@@ -142,11 +143,13 @@ def _best_nowhere(
 
 def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> str | None:
     """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
-    is certain to be acceptable stands before it."""
+    is certain to be acceptable stands before it: the base only where the variant is shown to have no gain, as
+    it would be kept then."""
     base, rival = judged[0], rival_of(judged[0])
     if ours.broken_constraints:
         return "; ".join(ours.broken_constraints)
-    certain = [v for v in judged if fits(v) and (v is base or v.verdict == "pass")]
+    beaten = ours.against_base is not None and excluded(ours.against_base, decision)
+    certain = [v for v in judged if fits(v) and (v.verdict == "pass" or (v is base and beaten))]
     first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
     if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
         return None
