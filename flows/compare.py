@@ -1,7 +1,7 @@
 """What the records say of every variant, put together: accuracy, performance, decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from statsmodels.stats.multitest import multipletests
 
@@ -9,11 +9,13 @@ from configs.accuracy import Accuracy
 from configs.decision import Decision
 from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
-from flows import accuracy, answers, performance, racing, searched
+from flows import accuracy, answers, racing, searched
 from flows.context import Outcome, Run
-from flows.decide import better, decide, describe_objective, fits, for_all, rank, rival_of, standing
-from flows.judgement import Difference, Judged, Judgement, Point, Stopped, Verdict, load_in_words
-from flows.records import Record
+from flows.decide import decide, for_all, rival_of, standing
+from flows.judgement import Difference, Judged, Judgement, Stopped, Verdict, load_in_words
+from flows.leads import excluded
+from flows.measured import Measured, described, under_load
+from flows.reasons import better, describe_objective, fits, rank
 
 
 def judge(run: Run) -> Judgement:
@@ -34,7 +36,7 @@ def judge(run: Run) -> Judgement:
     still_open += ["what the search asks for next"] if searched.goes_on(run.plan, run.store) else []
     settings, final = experiment.decision, not still_open
     decided = {
-        workload: replace(decide(found, settings, reasons, section(workload), final=final), stopped=ended)
+        workload: decide(found, settings, reasons, section(workload), final=final, stopped=ended)
         for workload, found in judged.items()
     }
     found = for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
@@ -46,20 +48,31 @@ def judge(run: Run) -> Judgement:
 def _judged(run: Run, workload: str, differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
     """Every variant that was measured completely under one load, the base first."""
     experiment, hardware = run.plan.experiment, run.plan.hardware
-    decision, theirs = experiment.decision, _Measured.of(run.base, experiment, workload)
-    found = []
+    decision, theirs, found = experiment.decision, Measured.of(run.base, experiment, workload), []
     for name in differences:
         if name != run.base.name:
-            ours = _Measured.of(run.outcomes[name], experiment, workload)
-            compared = _compared(ours, theirs, differences[name], decision)
+            ours = Measured.of(run.outcomes[name], experiment, workload)
+            compared = _compared(ours, theirs, differences[name], decision, compared_in(run))
             found.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
-    return [replace(_described(theirs, decision), differences=differences[run.base.name]), *corrected(found)]
+    return [replace(described(theirs, decision), differences=differences[run.base.name]), *corrected(found)]
+
+
+def compared_in(run: Run) -> int:
+    """How many variants are compared with the base: also those that a race stopped or that are still to be measured,
+    as who is left depends on what was found. Who failed says nothing."""
+    return sum(outcome is not run.base and not outcome.failure for outcome in run.outcomes.values())
+
+
+def accuracy_of(run: Run) -> Decision:
+    """The decision with the intervals that verdicts of accuracy go by: for all variants at once, and never narrower
+    than what is asked for, as they are shown, too."""
+    return run.plan.experiment.decision.over(max(2, compared_in(run)))
 
 
 def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
     """How every variant that was measured completely answers otherwise than the base, which comes first: with
     what differs when nothing does but the size of its batches."""
-    asked, decision = run.plan.experiment.accuracy, run.plan.experiment.decision
+    asked, decision = run.plan.experiment.accuracy, accuracy_of(run)
     theirs = _answers(run.base, asked)
     found = {run.base.name: _of_the_control(run.base, theirs, asked, decision)}
     for outcome in run.outcomes.values():
@@ -93,26 +106,34 @@ def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> t
         return ()
     if judged is None:
         judged = {workload: part.judged for workload, part in judge(run).parts.items()}
-    bases = {workload: _Measured.of(base, experiment, workload) for workload in judged}
+    bases = {workload: Measured.of(base, experiment, workload) for workload in judged}
     found = []
     for outcome in run.outcomes.values():
         if outcome.complete or outcome.failure:
             continue
         reason = racing.hopeless(outcome, base, experiment)
         if reason is None and outcome.checkpoint and outcome.loaded:
-            reason = _best_nowhere(outcome, bases, judged, experiment)
+            reason = _best_nowhere(outcome, bases, judged, experiment, compared_in(run))
         if reason is not None:
             found.append(reason)
     return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
 
 
 def _best_nowhere(
-    outcome: Outcome, bases: "Mapping[str, _Measured]", judged: Mapping[str, Sequence[Judged]], experiment: Experiment
+    outcome: Outcome,
+    bases: Mapping[str, Measured],
+    judged: Mapping[str, Sequence[Judged]],
+    experiment: Experiment,
+    variants: int,
 ) -> Stopped | None:
-    """Why a variant can be recommended for no load any more."""
+    """Why a variant can be recommended for no load any more.
+
+    Args:
+        variants: as of `compared_in`.
+    """
     reasons = {}
     for workload, base in bases.items():
-        ours = _loaded(_Measured.of(outcome, experiment, workload), base, experiment.decision)
+        ours = under_load(Measured.of(outcome, experiment, workload), base, experiment.decision, variants)
         reasons[workload] = _why_not_best(ours, judged[workload], experiment.decision)
     if not all(reasons.values()):
         return None
@@ -122,11 +143,13 @@ def _best_nowhere(
 
 def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> str | None:
     """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
-    is certain to be acceptable stands before it."""
+    is certain to be acceptable stands before it: the base only where the variant is shown to have no gain, as
+    it would be kept then."""
     base, rival = judged[0], rival_of(judged[0])
     if ours.broken_constraints:
         return "; ".join(ours.broken_constraints)
-    certain = [v for v in judged if fits(v) and (v is base or v.verdict == "pass")]
+    beaten = ours.against_base is not None and excluded(ours.against_base, decision)
+    certain = [v for v in judged if fits(v) and (v.verdict == "pass" or (v is base and beaten))]
     first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
     if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
         return None
@@ -144,9 +167,11 @@ def score(run: Run, outcome: Outcome) -> float | None:
     decision, asked = experiment.decision, experiment.accuracy
     if not (outcome.complete and base.complete):
         return None
-    differences = accuracy.differences(_answers(outcome, asked), _answers(base, asked), decision, asked.seed)
-    ours, theirs = (_Measured.of(side, experiment, ONLY) for side in (outcome, base))
-    found = _compared(ours, theirs, differences, decision)
+    variants = compared_in(run)
+    answers, theirs = (_answers(side, asked) for side in (outcome, base))
+    differences = accuracy.differences(answers, theirs, accuracy_of(run), asked.seed)
+    measured, measured_base = (Measured.of(side, experiment, ONLY) for side in (outcome, base))
+    found = _compared(measured, measured_base, differences, decision, variants)
     if found.objective is None or found.broken_constraints or found.verdict == "fail":
         return None
     return better(decision) * found.objective.mean
@@ -157,79 +182,24 @@ def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
     names its first, then each its second."""
     experiment, decision, orders = run.plan.experiment, run.plan.experiment.decision, []
     for workload in experiment.loads:
-        theirs = _Measured.of(run.base, experiment, workload) if run.base.checkpoint and run.base.loaded else None
-        rival = rival_of(_described(theirs, decision)) if theirs else None
-        seen = [_loaded(_Measured.of(outcome, experiment, workload), theirs, decision) for outcome in loaded]
+        theirs = Measured.of(run.base, experiment, workload) if run.base.checkpoint and run.base.loaded else None
+        rival = rival_of(described(theirs, decision)) if theirs else None
+        measured = (Measured.of(outcome, experiment, workload) for outcome in loaded)
+        seen = [under_load(one, theirs, decision, compared_in(run)) for one in measured]
         orders.append([found.name for found in sorted(seen, key=lambda v: standing(v, rival, decision))])
     return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What a variant's records hold of one load, read once."""
+def _compared(
+    ours: Measured, theirs: Measured, differences: tuple[Difference, ...], decision: Decision, variants: int
+) -> Judged:
+    """A variant against the base.
 
-    name: str
-    size_bytes: int
-    sweeps: list[performance.Sweep]
-    points: tuple[Point, ...]
-    objective: list[float] | None
-    """Its value in every repeat."""
-    evidence: dict[str, str]
-
-    @classmethod
-    def of(cls, outcome: Outcome, experiment: Experiment, workload: str) -> "_Measured":
-        decision = experiment.decision
-        checkpoint, benchmarks = _records(outcome, experiment, workload)
-        evaluations = [record for record in (*outcome.evaluations, outcome.control) if record]
-        sweeps = performance.sweeps(benchmarks, decision.constraints)
-        points = performance.points(sweeps, decision)
-        size = checkpoint.result["weight_bytes"]
-        return cls(
-            name=outcome.name,
-            size_bytes=size,
-            sweeps=sweeps,
-            points=points,
-            objective=performance.objective(sweeps, points, size, decision),
-            evidence=_evidence([checkpoint, *evaluations, *benchmarks]),
-        )
-
-
-def _described(measured: _Measured, decision: Decision) -> Judged:
-    """A variant by itself."""
-    values = measured.objective
-    return Judged(
-        name=measured.name,
-        size_bytes=measured.size_bytes,
-        points=measured.points,
-        capacity=performance.capacity(measured.points) if decision.constraints.latency_limits_ms else None,
-        gains=(),
-        objective=performance.estimate(values, decision.confidence) if values else None,
-        against_base=None,
-        slower=None,
-        differences=(),
-        pooled=None,
-        verdict=None,
-        broken_constraints=_broken(measured, decision),
-        evidence=measured.evidence,
-    )
-
-
-def _loaded(ours: _Measured, theirs: _Measured | None, decision: Decision) -> Judged:
-    """A variant by its size and one load, and how it leads the base where that was loaded, too."""
-    found = _described(ours, decision)
-    if theirs is None:
-        return found
-    common = zip((ours, theirs), performance.on_common_loads(ours.points, theirs.points), strict=True)
-    mine, base = (performance.objective(side.sweeps, seen, side.size_bytes, decision) for side, seen in common)
-    against_base = performance.lead(mine, base, better(decision), decision) if mine and base else None
-    return replace(found, against_base=against_base)
-
-
-def _compared(ours: _Measured, theirs: _Measured, differences: tuple[Difference, ...], decision: Decision) -> Judged:
-    """A variant against the base."""
+    Args:
+        variants: as of `compared_in`.
+    """
     return replace(
-        _loaded(ours, theirs, decision),
-        gains=performance.gains(ours.sweeps, theirs.sweeps, decision.confidence),
+        under_load(ours, theirs, decision, variants),
         differences=differences,
         pooled=accuracy.over_tasks(differences),
         verdict=_worst([d.verdict for d in differences if d.verdict]),
@@ -246,14 +216,6 @@ def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None
     cause = outcome.plan.scheme.why_slower_on(hardware) if outcome.plan.scheme else None
     load = load_in_words(worst.asked, worst.unit)
     return f"{worst.ratio.value:.2f} times the base's tokens/s at {load}; {cause or 'the cause is not known'}"
-
-
-def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
-    """The checkpoint, and the repeats of one load."""
-    if outcome.checkpoint is None or not outcome.loaded:
-        raise ValueError(f"{outcome.name} was not put under load completely")
-    asked = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
-    return outcome.checkpoint, [record for (name, _), record in asked if record and name == workload]
 
 
 def corrected(judged: Sequence[Judged]) -> list[Judged]:
@@ -279,26 +241,6 @@ def corrected(judged: Sequence[Judged]) -> list[Judged]:
     ]
 
 
-def _evidence(records: Sequence[Record]) -> dict[str, str]:
-    """Fingerprints by step; repeats and controls are numbered."""
-    found: dict[str, str] = {}
-    for record in records:
-        again = sum(name.split()[0] == record.kind for name in found)
-        found[f"{record.kind} {again + 1}" if again else record.kind] = record.fingerprint
-    return found
-
-
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:
     order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
     return next((v for v in order if v in verdicts), "inconclusive")
-
-
-def _broken(measured: _Measured, decision: Decision) -> tuple[str, ...]:
-    limits, size = decision.constraints, measured.size_bytes / 1e9
-    broken = []
-    lightest, limited = measured.points[0], limits.latency_limits_ms or all(p.violations for p in measured.points)
-    if limited and not any(point.usable for point in measured.points):
-        broken += [f"{found} at the lightest load" for found in lightest.violations] or list(lightest.labels)
-    if limits.max_size_gb is not None and size > limits.max_size_gb:
-        broken.append(f"size is {size:.4g} GB, over the limit of {limits.max_size_gb:g} GB")
-    return tuple(broken)

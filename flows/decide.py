@@ -3,61 +3,66 @@
 Keeping the base and not having enough evidence are real answers. Pure functions.
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from configs.decision import Decision
-from flows.judgement import Answer, Difference, Judged, Judgement, Ratio, Stopped
-
-_OBJECTIVES: dict[str, tuple[int, str]] = {
-    "throughput": (1, "output tokens/s"),
-    "goodput": (1, "good requests/s"),
-    "capacity": (1, "of load within the limits"),
-    "cost": (-1, "a million output tokens"),
-    "ttft": (-1, "ms TTFT p95"),
-    "itl": (-1, "ms ITL p95"),
-    "size": (-1, "GB"),
-}
-"""Whether more (1) or less (-1) is better, and the unit in words, by objective."""
-
-
-def better(decision: Decision) -> int:
-    """1 where more of the objective is better, -1 where less is."""
-    return _OBJECTIVES[decision.objective][0]
-
-
-def unit_of(decision: Decision) -> str:
-    """The unit of the objective, in words."""
-    return _OBJECTIVES[decision.objective][1]
+from flows.judgement import Answer, Judged, Judgement, Stopped
+from flows.leads import excluded, shown
+from flows.reasons import (
+    better,
+    describe_objective,
+    fits,
+    losses,
+    rank,
+    times,
+    unproven,
+    why_not,
+    why_unfit,
+    why_unusable,
+)
 
 
 def decide(
-    judged: list[Judged], decision: Decision, reasons: dict[str, str], load: str = "load", *, final: bool = True
+    judged: list[Judged],
+    decision: Decision,
+    reasons: dict[str, str],
+    load: str = "load",
+    *,
+    final: bool = True,
+    stopped: tuple[Stopped, ...] = (),
 ) -> Judgement:
     """The best variant among those that pass everything; the base comes first in `judged`.
 
-    A variant replaces a base that meets the constraints only where the repeats show it to be better. The base is
-    kept only where no variant is still to be judged, as it might be better.
+    A variant replaces a base that meets the constraints only where its gain is shown to be above the smallest one. The
+    base is kept only where every variant is shown to lose, and none is still to be judged, as it might be better.
 
     Args:
         reasons: why the variants that are not judged are not.
         load: where the experiment asks for this load.
         final: whether no more variants will be judged.
+        stopped: variants that were measured until they could not win any more.
     """
     base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
-    fit = [v for v in ranked if fits(v)]
-    passing = [v for v in fit if v.verdict == "pass"]
-    rival = rival_of(base)
-    proven = [v for v in passing if leads(v, rival)]
-    ahead = fit[: fit.index(rival)] if rival else fit
-    unproven = [v for v in ahead if v in passing and v not in proven]
-    unsure = [v for v in ahead if v.verdict == "inconclusive"]
-    answer, sentence = _answer(next(iter(proven), None), rival, unproven, unsure, decision, load, final)
-    if rival is None and all(point.void for point in base.points):
-        answer, sentence = "not enough evidence", _nothing_to_beat(base)
+    rival, found = rival_of(base), _Found(base, decision, load, final)
+    passing = [v for v in ranked if v is not base and fits(v) and v.verdict == "pass"]
+    proven = [v for v in passing if leads(v, rival, decision)]
+    unlost = [v for v in ranked if v is not base and not _lost(v, rival, decision)]
+    if len(judged) == 1 and not stopped:
+        answer, sentence = found.nothing_measured(reasons)
+    elif rival is None and not base.broken_constraints:
+        answer, sentence = found.nothing_to_beat()
+    elif proven:
+        answer, sentence = found.deploy(proven[0], rival)
+    else:
+        answer, sentence = found.without_a_lead(unlost, rival)
     recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
     undecided = recommended is None and not base.broken_constraints
     losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
-    lost = {v.name: "; slower: ".join(filter(None, (_why_not(v, recommended, decision), v.slower))) for v in losers}
+    lost = {
+        v.name: "; slower: ".join(filter(None, (why_not(v, recommended, decision, load), v.slower))) for v in losers
+    }
     return Judgement(
         answer=answer,
         recommended=recommended.name if recommended else None,
@@ -65,53 +70,106 @@ def decide(
         judged=tuple(judged),
         pareto=_pareto(judged),
         reasons=reasons | lost,
+        stopped=stopped,
     )
 
 
-def _answer(
-    best: Judged | None,
-    base: Judged | None,
-    unproven: list[Judged],
-    unsure: list[Judged],
-    decision: Decision,
-    load: str,
-    final: bool,
-) -> tuple[Answer, str]:
-    """The answer in a word and in a sentence.
+def _lost(variant: Judged, rival: Judged | None, decision: Decision) -> bool:
+    """Whether a variant is shown not to be one to deploy."""
+    if variant.broken_constraints or variant.verdict == "fail":
+        return True
+    lead = variant.against_base
+    if rival is None or lead is None:
+        return False
+    return excluded(lead, decision) or (_outrun(variant, rival, decision) and _apart(variant, rival, decision))
 
-    Args:
-        best: the best variant that passes, and is shown to be better than a base that is fit.
-        base: the base, where it meets the constraints.
-        unproven: variants that pass and are ahead of the base by less than the repeats can show.
-        unsure: variants ahead of the base whose accuracy is inconclusive.
-        load: where the experiment asks for the load.
-        final: whether no more variants will be judged.
-    """
-    if best is not None:
-        lead = f", {times(best.against_base)} the base's" if base is not None and best.against_base else ""
-        return "deploy", f"Deploy {best.name}: best {describe_objective(best, decision)} of all that pass{lead}."
-    if unproven:
-        first = unproven[0]
-        return "not enough evidence", (
-            f"Not enough evidence: {first.name} passes and is ahead by {decision.objective}, but "
-            f"{_unproven(first)}; raise {load}.repeats or {load}.duration_s."
+
+def _outrun(variant: Judged, rival: Judged, decision: Decision) -> bool:
+    """Whether the base has the better objective all the same, as it keeps a load that the variant is not shown to."""
+    pairs = zip(variant.points, rival.points, strict=True)
+    more = any(base.usable and not mine.usable for mine, base in pairs)
+    return more and rank(rival, decision) < rank(variant, decision)
+
+
+def _apart(variant: Judged, rival: Judged, decision: Decision) -> bool:
+    """Whether the base's objective is shown to be better, and the variant to break what only the base keeps."""
+    pairs = zip(variant.points, rival.points, strict=True)
+    if any(base.usable and mine.standing == "not shown" for mine, base in pairs):
+        return False
+    worse, best = (variant.objective, rival.objective)[:: better(decision)]
+    return worse is not None and best is not None and (worse.high or math.inf) < (best.low or -math.inf)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the answer's sentence is made of."""
+
+    base: Judged
+    decision: Decision
+    load: str
+    """Where the experiment asks for the load."""
+    final: bool
+    """Whether no more variants will be judged."""
+
+    def nothing_measured(self, reasons: dict[str, str]) -> tuple[Answer, str]:
+        """Without a variant nothing is said of the base either."""
+        if not self.final:
+            return "not enough evidence", "Not enough evidence: no compressed variant has been measured yet."
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none was asked for"
+        return "nothing was measured", f"Nothing can be compared: no compressed variant was measured ({why})."
+
+    def nothing_to_beat(self) -> tuple[Answer, str]:
+        """The base is shown neither to meet the constraints nor to break one."""
+        labels = dict.fromkeys(label for point in self.base.points for label in point.labels)
+        if all(point.void for point in self.base.points):
+            why = f"no load of the base's counts ({', '.join(labels)}), so that nothing can be compared with it"
+        elif self.base.unsure_constraints:
+            why = f"the base is not shown to meet the constraints ({'; '.join(self.base.unsure_constraints)})"
+            why += f"; raise {self.load}.repeats or {self.load}.duration_s"
+        else:
+            why = f"the base has no {self.decision.objective} at any load ({why_unusable(self.base)})"
+        return "not enough evidence", f"Not enough evidence: {why}."
+
+    def deploy(self, best: Judged, rival: Judged | None) -> tuple[Answer, str]:
+        """The best of those that are shown to be better, with what is lost elsewhere."""
+        lead = f", {times(best.against_base)} the base's" if rival and best.against_base else ""
+        where = f" at {best.against_base.at}" if lead and best.against_base and best.against_base.at else ""
+        lost = losses(best, self.decision)
+        but = f" But it loses elsewhere: {'; '.join(lost)}." if lost else ""
+        words = describe_objective(best, self.decision)
+        return "deploy", f"Deploy {best.name}: best {words} of all that pass{lead}{where}.{but}"
+
+    def without_a_lead(self, unlost: list[Judged], rival: Judged | None) -> tuple[Answer, str]:
+        """No variant is shown to be one to deploy.
+
+        Args:
+            unlost: variants that are not shown to be none either, the best by the objective first.
+        """
+        if unlost:
+            return "not enough evidence", f"Not enough evidence: {self._missing(unlost, rival)}."
+        if rival is None:
+            return "not enough evidence", "No variant, the base included, meets the constraints."
+        gain = f"a gain above {100 * self.decision.min_gain:g} % in {describe_objective(rival, self.decision)}"
+        if self.final:
+            return "keep the base", f"Keep the base: every compressed variant is shown to fail or not to have {gain}."
+        return "not enough evidence", f"Not enough evidence: no compressed variant has {gain} yet."
+
+    def _missing(self, unlost: list[Judged], rival: Judged | None) -> str:
+        """What of a measurement would settle the first of them, and of all whose accuracy is open."""
+        measure = f"raise {self.load}.repeats or {self.load}.duration_s"
+        first = unlost[0]
+        if first.verdict == "pass" and not fits(first):
+            return f"{first.name} passes, but {why_unfit(first, self.decision)}; {measure}"
+        if first.verdict == "pass" and rival is not None:
+            return f"{first.name} passes, but {unproven(first, self.decision, self.load)}"
+        names = ", ".join(v.name for v in unlost if v.verdict != "pass")
+        needed = [d.documents_needed for v in unlost for d in v.differences if d.documents_needed]
+        more = f"; about {max(needed):,} documents would settle it" if needed else ""
+        margin = self.decision.constraints.max_accuracy_drop
+        return (
+            f"{names} would be better by {self.decision.objective} or may be, but so few documents cannot show that "
+            f"accuracy stays within {margin:g}{more}"
         )
-    if unsure:
-        return "not enough evidence", (
-            f"Not enough evidence: {', '.join(v.name for v in unsure)} would be better by {decision.objective}, but so "
-            f"few documents cannot show that accuracy stays within {decision.constraints.max_accuracy_drop:g}."
-        )
-    if base is None:
-        return "not enough evidence", "No variant, the base included, meets the constraints."
-    none_better = f"no compressed variant that passes has a better {describe_objective(base, decision)}"
-    if final:
-        return "keep the base", f"Keep the base: {none_better}."
-    return "not enough evidence", f"Not enough evidence: {none_better} yet."
-
-
-def _nothing_to_beat(base: Judged) -> str:
-    why = ", ".join(dict.fromkeys(label for point in base.points for label in point.labels))
-    return f"Not enough evidence: no load of the base's counts ({why}), so that nothing can be compared with it."
 
 
 def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:
@@ -136,89 +194,27 @@ def _in_words(answer: Answer, recommended: str | None) -> str:
     return f"deploy {recommended}" if answer == "deploy" else answer
 
 
-def times(ratio: Ratio) -> str:
-    """A ratio with its interval, in words."""
-    bounds = f" [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.low is not None else ""
-    return f"{ratio.value:.2f}{bounds} times"
-
-
-def describe_objective(variant: Judged, decision: Decision) -> str:
-    """The objective and a variant's value, in words."""
-    value = f"{variant.objective.mean:.4g}" if variant.objective else "nothing measured"
-    return f"{decision.objective} ({value} {unit_of(decision)})"
-
-
-def rank(variant: Judged, decision: Decision) -> tuple[float, str]:
-    """What variants are sorted by, the best by the objective first."""
-    value = variant.objective.mean if variant.objective else float("-inf") * better(decision)
-    return -better(decision) * value, variant.name
-
-
-def fits(variant: Judged) -> bool:
-    """Whether a variant has the objective, and breaks no constraint."""
-    return variant.objective is not None and not variant.broken_constraints
-
-
 def rival_of(base: Judged) -> Judged | None:
     """The base, where it meets the constraints: then a variant has to be better."""
     return base if fits(base) else None
 
 
-def leads(variant: Judged, rival: Judged | None) -> bool:
-    """Whether a variant is shown to be better than the base.
+def leads(variant: Judged, rival: Judged | None, decision: Decision) -> bool:
+    """Whether a variant is shown to be better than the base by more than the smallest gain, for all variants at once.
 
     Args:
         rival: as of `rival_of`; where there is none, whoever meets the constraints is better.
     """
-    return rival is None or (variant.against_base is not None and variant.against_base.shown)
+    if rival is None:
+        return True
+    lead = variant.against_base
+    return lead is not None and shown(lead, decision) and not _outrun(variant, rival, decision)
 
 
 def standing(variant: Judged, rival: Judged | None, decision: Decision) -> tuple[bool, float, str]:
     """What variants are sorted by that may all pass, first whom the decision would take: those that are shown to be
     better than the base come before those that are not."""
-    return (not leads(variant, rival), *rank(variant, decision))
-
-
-def _unproven(variant: Judged) -> str:
-    repeats = variant.points[0].repeats
-    if variant.against_base is None:
-        return "its lead cannot be given as a ratio"
-    if variant.against_base.low is None:
-        return f"its {times(variant.against_base)} the base's has no interval (3 repeats are needed, {repeats} made)"
-    return f"its {times(variant.against_base)} the base's is no lead that {repeats} repeats show"
-
-
-def _why_not(variant: Judged, chosen: Judged | None, decision: Decision) -> str:
-    if variant.broken_constraints:
-        return "; ".join(variant.broken_constraints)
-    margin = decision.constraints.max_accuracy_drop
-    for difference in variant.differences:
-        bounds = f"[{difference.low:+.3f}, {difference.high:+.3f}]"
-        interval = f"{difference.task} {difference.metric} changes by {difference.difference:+.3f} {bounds}"
-        if difference.verdict == "fail":
-            return f"fails: {interval}, beyond the margin of {margin:g}"
-        if difference.verdict == "inconclusive":
-            return (
-                f"inconclusive: {interval} reaches over the margin of {margin:g}; {difference.documents} documents "
-                f"show losses from {difference.smallest_detectable:.3f}{_needed(difference)}"
-            )
-    passes = "passes, but " if variant.verdict else ""
-    if variant.objective is None:
-        return f"{passes}{decision.objective} could be measured at no load: {_why_unusable(variant)}"
-    value = f"{variant.objective.mean:.4g}"
-    if chosen is None:
-        return f"{passes}{_unproven(variant)} ({value} {unit_of(decision)})"
-    against = f", {times(variant.against_base)} the base's" if variant.against_base else ""
-    return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)} against {value}{against}"
-
-
-def _why_unusable(variant: Judged) -> str:
-    return "; ".join(dict.fromkeys(why for point in variant.points for why in (*point.violations, *point.labels)))
-
-
-def _needed(difference: Difference) -> str:
-    needed = difference.documents_needed
-    return f"; if it is what was found, about {needed:,} would settle it" if needed else ""
+    return (not leads(variant, rival, decision), *rank(variant, decision))
 
 
 def _pareto(judged: list[Judged]) -> tuple[str, ...]:

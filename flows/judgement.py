@@ -8,6 +8,8 @@ from pydantic import TypeAdapter
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured", "differs by workload"]
+Standing = Literal["keeps", "breaks", "not shown"]
+"""What the repeats show of a limit."""
 CLIENT_LIMIT, COMPILED = "client at its limit", "compiled"
 VOID = frozenset({CLIENT_LIMIT, COMPILED})
 """Labels of a point that says nothing of the server; one repeat with such a label is enough."""
@@ -84,10 +86,26 @@ class Ratio:
     low: float | None
     high: float | None
 
-    @property
-    def shown(self) -> bool:
-        """Whether the whole interval says better."""
-        return self.low is not None and self.low > 1.0
+
+@dataclass(frozen=True)
+class Lead(Ratio):
+    """The objective of a variant over the base's. A capacity lies between two points of the load: then only
+    the bounds say how far apart two are, and the upper is None where nobody looked further."""
+
+    sure: float | None
+    """One-sided lower bound that holds for all variants of the experiment at once; None as `low`."""
+    most: float | None
+    """One-sided upper bound of this variant alone; None as `high`."""
+    repeats: int
+    """Pairs of repeats that it rests on."""
+    at: str | None = None
+    """The load at which both were compared, in words; None for sizes and capacities."""
+    unsettled: tuple[str, ...] = ()
+    """Loads in words at which it might be more than the smallest gain: neither is shown to break a limit there, but not
+    both are shown to keep to them."""
+    repeats_needed: int | None = None
+    """Repeats with which a gain as large as was found is shown to be above the smallest one, or below it, with a
+    power of 0.8; None where they would be more than anybody makes."""
 
 
 def load_in_words(asked: float, unit: str) -> str:
@@ -106,12 +124,14 @@ class Point:
     repeats: int
     figures: dict[str, Estimate]
     labels: tuple[str, ...]
-    """What makes the figures mean less than they say: `saturated`, `late client`, `errors`, `few requests`,
-    each in more than half of the repeats; `client at its limit`, `compiled`, each in one at least."""
+    """What makes the figures mean less than they say: `saturated`, `late client`, `few requests`, each in more than
+    half of the repeats; `errors`, over all of them; `client at its limit`, `compiled`, each in one at least."""
     violations: tuple[str, ...]
-    """Latency limits that it breaks, and that no request ended."""
+    """What it is shown to break: latency limits, the share of errors, the rate, and that requests end."""
     idle: int = 0
     """Repeats in which no request ended."""
+    unsure: tuple[str, ...] = ()
+    """Limits that it is shown neither to keep to nor to break."""
 
     @property
     def void(self) -> bool:
@@ -124,10 +144,27 @@ class Point:
         return not self.void and not self.idle
 
     @property
+    def sound(self) -> bool:
+        """Whether an objective may look at it: it counts, hardly a request failed, the client was on time, and the
+        server kept up."""
+        return self.counts and not {"saturated", "late client", "errors"} & set(self.labels)
+
+    @property
+    def standing(self) -> Standing:
+        """Whether a variant could be run at this load: it is sound, and all limits are kept."""
+        if self.violations and not self.void:
+            return "breaks"
+        return "keeps" if self.sound and not self.unsure else "not shown"
+
+    @property
     def usable(self) -> bool:
-        """Whether a variant could be run at this load: it counts, the limits are kept, the client was on time, and
-        the server kept up."""
-        return self.counts and not self.violations and not {"saturated", "late client", "errors"} & set(self.labels)
+        """Whether it is shown to keep to everything that is asked for."""
+        return self.standing == "keeps"
+
+    @property
+    def in_words(self) -> str:
+        """The load as a person names it."""
+        return load_in_words(self.asked, self.unit)
 
 
 @dataclass(frozen=True)
@@ -136,10 +173,18 @@ class Capacity:
 
     unit: str
     asked: float | None
-    """The heaviest point that keeps to them with all lighter ones; None where the lightest does not."""
+    """The heaviest point that is shown to keep to them with all lighter ones; None where the lightest is not."""
     violating: tuple[float, ...]
+    """Points that are shown to break one."""
     kept_again: tuple[float, ...]
-    """Points behind a violating one that keep to the limits all the same."""
+    """Points behind one that does not keep to the limits that do all the same."""
+    not_shown: tuple[float, ...] = ()
+    """Points of which neither is shown."""
+
+    @property
+    def below(self) -> float | None:
+        """The lightest point that is shown to break a limit; None where none is."""
+        return min(self.violating, default=None)
 
 
 @dataclass(frozen=True)
@@ -167,8 +212,8 @@ class Judged:
     """Against the base; empty for the base itself."""
     objective: Estimate | None
     """None where no point of the load lets it be measured."""
-    against_base: Ratio | None
-    """The objective against the base's; None for the base, and where either has none."""
+    against_base: Lead | None
+    """The objective against the base's; None for the base, and where no load is shown to be kept by both."""
     slower: str | None
     """Where its throughput is shown to be lower than the base's, and what is known to cause it."""
     differences: tuple[Difference, ...]
@@ -178,13 +223,16 @@ class Judged:
     verdict: Verdict | None
     """None for the base."""
     broken_constraints: tuple[str, ...]
+    """What it is shown to break."""
     evidence: dict[str, str]
     """Fingerprints of the records that this rests on."""
+    unsure_constraints: tuple[str, ...] = ()
+    """What it is shown neither to keep to nor to break."""
 
     @property
     def throughput(self) -> float:
-        """Highest output tokens per second over the points of the load that count; 0 where none does."""
-        return max((p.figures["output_tokens_per_second"].mean for p in self.points if p.counts), default=0.0)
+        """Highest output tokens per second over the points of the load that are sound; 0 where none is."""
+        return max((p.figures["output_tokens_per_second"].mean for p in self.points if p.sound), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,24 @@
 """What the repeats of a load say of a variant, and of a variant against the base. Pure functions.
 
-A figure is the mean over repeats with Student's t interval. Variants are compared at the same point of
+A figure is the mean over repeats with Student's t interval. A limit is kept or broken where the repeats show
+it; what they leave open is told as such. Variants are compared at the same point of
 the common grid only, repeat by repeat: the ratio is that of the geometric means, its interval that of
 the paired differences of logarithms. Repeats of one round follow each other, so what drifts on the
 machine meets both and leaves the ratio alone.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from statsmodels.stats.proportion import proportion_confint
 
 from actors.benchmarker import REQUESTS
 from configs.decision import Constraints, Decision
 from flows import requests
 from flows.intervals import Bounds, mean_interval
-from flows.judgement import VOID, Capacity, Estimate, Gain, Point, Ratio
+from flows.judgement import VOID, Capacity, Estimate, Gain, Point, Ratio, Standing
 from flows.records import Record
 
 _COMPARED = {
@@ -33,7 +34,7 @@ _COMPARED = {
 """Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
 LATENCY_WORDS = {"ttft": "TTFT", "itl": "ITL", "request_latency": "request latency"}
 _STREAMS = "streams"
-_FEWEST = 3
+FEWEST = 3
 """Repeats that an interval needs."""
 
 Sweep = list[dict[str, Any]]
@@ -79,28 +80,9 @@ def ratio(variant: Sequence[float], base: Sequence[float], better: int, confiden
     return Ratio(value, *map(float, np.exp(bounds))) if bounds else Ratio(value, None, None)
 
 
-def on_common_loads(ours: Sequence[Point], theirs: Sequence[Point]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
-    """The points of two variants under the same load, a point that is void for one void for the other: else whoever
-    was measured at the heavier one would seem to be the faster."""
-
-    def marked(own: Sequence[Point], other: Sequence[Point]) -> tuple[Point, ...]:
-        pairs = zip(own, other, strict=True)
-        return tuple(replace(one, labels=(*one.labels, *VOID.intersection(two.labels))) for one, two in pairs)
-
-    return marked(ours, theirs), marked(theirs, ours)
-
-
-def lead(variant: Sequence[float], base: Sequence[float], better: int, decision: Decision) -> Ratio | None:
-    """The objective of a variant over that of the base; exact for sizes, which no repeat changes."""
-    found = ratio(variant, base, better, decision.confidence)
-    if decision.objective == "size" and found is not None:
-        return Ratio(found.value, found.value, found.value)
-    return found
-
-
 def _bounds(values: Sequence[float], confidence: float) -> Bounds | None:
     """The interval of a mean over repeats; two of them would make it 13 times their error."""
-    return mean_interval(np.array(values), None, confidence) if len(values) >= _FEWEST else None
+    return mean_interval(np.array(values), None, confidence) if len(values) >= FEWEST else None
 
 
 def points(repeats: list[Sweep], decision: Decision) -> tuple[Point, ...]:
@@ -114,36 +96,78 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
     notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
     idle = sum(not found["requests"] for found in seen)
+    limits = [
+        _nothing_ended(seen, idle),
+        _errors(seen, decision.confidence),
+        _saturation(notes["saturated"], len(seen)),
+        *_latencies(figures, decision.constraints),
+    ]
+    marked = [note for note, times in notes.items() if note in VOID or (note != "errors" and 2 * times > len(seen))]
     return Point(
         asked=first["asked"],
         unit=first["unit"],
         repeats=len(seen),
         figures=figures,
-        labels=tuple(note for note, times in notes.items() if note in VOID or 2 * times > len(seen)),
-        violations=(*_nothing_ended(seen, idle), *_violations(figures, decision.constraints)),
+        labels=(*marked, *(["errors"] if limits[1][0] != "keeps" else [])),
+        violations=tuple(words for standing, words in limits if standing == "breaks"),
         idle=idle,
+        unsure=tuple(words for standing, words in limits if standing == "not shown"),
     )
 
 
-def _nothing_ended(seen: list[dict[str, Any]], idle: int) -> list[str]:
+_Limit = tuple[Standing, str]
+"""What the repeats show of a limit, and in words why it is not kept."""
+
+
+def _nothing_ended(seen: list[dict[str, Any]], idle: int) -> _Limit:
     """What a load asks for whatever its limits are: that requests end while it is measured."""
-    if not idle:
-        return []
     where = "" if idle == len(seen) else f" in {idle} of {len(seen)} repeats"
-    return [f"no request ended within {seen[0]['seconds']:.3g} s{where}"]
+    return ("breaks", f"no request ended within {seen[0]['seconds']:.3g} s{where}") if idle else ("keeps", "")
 
 
-def _violations(figures: dict[str, Estimate], limits: Constraints) -> list[str]:
-    found = []
-    for name, limit in limits.latency_limits_ms.items():
-        measured = figures.get(f"{name}_p95_ms")
-        if measured is not None and measured.mean > limit:
-            found.append(f"{LATENCY_WORDS[name]} p95 is {measured.mean:.4g} ms, over the limit of {limit:g} ms")
-    return found
+def _errors(seen: list[dict[str, Any]], confidence: float) -> _Limit:
+    """Whether more requests fail than may, over all repeats; more of them are where the whole exact interval of their
+    share is above (Clopper and Pearson 1934). A share that is not above is taken as kept: that a hundred requests
+    without an error are too few to exclude one in a hundred is not held against anybody."""
+    failed = round(sum(found["errors"] for found in seen))
+    count = round(sum(found["requests"] for found in seen)) + failed
+    if failed <= requests.MOST_ERRORS * count:
+        return "keeps", ""
+    words = f"{failed} of {count} requests failed, over {100 * requests.MOST_ERRORS:g} %"
+    low, _ = proportion_confint(failed, count, alpha=1 - confidence, method="beta")
+    return ("breaks", words) if low > requests.MOST_ERRORS else ("not shown", f"{words}, which so few do not show")
+
+
+def _saturation(times: int, repeats: int) -> _Limit:
+    """A label has no interval: it is shown where every repeat has it, and there are as many as an interval needs."""
+    if 2 * times <= repeats:
+        return "keeps", ""
+    words = f"more than the server can take in {times} of {repeats} repeats"
+    return ("breaks" if times == repeats >= FEWEST else "not shown"), words
+
+
+def _latencies(figures: dict[str, Estimate], limits: Constraints) -> list[_Limit]:
+    return [
+        _latency(LATENCY_WORDS[name], figures[f"{name}_p95_ms"], limit)
+        for name, limit in limits.latency_limits_ms.items()
+        if f"{name}_p95_ms" in figures
+    ]
+
+
+def _latency(name: str, p95: Estimate, limit: float) -> _Limit:
+    """A limit is kept where the whole interval of the mean over repeats is within, and broken where it is beyond."""
+    if p95.low is None or p95.high is None:
+        return "not shown", f"{name} p95 is {p95.mean:.4g} ms in fewer than {FEWEST} repeats: limit of {limit:g} ms"
+    if p95.high <= limit:
+        return "keeps", ""
+    if p95.low > limit:
+        return "breaks", f"{name} p95 is {p95.mean:.4g} ms, over the limit of {limit:g} ms"
+    bounds = f"[{p95.low:.4g}, {p95.high:.4g}] ms"
+    return "not shown", f"{name} p95 is {p95.mean:.4g} {bounds}, on both sides of the limit of {limit:g} ms"
 
 
 def capacity(measured: Sequence[Point]) -> Capacity:
-    """The heaviest point that keeps to the limits together with all lighter ones; void points are left out.
+    """The heaviest point that is shown to keep to the limits together with all lighter ones; void points are left out.
 
     Points that keep to them again behind one that does not are named: the answer is not monotone, and
     a search that happened to look only there would have been wrong.
@@ -156,8 +180,9 @@ def capacity(measured: Sequence[Point]) -> Capacity:
     return Capacity(
         unit=unit,
         asked=grid[lasting - 1].asked if lasting else None,
-        violating=tuple(point.asked for point in grid if not point.usable),
+        violating=tuple(point.asked for point in grid if point.standing == "breaks"),
         kept_again=tuple(point.asked for point, good in list(zip(grid, kept, strict=True))[lasting:] if good),
+        not_shown=tuple(point.asked for point in grid if point.standing == "not shown"),
     )
 
 
@@ -188,41 +213,45 @@ def _values(repeats: list[Sweep], place: int, figure: str) -> list[float]:
 def objective(
     repeats: list[Sweep], measured: Sequence[Point], size_bytes: int, decision: Decision
 ) -> list[float] | None:
-    """The objective's value in every repeat; None where no point of the load lets it be measured."""
-    usable = [place for place, point in enumerate(measured) if point.usable]
-    counted = [place for place, point in enumerate(measured) if point.counts]
-
-    def best(figure: str, places: Sequence[int], choose: Callable[[list[float]], float]) -> list[float] | None:
-        values = [[sweep[i][figure] for i in places if figure in sweep[i]] for sweep in repeats]
-        return [choose(v) for v in values] if all(values) else None
-
-    match decision.objective:
-        case "size":
-            return [size_bytes / 1e9] * len(repeats)
-        case "throughput":
-            return best("output_tokens_per_second", usable, max)
-        case "cost":
-            speeds = best("output_tokens_per_second", usable, max)
-            return [_price(decision, speed) for speed in speeds] if speeds else None
-        case "goodput":
-            return best("goodput_per_second", counted, max)
-        case "capacity":
-            return _capacities(repeats, measured, decision)
-        case "ttft" | "itl" as latency:
-            return best(f"{latency}_p95_ms", [place for place in counted if place == 0], min)
-
-
-def _capacities(repeats: list[Sweep], measured: Sequence[Point], decision: Decision) -> list[float] | None:
-    """The capacity in every repeat, 0 where the lightest point breaks a limit; None where all are void. What does not
-    count in one repeat counts in none."""
-    if all(point.void for point in measured):
+    """The objective's value in every repeat, at the one point of the load at which it is best on the mean (the best of
+    every repeat would be better than any point is); None where no point lets it be measured."""
+    if decision.objective == "size":
+        return [size_bytes / 1e9] * len(repeats)
+    if decision.objective == "capacity":
+        grid = [point for point in measured if not point.void]
+        return [capacity(grid).asked or 0.0] * len(repeats) if grid else None
+    figure, better = compared_figure(decision)
+    places = [place for place in eligible(measured, decision) if _everywhere(repeats, place, figure)]
+    if not places:
         return None
-    found = []
-    for sweep in repeats:
-        own = points([sweep], decision)
-        kept = [one if whole.counts else whole for one, whole in zip(own, measured, strict=True)]
-        found.append(capacity(kept).asked or 0.0)
-    return found
+    values = (_values(repeats, place, figure) for place in places)
+    found = max(values, key=lambda of: better * float(np.mean(of)))
+    return [_price(decision, speed) for speed in found] if decision.objective == "cost" else found
+
+
+def compared_figure(decision: Decision) -> tuple[str, int]:
+    """The figure of a point by which its objective is told, and whether more (1) or less (-1) of it is better."""
+    match decision.objective:
+        case "ttft" | "itl" as latency:
+            return f"{latency}_p95_ms", -1
+        case "goodput":
+            return "goodput_per_second", 1
+        case _:
+            return "output_tokens_per_second", 1
+
+
+def eligible(measured: Sequence[Point], decision: Decision) -> list[int]:
+    """Places of the points at which the objective may be taken: for latencies the lightest, for goodput all that are
+    sound, else those that are shown to keep to the limits."""
+    sound = [place for place, point in enumerate(measured) if point.sound]
+    if decision.objective in ("ttft", "itl"):
+        lightest = min(range(len(measured)), key=lambda place: measured[place].asked)
+        return [place for place in sound if place == lightest]
+    return [place for place in sound if decision.objective == "goodput" or measured[place].usable]
+
+
+def _everywhere(repeats: list[Sweep], place: int, figure: str) -> bool:
+    return all(figure in sweep[place] for sweep in repeats)
 
 
 def _price(decision: Decision, tokens_per_second: float) -> float:

@@ -14,6 +14,7 @@ from rich.table import Table
 from configs.decision import Decision
 from configs.load import Load
 from flows import tables
+from flows.compare import accuracy_of, compared_in
 from flows.context import Run
 from flows.judgement import Judgement
 from flows.performance import LATENCY_WORDS
@@ -144,8 +145,9 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("accuracy engine", experiment.accuracy.engine),
         (
             "intervals",
-            f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents; load: over "
-            "repeats (Student's t)",
+            f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents, "
+            f"{100 * accuracy_of(run).confidence:.4g} % for {compared_in(run)} variants at once; load: over repeats "
+            "(Student's t)",
         ),
         ("latencies", _latencies(experiment.loads)),
         ("asked for", _asked_for(experiment.decision)),
@@ -176,7 +178,7 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
 
 def _asked_for(decision: Decision) -> str:
     """The objective, and what a variant must keep to."""
-    limits, words = decision.constraints, [f"best {decision.objective}"]
+    limits, words = decision.constraints, [f"best {decision.objective}, by more than {100 * decision.min_gain:g} %"]
     words.append(f"accuracy at most {limits.max_accuracy_drop:g} below the base on every task")
     words += [f"{LATENCY_WORDS[name]} p95 at most {limit:g} ms" for name, limit in limits.latency_limits_ms.items()]
     if limits.max_size_gb is not None:

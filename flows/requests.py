@@ -20,7 +20,7 @@ from flows.judgement import CLIENT_LIMIT, COMPILED, VOID
 _FEW = 20
 """Requests below which the 95th percentile is little more than the largest value."""
 _PERCENTILES = (50, 95, 99)
-_ERRORS = 0.01
+MOST_ERRORS = 0.01
 """Share of requests that may fail before a point is marked."""
 _GROWTH = 0.05
 """Share of a window's arrivals by which the requests under way may grow before a rate counts as more
@@ -155,7 +155,7 @@ def goodput(point: Requests, limits: Constraints) -> float:
 def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
     """What makes a point's figures mean something else than they say."""
     notes = []
-    if found["errors"] > _ERRORS * (found["requests"] + found["errors"]):
+    if found["errors"] > MOST_ERRORS * (found["requests"] + found["errors"]):
         notes.append("errors")
     if 0 < found["requests"] < _FEW:
         notes.append("few requests")

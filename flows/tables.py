@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from configs.decision import Decision
 from configs.experiment import BASE
-from flows.decide import unit_of
 from flows.judgement import Capacity, Difference, Estimate, Gain, Judged, Judgement, Point, Pooled, Ratio, load_in_words
+from flows.reasons import unit_of
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,17 @@ def _objective_headers(decision: Decision) -> tuple[str, ...]:
 
 
 def _capacity(capacity: Capacity) -> str:
-    """Between which points of the load the limit lies: the last that keeps to it with all lighter ones, and the
-    first that does not."""
-    if capacity.asked is None and not capacity.violating:
+    """Between which points of the load the limit lies: the last that is shown to keep to it with all lighter ones, and
+    the first that is not."""
+    others = sorted((*capacity.violating, *capacity.not_shown))
+    if capacity.asked is None and not others:
         return "not measured"
-    if not capacity.violating:
+    if not others:
         return f"{load_in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
     reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
     again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
-    return f"{reach},\nnot at {capacity.violating[0]:g}{f', again at {again}' if again else ''}"
+    word = "not" if others[0] in capacity.violating else "not shown"
+    return f"{reach},\n{word} at {others[0]:g}{f', again at {again}' if again else ''}"
 
 
 def loads(judgement: Judgement) -> Table:
@@ -210,7 +212,7 @@ def _point(point: Point) -> tuple[str, ...]:
         _pair(point, "ttft", 0),
         _pair(point, "itl", 1),
         f"{figures['requests'].mean:.0f}",
-        ", ".join((*point.labels, *point.violations)),
+        ", ".join((*point.labels, *point.violations, *point.unsure)),
     )
 
 
@@ -229,8 +231,10 @@ def _gain(gain: Gain | None) -> str:
 
 
 def _ratio(ratio: Ratio) -> str:
-    bounds = f"\n[{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.low is not None and ratio.high is not None else ""
-    return f"{ratio.value:.2f}{bounds}"
+    if ratio.low is None and ratio.high is None:
+        return f"{ratio.value:.2f}"
+    low, high = (f"{bound:.2f}" if bound is not None else "..." for bound in (ratio.low, ratio.high))
+    return f"{ratio.value:.2f}\n[{low}, {high}]"
 
 
 def _verdict(variant: Judged, judgement: Judgement) -> str:

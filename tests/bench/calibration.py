@@ -1,12 +1,19 @@
-"""How often the accuracy judgement is right, by simulation on real per-document logs.
+"""How often verdict, lead and decision are right, by simulation.
 
-Takes two evaluations of the same documents (`TASK.jsonl` beside their records). Documents are drawn with
+Of the accuracy judgement on real per-document logs: takes two evaluations of the same documents (`TASK.jsonl`
+beside their records). Documents are drawn with
 replacement; swapping the two sides of each at random makes an A/A comparison with the real rate of flips
 and no difference. A drop is planted by turning right answers of one side wrong at random. A race (configs/racing.py)
 that looks at a variant again and again must not stop one whose drop is within the margin of 2 points more often than
 its error rate says.
 
     PYTHON tests/bench/calibration.py BASE/TASK.jsonl VARIANT/TASK.jsonl
+
+Of the decision over many variants, without any log: repeats whose throughputs vary by 5 % independently, one base for
+all variants. All are as fast as the base, or exactly as much faster as the smallest gain, where it errs most; or one
+of them is faster by 10 %. Then verdicts over 2,376 documents of variants whose loss is the margin, with 8 % flips.
+
+    PYTHON tests/bench/calibration.py --variants 1 13 100 --repeats 3 5 10
 """
 
 import argparse
@@ -21,7 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from configs.decision import Decision
 from configs.racing import Racing
 from flows.accuracy import Answers, TaskAnswers, paired
-from flows.judgement import Difference
+from flows.decide import decide
+from flows.judgement import Difference, Judged
+from flows.leads import of_pairs
+from flows.performance import estimate
 from flows.racing import Look, at_every_look, beyond_margin
 
 DECISION = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
@@ -29,14 +39,64 @@ DECISION = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("base", type=Path)
-    parser.add_argument("variant", type=Path)
+    parser.add_argument("logs", type=Path, nargs="*", help="of the base and of a variant")
     parser.add_argument("--metric", default="acc")
     parser.add_argument("--comparisons", type=int, default=1000)
     parser.add_argument("--documents", type=int, help="how many to draw; as many as there are unless given")
+    parser.add_argument("--variants", type=int, nargs="*", default=[], help="simulate decisions over so many")
+    parser.add_argument("--repeats", type=int, nargs="*", default=[3, 5])
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    base, variant = (_values(path, options.metric) for path in (options.base, options.variant))
+    if options.logs:
+        _on_logs(options)
+    random = np.random.default_rng(options.seed)
+    for variants in options.variants:
+        for repeats in options.repeats:
+            _decisions(variants, repeats, options.comparisons, random)
+        _verdicts(variants, options.comparisons // 5, random)
+
+
+def _decisions(variants: int, repeats: int, comparisons: int, random: np.random.Generator) -> None:
+    """A line of how often which answer is given."""
+    gain = 1 + DECISION.min_gain
+    ratios = {"all equal": np.ones(variants), "all at the smallest gain": np.full(variants, gain)}
+    ratios["one 10 % faster"] = np.append(1.10, np.ones(variants - 1))
+    for words, truth in ratios.items():
+        answers = [_decided(truth, repeats, random) for _ in range(comparisons)]
+        shares = (f"{answer} {100 * answers.count(answer) / comparisons:.1f} %" for answer in sorted(set(answers)))
+        print(f"{variants} variants, {repeats} repeats, {words}: {', '.join(shares)}")
+
+
+def _decided(truth: np.ndarray, repeats: int, random: np.random.Generator) -> str:
+    """The answer; a wrong one where a variant is deployed whose gain is not above the smallest."""
+    base, *speeds = (ratio * random.normal(100, 5, repeats) for ratio in (1.0, *truth))
+    variants = [_judged(str(number), speed, base, len(truth)) for number, speed in enumerate(speeds)]
+    found = decide([_judged("base", base, base, len(truth)), *variants], DECISION, {})
+    deployed = found.answer == "deploy" and found.recommended is not None
+    wrong = deployed and truth[int(found.recommended or 0)] <= 1 + DECISION.min_gain
+    return "deploy wrongly" if wrong else found.answer
+
+
+def _judged(name: str, speeds: np.ndarray, base: np.ndarray, variants: int) -> Judged:
+    """A variant that passes, with nothing but its throughputs."""
+    lead = of_pairs(list(zip(speeds.tolist(), base.tolist(), strict=True)), 1, DECISION, variants)
+    objective = estimate(speeds.tolist(), DECISION.confidence)
+    return Judged(name, 1, (), None, (), objective, lead, None, (), None, "pass", (), {})
+
+
+def _verdicts(variants: int, comparisons: int, random: np.random.Generator) -> None:
+    """A line of how often some variant passes of which none should, documents flipping independently."""
+    decision, margin, flips = DECISION.over(max(2, variants)), DECISION.constraints.max_accuracy_drop, 0.08
+    shares, passed = ((flips + margin) / 2, (flips - margin) / 2, 0.6, 0.4 - flips), 0
+    pairs = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], dtype=float)
+    for _ in range(comparisons):
+        drawn = (pairs[random.choice(4, 2376, p=shares)] for _ in range(variants))
+        passed += any(paired("task", "acc", one, True, decision).verdict == "pass" for one in drawn)
+    print(f"{variants} variants that lose as much as the margin: some passes {100 * passed / comparisons:.1f} %")
+
+
+def _on_logs(options: argparse.Namespace) -> None:
+    base, variant = (_values(path, options.metric) for path in options.logs)
     pairs = np.array([[base[key], variant[key]] for key in base if key in variant])
     random = np.random.default_rng(options.seed)
     flips = float((pairs[:, 0] != pairs[:, 1]).mean())

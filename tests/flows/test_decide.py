@@ -10,16 +10,16 @@ from configs.decision import Decision
 from flows.accuracy import paired
 from flows.compare import corrected
 from flows.decide import decide, for_all
-from flows.judgement import Estimate, Judged, Point, Ratio
+from flows.judgement import Estimate, Gain, Judged, Lead, Point, Ratio, Stopped
 
 
 def judged(name: str, throughput: float, verdict: Any = "pass", lead: Any = "shown", **settings: Any) -> Judged:
     """A variant with one point; `lead` says whether its repeats show what its throughput claims."""
     value = throughput / 10.0
-    ratios = {
-        "shown": Ratio(value, 0.98 * value, 1.02 * value),
-        "wide": Ratio(value, 0.1, 9.0),
-        "one": Ratio(value, None, None),
+    leads = {
+        "shown": Lead(value, 0.98 * value, 1.02 * value, 0.97 * value, 1.02 * value, 3),
+        "wide": Lead(value, 0.1, 9.0, 0.01, 9.0, 3, repeats_needed=9),
+        "one": Lead(value, None, None, None, None, 1),
     }
     figure = Estimate(throughput, 0.98 * throughput, 1.02 * throughput)
     made = Judged(
@@ -29,7 +29,7 @@ def judged(name: str, throughput: float, verdict: Any = "pass", lead: Any = "sho
         capacity=None,
         gains=(),
         objective=figure,
-        against_base=ratios[lead],
+        against_base=leads[lead],
         slower=None,
         differences=(),
         pooled=None,
@@ -57,7 +57,13 @@ TOO_BIG = ("size is 9 GB, over the limit of 8 GB",)
         ([judged("a", 20.0, "inconclusive")], "not enough evidence", None),
         ([judged("a", 20.0), judged("b", 30.0, "inconclusive")], "deploy", "a"),
         ([judged("a", 20.0, broken_constraints=TOO_BIG)], "keep the base", "base"),
-        ([judged("a", 20.0, objective=None)], "keep the base", "base"),
+        ([judged("a", 20.0, objective=None)], "not enough evidence", None),
+        ([judged("a", 20.0, unsure_constraints=TOO_BIG)], "not enough evidence", None),
+        ([judged("a", 10.05)], "keep the base", "base"),
+        ([judged("a", 10.3)], "not enough evidence", None),
+        ([judged("a", 10.05), judged("b", 10.2, lead="wide")], "not enough evidence", None),
+        ([judged("a", 9.97, lead="wide")], "not enough evidence", None),
+        ([judged("a", 9.0, "inconclusive")], "keep the base", "base"),
     ],
 )
 def test_decision_takes_the_best_that_passes_and_is_shown_to_lead(
@@ -74,7 +80,8 @@ def test_base_is_not_kept_while_variants_are_still_to_be_judged(others: list[Jud
     found = decide([BASE, *others], Decision(), {}, final=False)
     assert (found.answer, found.recommended) == ("not enough evidence", None)
     assert set(found.reasons) == {v.name for v in others}
-    assert found.sentence.endswith("better throughput (10 output tokens/s) yet.")
+    assert found.sentence.startswith("Not enough evidence: no compressed variant ")
+    assert found.sentence.endswith(" yet.")
 
 
 def test_base_that_breaks_a_limit_gives_way_without_a_lead() -> None:
@@ -85,8 +92,46 @@ def test_base_that_breaks_a_limit_gives_way_without_a_lead() -> None:
 
 
 def test_nothing_is_recommended_where_all_break_a_limit() -> None:
-    found = decide([replace(BASE, broken_constraints=TOO_BIG)], Decision(), {})
+    broken = [replace(v, broken_constraints=TOO_BIG) for v in (BASE, judged("a", 20.0))]
+    found = decide(broken, Decision(), {})
     assert (found.answer, found.recommended) == ("not enough evidence", None)
+    assert found.sentence == "No variant, the base included, meets the constraints."
+
+
+def test_nothing_is_said_of_the_base_where_no_variant_was_measured() -> None:
+    found = decide([BASE], Decision(), {"int8": "out of memory"})
+    assert (found.answer, found.recommended) == ("nothing was measured", None)
+    assert found.sentence.endswith("no compressed variant was measured (int8: out of memory).")
+    ended = (Stopped("int8", "not acceptable", "loses", 20, (), 0.0),)
+    assert decide([BASE], Decision(), {}, stopped=ended).recommended == "base"
+
+
+def test_base_of_which_a_limit_is_not_shown_gives_way_to_nobody() -> None:
+    unsure = "TTFT p95 is 201 [195, 207] ms, on both sides of the limit of 200 ms at 1 client"
+    found = decide([replace(BASE, unsure_constraints=(unsure,)), judged("a", 20.0)], Decision(), {})
+    assert (found.answer, found.recommended) == ("not enough evidence", None)
+    assert unsure in found.sentence and "raise load.repeats" in found.sentence
+
+
+def test_loss_at_another_load_is_said_in_the_sentence() -> None:
+    gains = (
+        Gain(1.0, "streams", "output_tokens_per_second", 10.0, 5.0, Ratio(0.5, 0.4, 0.6)),
+        Gain(2.0, "streams", "output_tokens_per_second", 10.0, 9.9, Ratio(0.99, 0.985, 0.995)),
+        Gain(4.0, "streams", "ttft_p95_ms", 10.0, 20.0, Ratio(0.5, 0.4, 0.6)),
+    )
+    found = decide([BASE, judged("a", 20.0, gains=gains)], Decision(), {})
+    assert found.recommended == "a"
+    assert found.sentence.endswith(" But it loses elsewhere: 0.50 [0.40, 0.60] times the base's tokens/s at 1 client.")
+
+
+def test_variant_that_the_base_outruns_at_a_load_that_it_cannot_keep_is_not_deployed() -> None:
+    loads = [replace(judged("x", value).points[0], asked=value) for value in (10.0, 20.0)]
+    broken = replace(loads[1], violations=("too slow",))
+    base = replace(judged("base", 20.0, None, points=tuple(loads)), against_base=None)
+    ahead = judged("a", 12.0, points=(loads[0], broken))
+    assert decide([base, ahead], Decision(), {}).recommended == "base"
+    open_still = replace(ahead, points=(loads[0], replace(loads[1], unsure=("may be too slow",))))
+    assert decide([base, open_still], Decision(), {}).answer == "not enough evidence"
 
 
 def test_pareto_front_leaves_out_what_another_beats() -> None:
@@ -135,4 +180,4 @@ def test_different_variants_that_are_all_deployed_open_the_gate() -> None:
 
 def test_missing_evidence_under_a_workload_names_its_settings() -> None:
     found = decide([BASE, judged("a", 20.0, lead="wide")], Decision(), {}, "workloads.chat")
-    assert "raise workloads.chat.repeats or workloads.chat.duration_s" in found.sentence
+    assert "raise workloads.chat.repeats to about 9 or workloads.chat.duration_s" in found.sentence

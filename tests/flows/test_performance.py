@@ -103,13 +103,13 @@ def test_drift_that_meets_both_leaves_the_ratio_alone() -> None:
     found = performance.ratio(ours, theirs, 1, 0.95)
     assert found is not None and found.low is not None
     assert found.value == pytest.approx(1.2, rel=0.01)
-    assert found.shown and found.low > 1.15
+    assert found.low > 1.15
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_fewer_than_three_repeats_have_no_interval(repeats: int) -> None:
     found = performance.ratio([110.0] * repeats, [100.0] * repeats, 1, 0.95)
-    assert found is not None and (found.low, found.shown) == (None, False)
+    assert found is not None and found.low is None
     assert performance.estimate([3.0] * repeats, 0.95).low is None
 
 
@@ -153,7 +153,7 @@ def test_published_case_is_compared_at_the_rate_that_both_have() -> None:
 
 def test_published_case_breaks_its_own_limit_and_is_not_monotone() -> None:
     decision = Decision.model_validate({"objective": "capacity", "constraints": {"max_ttft_p95_ms": 200}})
-    points = performance.points([RED_HAT["int8"].result["points"]], decision)
+    points = performance.points([RED_HAT["int8"].result["points"]] * 3, decision)
     violating = {(p.asked, p.unit): p.violations for p in points if p.violations}
     assert set(violating) == {(1, "streams"), (2.3, "requests_per_second")}
     assert "959.9 ms, over the limit of 200 ms" in violating[2.3, "requests_per_second"][0]
@@ -174,7 +174,7 @@ def test_capacity_lies_between_two_points_that_are_named(latencies: tuple[float,
     decision = Decision.model_validate({"objective": "capacity", "constraints": {"max_ttft_p95_ms": 200}})
     asked = zip((1, 2, 4), latencies, strict=True)
     sweep = [row(a, "streams", output_tokens_per_second=50.0, ttft_p95_ms=ttft) for a, ttft in asked]
-    points = performance.points([sweep], decision)
+    points = performance.points([sweep] * 3, decision)
     judged = Judged("v", 1, points, performance.capacity(points), (), None, None, None, (), None, None, (), {})
     table = tables.variants(Judgement("keep the base", None, "", (judged,), (), {}), decision)
     assert table.rows[0][table.headers.index("within the limits\nup to")] == words
@@ -190,8 +190,8 @@ def test_objective_is_taken_over_points_that_keep_the_limits(objective: str, exp
     )
     speeds = ((1, 50.0, 100.0), (2, 90.0, 150.0), (4, 120.0, 400.0))
     sweep = [row(a, "streams", output_tokens_per_second=v, ttft_p95_ms=t) for a, v, t in speeds]
-    points = performance.points([sweep], decision)
-    assert performance.objective([sweep], points, 500_000_000, decision) == [pytest.approx(expected)]
+    points = performance.points([sweep] * 3, decision)
+    assert performance.objective([sweep] * 3, points, 500_000_000, decision) == [pytest.approx(expected)] * 3
 
 
 def test_objective_that_no_point_allows_is_not_measured() -> None:
@@ -201,6 +201,52 @@ def test_objective_that_no_point_allows_is_not_measured() -> None:
 
 
 def test_label_of_a_single_repeat_does_not_mark_the_point() -> None:
-    sweeps = [[row(1, errors=errors)] for errors in (0, 50, 0)]
+    sweeps = [[row(1, client_delay_p95_ms=delay, concurrency_mean=1, under_way_growth=0)] for delay in (0, 50, 0)]
+    sweeps = [[{**sweep[0], "arrivals_per_second": 1, "seconds": 9}] for sweep in sweeps]
     assert performance.points(sweeps, Decision())[0].labels == ()
-    assert performance.points([*sweeps[:2], sweeps[1]], Decision())[0].labels == ("errors",)
+    assert performance.points([*sweeps[:2], sweeps[1]], Decision())[0].labels == ("late client",)
+
+
+@pytest.mark.parametrize(
+    ("errors", "standing"),
+    [((0, 0, 0), "keeps"), ((1, 2, 3), "keeps"), ((0, 3, 4), "not shown"), ((0, 50, 0), "breaks")],
+)
+def test_errors_of_all_repeats_together_are_a_limit(errors: tuple[int, ...], standing: str) -> None:
+    (point,) = performance.points([[row(1, errors=count)] for count in errors], Decision())
+    assert (point.standing, point.sound) == (standing, standing == "keeps")
+    assert (point.labels == ("errors",)) == (standing != "keeps")
+
+
+@pytest.mark.parametrize(
+    ("ttft", "standing"),
+    [
+        ((150, 151, 152), "keeps"),
+        ((195, 204, 202), "not shown"),
+        ((204, 193, 202), "not shown"),
+        ((250, 251, 252), "breaks"),
+        ((150,), "not shown"),
+        ((250, 250), "not shown"),
+    ],
+)
+def test_limit_has_three_states_by_the_interval_of_its_latency(ttft: tuple[float, ...], standing: str) -> None:
+    decision = Decision.model_validate({"constraints": {"max_ttft_p95_ms": 200}})
+    (point,) = performance.points([[row(1, ttft_p95_ms=value)] for value in ttft], decision)
+    assert point.standing == standing
+    told = {"keeps": (0, 0), "not shown": (0, 1), "breaks": (1, 0)}[standing]
+    assert (len(point.violations), len(point.unsure)) == told
+
+
+@pytest.mark.parametrize(
+    ("growth", "standing"), [((90, 90, 90), "breaks"), ((90, 90, 0), "not shown"), ((90, 0, 0), "keeps")]
+)
+def test_saturation_is_shown_where_every_repeat_has_it(growth: tuple[float, ...], standing: str) -> None:
+    rate = {"arrivals_per_second": 1, "seconds": 9, "concurrency_mean": 1}
+    (point,) = performance.points([[row(1, under_way_growth=more, **rate)] for more in growth], Decision())
+    assert point.standing == standing
+
+
+def test_objective_of_a_plateau_is_that_of_one_point() -> None:
+    speeds = [(90.0, 110.0), (110.0, 90.0), (100.0, 101.0)]
+    sweeps = [[row(a, "streams", output_tokens_per_second=v) for a, v in zip((1, 2), s, strict=True)] for s in speeds]
+    points = performance.points(sweeps, Decision())
+    assert performance.objective(sweeps, points, 1, Decision()) == [110.0, 90.0, 101.0]

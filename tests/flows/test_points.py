@@ -9,7 +9,7 @@ import pytest
 
 from configs.decision import Decision
 from configs.loading import load_experiment
-from flows import chosen, compare, performance, plots, requests, tables, verify
+from flows import chosen, leads, performance, plots, requests, tables, verify
 from flows.__main__ import DONE, _state, main
 from flows.decide import decide
 from flows.judgement import Estimate, Judged, Judgement, Point
@@ -84,10 +84,10 @@ def test_repeats_of_which_some_end_nothing_are_told_and_not_averaged() -> None:
 )
 def test_point_that_does_not_count_is_in_no_objective(objective: str, expected: float, changes: dict[str, Any]) -> None:
     asked = {"objective": objective, "price_per_hour": 2.0, "constraints": {"max_ttft_p95_ms": 200}}
-    sweeps = [[found(1), found(2, 90.0)], [found(1), found(2, 90.0, **changes)]]
+    sweeps = [[found(1), found(2, 90.0)]] * 2 + [[found(1), found(2, 90.0, **changes)]]
     decision = Decision.model_validate(asked)
     points = performance.points(sweeps, decision)
-    assert performance.objective(sweeps, points, 1, decision) == [pytest.approx(expected)] * 2
+    assert performance.objective(sweeps, points, 1, decision) == [pytest.approx(expected)] * 3
 
 
 @pytest.mark.parametrize("changes", [BUSY, COMPILED, IDLE])
@@ -107,9 +107,9 @@ def test_gain_needs_a_point_that_counts_on_both_sides(changes: dict[str, Any]) -
 
 
 def test_void_point_is_left_out_of_the_capacity_and_an_idle_one_ends_it() -> None:
-    void = performance.points([[found(1), found(2, **BUSY), found(4)]], LIMITED)
+    void = performance.points([[found(1), found(2, **BUSY), found(4)]] * 3, LIMITED)
     assert performance.capacity(void).asked == 4
-    idle = performance.points([[found(1), found(2, **IDLE), found(4)]], LIMITED)
+    idle = performance.points([[found(1), found(2, **IDLE), found(4)]] * 3, LIMITED)
     assert (performance.capacity(idle).asked, performance.capacity(idle).violating) == (1, (2,))
 
 
@@ -124,10 +124,9 @@ def test_capacity_of_void_points_alone_is_not_measured() -> None:
 def test_variant_is_compared_at_loads_that_count_for_the_base_too() -> None:
     sweeps = {"ours": [found(1, 60.0), found(2, 99.0)], "base": [found(1, 50.0), found(2, 90.0, **BUSY)]}
     points = {name: performance.points([sweep], Decision()) for name, sweep in sweeps.items()}
-    measured = [compare._Measured(name, 100, [sweeps[name]], points[name], [1.0], {}) for name in sweeps]
-    compared = compare._loaded(*measured, Decision())
-    assert compared.against_base is not None and compared.against_base.value == pytest.approx(60 / 50)
-    assert not compared.points[1].void, "what it is alone stays as it is"
+    ours, base = (leads.Loaded(100, [sweeps[name]], points[name]) for name in sweeps)
+    lead = leads.lead(ours, base, Decision(), 1)
+    assert lead is not None and (lead.value, lead.at) == (pytest.approx(60 / 50), "1 client")
 
 
 def test_base_without_a_load_that_counts_gives_way_to_nobody() -> None:
