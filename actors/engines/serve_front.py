@@ -9,6 +9,7 @@ asks that one instead, for a verification before there is any traffic.
 import asyncio
 import contextlib
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -93,8 +94,9 @@ class Front:
         for generation, slot in list(self._slots.items()):
             with contextlib.suppress(*_UNAVAILABLE):
                 found = await asyncio.to_thread(_ask, f"{self._name}:{generation}", "url")
-                engines = sorted((at.hostname or "", at.port or 0) for at in map(urlsplit, found))
-                self._commands.place(slot, engines)
+                if found:
+                    engines = sorted((at.hostname or "", at.port or 0) for at in map(urlsplit, found))
+                    self._commands.place(slot, engines)
 
     def live(self) -> str | None:
         return self._live
@@ -112,6 +114,7 @@ class Front:
         """Serve's last call to a replica that it ends in peace."""
         if session := getattr(self, "_session", None):
             session.end()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def offer(

@@ -99,11 +99,11 @@ def test_engine_that_its_server_forgets_is_ended_with_the_lease(experiment_file:
 def test_load_generator_that_never_ends_is_ended_and_the_load_is_tried_again(experiment_file: Any) -> None:
     load = {"kind": "concurrent", "streams": [1, 2], "prompt_tokens": 8, "output_tokens": 8}
     path = experiment_file(
-        schemes=[{"kind": "fp8-dynamic", "name": "stuck"}], load=load | {"duration_s": 1, "warmup_s": 0, "grace_s": 1}
+        schemes=[{"kind": "fp8-dynamic", "name": "stuck"}], load=load | {"duration_s": 1, "warmup_s": 0, "grace_s": 4}
     )
     assert main(["run", str(path)]) == DONE
     said = (path.parent / "store/experiments/tiny/logs/events/stuck.jsonl").read_text()
-    assert "timed out: its engine did not answer within 4 s; attempt 2 of 2" in said
+    assert "timed out: its engine did not answer within 10 s; attempt 2 of 2" in said
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"time.sleep(900)" in _read(p)]
 
 
