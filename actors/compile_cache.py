@@ -36,8 +36,9 @@ def prune(graphs: Path, most_bytes: int) -> None:
 
 
 def _age_and_size(entry: Path) -> tuple[float, int, Path]:
-    """When something of it was last read or written, and bytes; of one that somebody else is removing, nothing."""
+    """When a file of it was last read or written, and bytes; of one that somebody else is removing, nothing. Folders do
+    not count: looking into one is a way of reading it."""
     seen = []
     with contextlib.suppress(OSError):
-        seen = [file.stat() for file in (entry, *entry.rglob("*"))]
+        seen = [file.stat() for file in entry.rglob("*") if file.is_file()]
     return max((max(one.st_atime, one.st_mtime) for one in seen), default=0), sum(one.st_size for one in seen), entry
