@@ -28,7 +28,8 @@ def benchmark(
     """Ten clients' worth of requests of eight tokens, one after the other, a little different with each seed.
     What is named stuck never ends, the first time; of what is named idle no request ends."""
     pace.take_time()
-    if model.endswith("stuck") and not (mark := destination.parents[2] / "was_stuck").exists():
+    store = next((folder for folder in destination.parents if folder.name == "store"), destination)
+    if model.endswith("stuck") and not (mark := store / "was_stuck").exists():
         mark.touch()
         subprocess.run([sys.executable, "-c", "import time; time.sleep(900)"])
     (destination / "guidellm.json").write_text("{}")
