@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import ray
+from bare_engine import MODEL, bare_engine
 
 from actors import environments, processes, vllm_server
 from actors.benchmarker import Benchmarker
@@ -59,24 +60,16 @@ class Bench:
     @contextlib.contextmanager
     def bare(self, server: Any) -> Iterator[tuple[str, str]]:
         """`vllm serve`, with no line for each request, as ours."""
-        port, python = vllm_server.free_port(LOOPBACK), environments.interpreter("inference")
-        url, log = vllm_server.address(LOOPBACK, port), self.options.folder / f"bare-{port}.log"
-        command = vllm_server.command(python, self.checkpoint, "bare", self.engine, LOOPBACK, port)
-        mark = mark_of(f"bare {port}")
-        asked = vllm_server.variables(self.cores, 1) | {"VLLM_CACHE_ROOT": str(self.cache / "vllm")}
-        with log.open("w") as output:
-            variables = {**vllm_server.inherited(), **asked, processes.LEASE_MARK: mark}
-            process = subprocess.Popen(
-                command, env=variables, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        try:
-            vllm_server.await_healthy(url, log, process.poll, START_S)
-            if self.cores:
-                processes.keep_off(mark, list(self.cores))
-            yield "bare", url
-        finally:
-            process.terminate()
-            processes.end(mark)
+        with bare_engine(
+            self.checkpoint,
+            self.engine,
+            cores=self.cores,
+            kv_cache_gib=1,
+            compiled=self.cache,
+            logs=self.options.folder,
+            start_timeout_s=START_S,
+        ) as url:
+            yield MODEL, url
 
     @contextlib.contextmanager
     def served(self, server: Any) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,152 @@
+"""Whether a run shows the gains that bare engines have: each variant of an experiment is served by `vllm serve` alone,
+with the engine settings, the load and the seeds of the run, and its gains stand next to the run's.
+
+MSF_ACCELERATOR=cuda PYTHON tests/bench/gains.py EXPERIMENT.yaml --folder FOLDER [--set KEY=VALUE ...] [--wait SECONDS]
+
+PYTHON is the driver's interpreter, which is at `python3 actors/environments.py path driver`. What was measured once
+stays in FOLDER/bare.jsonl. With --wait a variant's checkpoint may still be on its way, from a run on other GPUs.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import ray
+from bare_engine import MODEL, bare_engine
+
+from actors.benchmarker import Benchmarker
+from actors.lease import Needs, lease
+from configs.experiment import Experiment
+from configs.loading import load_experiment
+from flows import cluster, performance, plan, requests
+from flows.context import CHECKPOINT, Outcome
+from flows.judgement import Gain, Ratio
+from flows.records import Record, Store
+
+COMPARED = ("output_tokens_per_second", "ttft_p50_ms", "itl_p50_ms")
+
+
+def awaited(store: Store, variant: plan.VariantPlan, wait_s: float) -> Record:
+    """A variant's checkpoint, once it is there."""
+    until = time.monotonic() + wait_s
+    while (record := store.find(variant.checkpoint)) is None:
+        if time.monotonic() > until:
+            raise SystemExit(f"{variant.name}: no checkpoint; run the experiment first, or --wait for it")
+        time.sleep(1)
+    return record
+
+
+def measure(made: plan.Plan, checkpoint: Path, client: Any, folder: Path) -> tuple[float, list[performance.Sweep]]:
+    """Seconds until a bare engine was up, and what its load says, repeat by repeat."""
+    experiment, began = made.experiment, time.monotonic()
+    with bare_engine(
+        checkpoint,
+        plan.engine_args(experiment, made.hardware),
+        cores=made.seats.engines[0],
+        kv_cache_gib=experiment.serving.kv_cache_gib,
+        compiled=experiment.storage.compiled,
+        logs=folder,
+        start_timeout_s=experiment.serving.start_timeout_s,
+    ) as url:
+        seconds = time.monotonic() - began
+        load = next(iter(experiment.loads.values()))
+        for _ in range(2):
+            sweep(load.warming, 0, url, checkpoint, client, folder)
+        return seconds, [sweep(load, repeat, url, checkpoint, client, folder) for repeat in range(load.repeats)]
+
+
+def sweep(load: Any, repeat: int, url: str, checkpoint: Path, client: Any, folder: Path) -> performance.Sweep:
+    """Every point of a closed loop, once."""
+    destination = folder / f"requests-{time.time_ns()}"
+    destination.mkdir()
+    asked = client.benchmark.remote(
+        url=url,
+        model=MODEL,
+        tokenizer=str(checkpoint),
+        profile={"kind": "concurrent", "streams": list(load.streams)},
+        prompt_tokens=load.prompt_tokens,
+        output_tokens=load.output_tokens,
+        duration_s=load.duration_s,
+        warmup_s=load.warmup_s,
+        seed=load.seed + repeat,
+        cores=[],
+        destination=str(destination),
+    )
+    windows = ray.get(asked)
+    seen = requests.read(destination, [window.seconds for window in windows], open_loop=False)
+    return [
+        {"asked": float(streams), "unit": "streams", **requests.figures(point, client_share=window.client_share)}
+        for streams, point, window in zip(load.streams, seen, windows, strict=True)
+    ]
+
+
+def gains(sweeps: dict[str, list[performance.Sweep]], base: str, confidence: float) -> dict[tuple[str, str, int], Gain]:
+    """By variant, figure and number of clients."""
+    return {
+        (name, gain.figure, round(gain.asked)): gain
+        for name, repeats in sweeps.items()
+        if name != base and base in sweeps
+        for gain in performance.gains(repeats, sweeps[base], confidence)
+    }
+
+
+def of_the_run(made: plan.Plan, store: Store) -> dict[str, list[performance.Sweep]]:
+    """What its records say of every variant that was loaded."""
+    outcomes = [Outcome.of(variant, store) for variant in made.tried]
+    limits = made.experiment.decision.constraints
+    return {
+        outcome.name: performance.sweeps([record for record in outcome.benchmarks if record], limits)
+        for outcome in outcomes
+        if outcome.loaded
+    }
+
+
+def show(bare: dict[str, list[performance.Sweep]], run: dict[str, list[performance.Sweep]], made: plan.Plan) -> None:
+    confidence = made.experiment.decision.confidence
+    alone, ours = (gains(found, made.base.name, confidence) for found in (bare, run))
+    print("variant          figure                    clients  bare               run                run / bare")
+    for key in (key for key in alone if key in ours and key[1] in COMPARED):
+        one, other = alone[key].ratio, ours[key].ratio
+        print(f"{key[0]:16} {key[1]:25} {key[2]:7}  {_told(one)}  {_told(other)}  {other.value / one.value:.3f}")
+
+
+def _told(ratio: Ratio) -> str:
+    bounds = "" if ratio.low is None or ratio.high is None else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+    return f"{ratio.value:.3f} {bounds:12}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("experiment", type=Path)
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for each checkpoint")
+    options = parser.parse_args()
+    asked: Experiment = load_experiment(options.experiment, options.set)
+    made, store = plan.make(asked, cluster.this_machine(asked)), Store.of(asked.storage)
+    folder = options.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "bare.jsonl"
+    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    bare: dict[str, list[performance.Sweep]] = {row["variant"]: row["sweeps"] for row in rows}
+    missing = [variant for variant in made.tried if variant.name not in bare]
+    if missing:
+        with cluster.connected(made.hardware.accelerator), lease(Benchmarker, Needs()) as client:
+            for variant in missing:
+                with awaited(store, variant, options.wait).files.held() as files:
+                    seconds, sweeps = measure(made, files / CHECKPOINT, client, folder)
+                print(f"{variant.name}: up in {seconds:.0f} s, measured", flush=True)
+                bare[variant.name] = sweeps
+                with kept.open("a") as file:
+                    file.write(json.dumps({"variant": variant.name, "start_s": seconds, "sweeps": sweeps}) + "\n")
+    show(bare, of_the_run(made, store), made)
+
+
+if __name__ == "__main__":
+    main()
