@@ -25,21 +25,21 @@ from actors.lease import Needs, lease
 from configs.experiment import Experiment
 from configs.loading import load_experiment
 from flows import cluster, performance, plan, requests
-from flows.context import CHECKPOINT, Outcome
+from flows.context import Outcome
 from flows.judgement import Gain, Ratio
-from flows.records import Record, Store
+from flows.records import Store
 
 COMPARED = ("output_tokens_per_second", "ttft_p50_ms", "itl_p50_ms")
 
 
-def awaited(store: Store, variant: plan.VariantPlan, wait_s: float) -> Record:
-    """A variant's checkpoint, once it is there."""
+def awaited(store: Store, variant: plan.VariantPlan, wait_s: float) -> Outcome:
+    """A variant, once its checkpoint is there."""
     until = time.monotonic() + wait_s
-    while (record := store.find(variant.checkpoint)) is None:
+    while (outcome := Outcome.of(variant, store)).checkpoint is None:
         if time.monotonic() > until:
             raise SystemExit(f"{variant.name}: no checkpoint; run the experiment first, or --wait for it")
         time.sleep(1)
-    return record
+    return outcome
 
 
 def measure(made: plan.Plan, checkpoint: Path, client: Any, folder: Path) -> tuple[float, list[performance.Sweep]]:
@@ -108,17 +108,35 @@ def of_the_run(made: plan.Plan, store: Store) -> dict[str, list[performance.Swee
 
 
 def show(bare: dict[str, list[performance.Sweep]], run: dict[str, list[performance.Sweep]], made: plan.Plan) -> None:
+    """Every figure of the run beside the bare engine's, and every gain."""
     confidence = made.experiment.decision.confidence
-    alone, ours = (gains(found, made.base.name, confidence) for found in (bare, run))
     print("variant          figure                    clients  bare               run                run / bare")
-    for key in (key for key in alone if key in ours and key[1] in COMPARED):
-        one, other = alone[key].ratio, ours[key].ratio
-        print(f"{key[0]:16} {key[1]:25} {key[2]:7}  {_told(one)}  {_told(other)}  {other.value / one.value:.3f}")
+    for name in (name for name in bare if name in run):
+        for place, point in enumerate(bare[name][0]):
+            for figure in COMPARED:
+                alone, ours = (_mean(found[name], place, figure) for found in (bare, run))
+                if alone and ours:
+                    _row(name, figure, point["asked"], f"{alone:.4g}", f"{ours:.4g}", ours / alone)
+    print("\ntimes as good as the base")
+    by_bare, by_run = (gains(found, made.base.name, confidence) for found in (bare, run))
+    for (name, figure, clients), gain in by_bare.items():
+        if figure in COMPARED and (same := by_run.get((name, figure, clients))):
+            told = _told(gain.ratio), _told(same.ratio)
+            _row(name, figure, clients, *told, same.ratio.value / gain.ratio.value)
+
+
+def _row(name: str, figure: str, clients: float, bare: str, run: str, ratio: float) -> None:
+    print(f"{name:16} {figure:25} {clients:7.0f}  {bare:18} {run:18} {ratio:.3f}")
+
+
+def _mean(repeats: list[performance.Sweep], place: int, figure: str) -> float | None:
+    seen = [sweep[place][figure] for sweep in repeats if figure in sweep[place]]
+    return sum(seen) / len(seen) if len(seen) == len(repeats) else None
 
 
 def _told(ratio: Ratio) -> str:
     bounds = "" if ratio.low is None or ratio.high is None else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
-    return f"{ratio.value:.3f} {bounds:12}"
+    return f"{ratio.value:.3f} {bounds}"
 
 
 def main() -> None:
@@ -139,8 +157,8 @@ def main() -> None:
     if missing:
         with cluster.connected(made.hardware.accelerator), lease(Benchmarker, Needs()) as client:
             for variant in missing:
-                with awaited(store, variant, options.wait).files.held() as files:
-                    seconds, sweeps = measure(made, files / CHECKPOINT, client, folder)
+                with awaited(store, variant, options.wait).checkpoint_on(None) as checkpoint:
+                    seconds, sweeps = measure(made, checkpoint, client, folder)
                 print(f"{variant.name}: up in {seconds:.0f} s, measured", flush=True)
                 bare[variant.name] = sweeps
                 with kept.open("a") as file:
