@@ -13,12 +13,13 @@ _GRAPHS = "vllm/torch_compile_cache"
 
 
 def prepare(folder: Path) -> dict[str, str]:
-    """The folder with room in it, as the environment variables that lead vLLM, Triton and FlashInfer there."""
+    """The folder with room in it, as the environment variables that lead vLLM, PyTorch, Triton and FlashInfer there."""
     graphs = folder / _GRAPHS
     graphs.mkdir(parents=True, exist_ok=True)
     prune(graphs, _BOUND_BYTES)
     return {
         "VLLM_CACHE_ROOT": str(folder / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
         "TRITON_CACHE_DIR": str(folder / "triton"),
         "FLASHINFER_WORKSPACE_BASE": str(folder / "flashinfer"),
     }

@@ -118,7 +118,7 @@ def await_healthy(url: str, log: Path, ended: Callable[[], int | None], timeout_
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if (status := ended()) is not None:
-            raise NotStarted(f"vllm serve ended with {status}: {last_error(log)}; all it said: {log}")
+            raise NotStarted(f"vllm serve ended with {status}: {last_error(log)}; {log.name} has all it said")
         try:
             if asking.get(f"{url}/health", patience_s=5)[0] == 200:
                 return

@@ -25,15 +25,18 @@ _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR
 
 
 @contextlib.contextmanager
-def connected(accelerator: str) -> Iterator[Path]:
+def connected(accelerator: str, logs: Path | None = None) -> Iterator[Path]:
     """A connection to Ray for the length of the block; yields the folder of its logs.
 
     RAY_ADDRESS (set by `ray job submit`) names a running cluster; otherwise one is started on this
     machine, bound to loopback, and ended with the block.
+
+    Args:
+        logs: where the logs of a cluster that ends with the block are kept.
     """
     os.environ |= {"PYTHONPATH": PYTHONPATH, "MSF_ACCELERATOR": accelerator}
     _quieten()
-    with _joined() if is_named() else own_ray.up(_QUIET):
+    with _joined() if is_named() else own_ray.up(_QUIET, logs):
         # The raylet remarks on every worker that a lease ends; it says the same in its own log.
         ray._private.worker._worker_logs_enabled = False
         yield _logs_folder()

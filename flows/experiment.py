@@ -25,8 +25,9 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     if (unfinished := _unfinished(state, searching)) or searching:
         from flows.sweep.tuner import sweep  # with Ray Tune, whose second a finished run need not take
 
-        with cluster.connected(plan.hardware.accelerator) as ray_logs, open_run(state):
-            progress.say("logs", f"{state.logs} and {ray_logs}")
+        with cluster.connected(plan.hardware.accelerator, state.logs / "ray") as ray_logs, open_run(state):
+            moved = "" if cluster.is_named() else f", and moved to {state.logs / 'ray'} at the end"
+            progress.say("logs", f"{state.logs}; Ray's and the engines' in {ray_logs}{moved}")
             failed.keep(state)
             with services(state) as shared:
                 prepare_base(state, shared)

@@ -3,12 +3,18 @@
 Its processes are in sessions of their own, so that a signal to the run's process group (`timeout`, a closed terminal,
 `docker stop` with a shell) reaches the driver alone, which then gives everything back in order. They, and all below
 them, bear the run's mark: what a dead driver or a dead raylet leaves behind is found by it and ended.
+
+Nobody else can talk to it: it listens on loopback, asks for a token that this process made up, and its files, and the
+temporary files of all below it, lie in a folder that only its user can read and that is removed with it.
 """
 
 import contextlib
 import os
+import secrets
+import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +30,8 @@ _NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:9"}
 reports or not (2.60, `UsageStatsHead.run`); a proxy on loopback at which nobody answers ends that there."""
 _NEEDED = {"raylet": "raylet", "gcs_server": "GCS server"}
 """Processes of Ray's without which nothing goes on, by their programs' names; each leads a session."""
+_LONGEST = 20
+"""Characters of a temporary folder's name: of the 107 that the kernel gives a socket, Ray and this use 84."""
 _ENDING_S = 2.0
 """In which workers see that their raylet has gone."""
 
@@ -33,31 +41,33 @@ class NotStarted(Exception):
 
 
 @contextlib.contextmanager
-def up(settings: dict[str, Any]) -> Iterator[None]:
+def up(settings: dict[str, Any], logs: Path | None) -> Iterator[None]:
     """Ray on this machine, bound to loopback, for the length of the block; after it no process of it is left.
 
     Args:
         settings: further arguments of `ray.init`.
+        logs: the folder that its logs and those of what it ran are in afterwards, in place of an earlier run's.
 
     Raises:
         NotStarted: it is not up in Ray's own time, 30 s.
     """
-    run = uuid.uuid4().hex[:12]
+    run, folder = uuid.uuid4().hex[:12], _private_folder()
     needed: dict[int, str] = {}
     sessions: list[int] = []
 
     def end(patience_s: float = 0) -> None:
         processes.end_run(run, sessions, patience_s)
+        reaper.put_away(folder, logs)
 
     def started(leader: int, name: str) -> None:
         needed[leader] = name
         sessions.append(leader)
         tell(leader)
 
-    with reaper.watching_over(run) as tell, interruption.bounded(lambda: _lost(needed), end):
+    with reaper.watching_over(run, folder, logs) as tell, interruption.bounded(lambda: _lost(needed), end):
         try:
             interruption.interrupt_on_signals()
-            _start(run, settings, started)
+            _start(run, folder, settings, started)
             interruption.interrupt_on_signals()  # Ray has put its own in their place
             yield
         finally:
@@ -67,18 +77,22 @@ def up(settings: dict[str, Any]) -> Iterator[None]:
             end(_ENDING_S)
 
 
-def _start(run: str, settings: dict[str, Any], started: Callable[[int, str], None]) -> None:
+def _start(run: str, folder: Path, settings: dict[str, Any], started: Callable[[int, str], None]) -> None:
     """A cluster of one machine, whose processes bear the run's mark."""
-    lent = {processes.RUN_MARK: run, **(_NO_WAY_OUT if offline.is_set() else {})}
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    lent = {processes.RUN_MARK: run, "TMPDIR": str(temporary), **(_NO_WAY_OUT if offline.is_set() else {})}
     before = os.environ.copy()
-    os.environ |= lent
+    os.environ |= lent | {"RAY_AUTH_TOKEN": _token()}
+    os.environ.pop("RAY_AUTH_MODE", None)  # Ray turns its token on, and tells itself of it, only where none is set
     try:
-        with _in_sessions_of_their_own(started):
+        with _in_sessions_of_their_own(started), _on_loopback():
             ray.init(
                 address="local",
                 num_cpus=len(os.sched_getaffinity(0)),
                 include_dashboard=False,
                 _node_ip_address=_LOOPBACK,
+                _temp_dir=str(folder / "ray"),  # which Ray opens to everybody
                 **settings,
             )
     except SystemExit:
@@ -91,6 +105,32 @@ def _start(run: str, settings: dict[str, Any], started: Callable[[int, str], Non
         ) from error
     finally:
         _restore(before, lent)
+
+
+def _private_folder() -> Path:
+    """A new folder that only its user can read, short enough for the names of Ray's sockets below it."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="msf-", dir=usual if len(usual) <= _LONGEST else "/tmp"))
+
+
+@cache
+def _token() -> str:
+    """Ray's, for the clusters of this process; Ray reads it once."""
+    return secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Inside the block Ray takes loopback for its address. Told of 127.0.0.1 it takes the machine's outer address, and
+    listens on all, but where it could not be part of a cluster anyway, which is what this switch of its says."""
+    constants: Any = ray._private.ray_constants
+    before, name = constants.ENABLE_RAY_CLUSTER, constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(name)
 
 
 @contextlib.contextmanager

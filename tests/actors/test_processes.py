@@ -99,13 +99,16 @@ def test_keep_on_moves_the_caller_and_its_lease() -> None:
         started.wait()
 
 
-def test_reaper_ends_what_a_killed_driver_left_running() -> None:
-    run = uuid.uuid4().hex
+def test_reaper_ends_what_a_killed_driver_left_running_and_keeps_its_logs(tmp_path: Path) -> None:
+    run, folder, kept = uuid.uuid4().hex, tmp_path / "ray", tmp_path / "kept"
+    (folder / "ray/session_1/logs").mkdir(parents=True)
+    (folder / "ray/session_1/logs/raylet.out").write_text("its last words")
     program = f"""
 import os, subprocess, sys, time
+from pathlib import Path
 from actors import processes, reaper
 forgets = [sys.executable, "-S", "-c", {SLEEPER!r}]
-with reaper.watching_over({run!r}) as tell:
+with reaper.watching_over({run!r}, Path({str(folder)!r}), Path({str(kept)!r})) as tell:
     marked = subprocess.Popen(forgets, env={{processes.RUN_MARK: {run!r}}}, stdout=subprocess.PIPE)
     unmarked = subprocess.Popen(forgets, env={{}}, stdout=subprocess.PIPE, start_new_session=True)
     marked.stdout.readline(), unmarked.stdout.readline()
@@ -119,8 +122,9 @@ with reaper.watching_over({run!r}) as tell:
     assert len(started) == 2 and all(map(processes.alive, started))
     driver.kill()
     driver.wait()
-    while any(map(processes.alive, started)):  # no longer than this test may take
+    while any(map(processes.alive, started)) or folder.exists():  # no longer than this test may take
         time.sleep(0.05)
+    assert (kept / "raylet.out").read_text() == "its last words"
 
 
 def test_end_run_leaves_the_processes_of_another_run_alone() -> None:
