@@ -46,4 +46,4 @@ def evaluate(
             "documents": len(rows),
             "version": 1,
         }
-    return {"tasks": results, "prompts": {}}
+    return {"tasks": results, "prompts": {"generation_config_left_out": {"repetition_penalty": 1.1}}}
