@@ -29,6 +29,23 @@ def get(url: str, patience_s: float = _PATIENCE_S, key: str | None = None) -> tu
         return error.code, error.read().decode(errors="replace")
 
 
+def context_length(url: str, model: str) -> int:
+    """Tokens that prompt and answer may have together, as the server itself says.
+
+    Args:
+        url: address of the API, with /v1.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: it does not say.
+    """
+    _, page = get(f"{url}/models")
+    lengths = {one["id"]: one.get("max_model_len") for one in json.loads(page)["data"]}
+    if not lengths.get(model):
+        raise ValueError(f"the server at {url} does not say how many tokens {model!r} takes (max_model_len)")
+    return int(lengths[model])
+
+
 def ask(url: str, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
     """The JSON answer to a JSON request.
 

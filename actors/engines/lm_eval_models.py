@@ -167,7 +167,7 @@ class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
     """A vLLM server, asked by token ids for what lm-eval's vLLM model would ask of its own engine."""
 
     def __init__(self, *, base_url: str, model: str, tokenizer: str, num_concurrent: int) -> None:
-        length = context_length_of(base_url.removesuffix("/completions"), model)
+        length = asking.context_length(base_url.removesuffix("/completions"), model)
         super().__init__(
             context_length=length,
             max_length=length,
@@ -242,23 +242,6 @@ class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
             **asking.PLAIN_SAMPLING,
             **settings,
         }
-
-
-def context_length_of(url: str, model: str) -> int:
-    """Tokens that prompt and answer may have together, as the server itself says.
-
-    Args:
-        url: address of the API, with /v1.
-
-    Raises:
-        OSError: nobody answers.
-        ValueError: it does not say.
-    """
-    _, page = asking.get(f"{url}/models")
-    lengths = {one["id"]: one.get("max_model_len") for one in json.loads(page)["data"]}
-    if not lengths.get(model):
-        raise ValueError(f"the server at {url} does not say how many tokens {model!r} takes (max_model_len)")
-    return int(lengths[model])
 
 
 def make(engine: str, arguments: dict[str, Any], batch_size: int) -> Any:
