@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 _TOP = 20
 """Of how many tokens the log-probability is asked at every position; vLLM's own limit."""
+PLAIN_SAMPLING = {"repetition_penalty": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+"""All that vLLM takes from a model's `generation_config.json`, beside the temperature, where a request does not say."""
 _PATIENCE_S = 300.0
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
@@ -25,6 +27,23 @@ def get(url: str, patience_s: float = _PATIENCE_S, key: str | None = None) -> tu
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
+
+
+def context_length(url: str, model: str) -> int:
+    """Tokens that prompt and answer may have together, as the server itself says.
+
+    Args:
+        url: address of the API, with /v1.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: it does not say.
+    """
+    _, page = get(f"{url}/models")
+    lengths = {one["id"]: one.get("max_model_len") for one in json.loads(page)["data"]}
+    if not lengths.get(model):
+        raise ValueError(f"the server at {url} does not say how many tokens {model!r} takes (max_model_len)")
+    return int(lengths[model])
 
 
 def ask(url: str, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
@@ -98,14 +117,14 @@ def compare_with_reference(
     answers = []
     for expected in reference:
         prompt, answer = expected["prompt_ids"], expected["answer_ids"]
-        scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True, key=key)
+        scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True, key=key)["logprobs"]
         served = scored["token_logprobs"][: len(prompt) + len(answer)]
         differences += [abs(s - r) for s, r in zip(served[1:], expected["logprobs"][1:], strict=True)]
         forced, tops = (scored[name][len(prompt) : len(prompt) + len(answer)] for name in ("tokens", "top_logprobs"))
         gaps += [max(top.values()) - s for top, s in zip(tops, served[len(prompt) :], strict=True)]
         decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False, key=key)
-        decoding_gaps.append(_decoding_gap(decoded["tokens"], forced, tops))
-        answers.append({"reference": expected["answer"], "served": "".join(decoded["tokens"])})
+        decoding_gaps.append(_decoding_gap(decoded["logprobs"]["tokens"], forced, tops))
+        answers.append({"reference": expected["answer"], "served": decoded["text"]})
     return {
         "mean_logprob_difference": sum(differences) / len(differences),
         "worst_greedy_gap": max(gaps),
@@ -126,6 +145,8 @@ def _decoding_gap(decoded: list[str], forced: list[str], tops: list[dict[str, fl
 def _complete(
     url: str, model: str, prompt: list[int], *, max_tokens: int, echo: bool, key: str | None
 ) -> dict[str, Any]:
+    """One answer, chosen by log-probability alone. Tokens are named by their ids: several may have the same text, such
+    as parts of a letter, or none."""
     body = {
         "model": model,
         "prompt": prompt,
@@ -134,13 +155,16 @@ def _complete(
         "echo": echo,
         "logprobs": _TOP,
         "ignore_eos": True,
+        "return_tokens_as_token_ids": True,
+        "skip_special_tokens": False,
+        **PLAIN_SAMPLING,
     }
     try:
-        logprobs: dict[str, Any] = ask(f"{url}/completions", body, key)["choices"][0]["logprobs"]
+        choice: dict[str, Any] = ask(f"{url}/completions", body, key)["choices"][0]
     except TimeoutError:
         size = f"{len(prompt)} tokens of its reference"
         raise TimeoutError(f"{size} were not answered within {_PATIENCE_S:.0f} s") from None
-    return logprobs
+    return choice
 
 
 def _open(url: str, body: dict[str, Any], key: str | None) -> Any:

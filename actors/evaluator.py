@@ -21,11 +21,7 @@ class Evaluator:
             "base_url": f"{url}/completions",
             "model": model,
             "tokenizer": tokenizer,
-            "tokenizer_backend": "huggingface",
-            "tokenized_requests": True,
             "num_concurrent": concurrency,
-            "max_retries": 3,
-            "timeout": 600,
         }
         return self._evaluate("served", arguments, batch_size=concurrency, **settings)
 
@@ -33,7 +29,7 @@ class Evaluator:
         """Evaluate a checkpoint with an engine of this actor's own, `vllm` or `hf`.
 
         Args:
-            model: further arguments of that engine, vLLM's engine settings for example.
+            model: further arguments of that engine, such as vLLM's engine settings; `max_model_len` among them.
         """
         return self._evaluate(engine, {"pretrained": checkpoint, **model}, **settings)
 

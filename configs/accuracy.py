@@ -11,6 +11,29 @@ TASKS_FOLDER = REPOSITORY / "configs" / "tasks"
 """Local lm-eval tasks that every experiment may name."""
 
 
+class GenKwargs(Settings):
+    """How a model writes an answer, over what the task's own file says; None leaves that as it is.
+
+    These are all of it: a model's `generation_config.json` has no say in an evaluation.
+    """
+
+    temperature: float | None = Field(default=None, ge=0)
+    """0 is greedy; above it answers are drawn, which lm-eval calls `do_sample`."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    max_gen_toks: int | None = Field(default=None, ge=1)
+    """Longest answer, in tokens; the prompt has what this leaves of the context."""
+    until: tuple[str, ...] | None = None
+    """Texts that end an answer, in place of the task's own."""
+
+    def for_lm_eval(self) -> dict[str, Any]:
+        """What is set, as lm-eval's `gen_kwargs`."""
+        settings = self.model_dump(mode="json", exclude_none=True)
+        return settings | ({} if self.temperature is None else {"do_sample": self.temperature > 0})
+
+
 class Task(Settings):
     """One lm-eval task, stock or local."""
 
@@ -35,6 +58,10 @@ class Task(Settings):
     ter). None for `decision.constraints.max_accuracy_drop`."""
     recovery: float | None = Field(default=None, gt=0, le=100)
     """In place of a margin: how much of the base's value must be kept, in per cent."""
+    gen_kwargs: GenKwargs = GenKwargs()
+    seeds: int = Field(default=1, ge=1)
+    """Answers to every document, drawn with `accuracy.seed` and the seeds that follow it: the score is their mean
+    (pass@1 over seeds). Variants are compared seed by seed; the answers to one document share it as their source."""
 
     @model_validator(mode="after")
     def _one_criterion(self) -> "Task":
@@ -53,6 +80,8 @@ class Accuracy(Settings):
     engine: Literal["served", "vllm", "hf"] = "served"
     tasks: tuple[Task, ...] = Field(min_length=1)
     chat_template: bool = False
+    system_instruction: str | None = Field(default=None, min_length=1)
+    """A system prompt for every document of every task; without `chat_template`, text in front of the prompt."""
     concurrency: int = Field(default=16, ge=1)
     """Requests under way at once (`served`), or the batch size (`vllm`, `hf`)."""
     control: bool = True

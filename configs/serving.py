@@ -24,6 +24,10 @@ class Serving(Settings):
     enforce_eager: bool | None = None
     """None: eager on a CPU, where compiled mode was seen to answer wrongly; compiled on a GPU."""
     prefix_caching: bool = False
+    generation_config: Literal["auto", "vllm"] = "auto"
+    """What a request is answered with that does not say how to sample: `auto`, the settings of the model's
+    `generation_config.json` (temperature, penalties and the like), as by vLLM's own default, or `vllm`, none of them.
+    It holds under load and once deployed; evaluations and the comparison with the reference always say all of it."""
     cores: int | None = Field(default=None, ge=1)
     """CPU cores of one engine; None: an even share of what the clients leave."""
     engine_args: dict[str, str | int | float | bool] = Field(default_factory=dict)

@@ -92,15 +92,18 @@ def _none_yet(score: dict[str, Any], asked: Task) -> TaskAnswers:
 
 
 def _add(task: TaskAnswers, name: str, row: dict[str, Any], cluster: str | None, *, shared: bool, alike: bool) -> None:
-    """One document. The items of one are as many values that share it as their source."""
-    key, value = f"{name}/{row['doc_id']}/{row['doc_hash']}", row[task.metric]
+    """One document. Its items, and the answers that were drawn to it, are as many values that share it as their
+    source."""
+    document, value = f"{name}/{row['doc_id']}/{row['doc_hash']}", row[task.metric]
+    key = f"{document}/{row['seed']}" if "seed" in row else document
+    several = task.kind == "items" or "seed" in row
     values = {f"{key}/{place}": item for place, item in enumerate(value)} if task.kind == "items" else {key: value}
     if task.kind == "perplexity" and not isinstance(value, list):
         values = {key: [value, 1.0]}
     task.values.update(values)
     if alike:
         task.subtasks.update(dict.fromkeys(values, name))
-    source = str(row["doc"][cluster]) if cluster else name if shared else key if task.kind == "items" else None
+    source = str(row["doc"][cluster]) if cluster else name if shared else document if several else None
     if source is not None:
         task.sources.update(dict.fromkeys(values, source))
 

@@ -33,6 +33,8 @@ def refusal(definition: dict[str, Any], asked: Task) -> str | None:
         return "runs code that a model wrote, which is not done here; choose a task that reads answers"
     if asked.fewshot and definition.get("num_fewshot") == 0:
         return f"is fixed at 0 examples, and lm-eval leaves it at that; set fewshot to 0, not {asked.fewshot}"
+    if why := _answers_refused(definition, asked):
+        return why
     every = scores(definition)
     fit = [score for score in every if score["kind"]]
     having = "; ".join(f"metric: {score['metric']}, filter: {score['filter']}" for score in fit) or "nothing"
@@ -46,6 +48,20 @@ def refusal(definition: dict[str, Any], asked: Task) -> str | None:
         return f"has no {wanted} that can be judged; what can be: {having}"
     if chosen["kind"] in PERPLEXITIES and asked.margin is not None:
         return f"is a perplexity ({chosen['metric']}), which has no points; give recovery in place of margin"
+    return None
+
+
+def _answers_refused(definition: dict[str, Any], asked: Task) -> str | None:
+    """Why answers cannot be written as it is asked for."""
+    own, theirs = definition.get("generation_kwargs") or {}, asked.gen_kwargs.for_lm_eval()
+    if definition.get("output_type", "generate_until") != "generate_until":
+        if theirs or asked.seeds > 1:
+            return "scores answers that are given, and writes none: gen_kwargs and seeds change nothing; leave them out"
+        return None
+    merged = {**own, **theirs}
+    drawn = merged.get("do_sample") is not False and float(merged.get("temperature") or 0) > 0
+    if asked.seeds > 1 and not drawn:
+        return f"answers greedily, the same under each of {asked.seeds} seeds; set gen_kwargs: {{temperature: 0.6}}"
     return None
 
 

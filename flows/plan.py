@@ -26,7 +26,7 @@ _LIBRARIES = {
 """For each kind of step: the environment it runs in, and the libraries that shape its result."""
 
 
-_METHOD = {"prepare": 2, "quantize": 2, "evaluate": 3, "benchmark": 4}
+_METHOD = {"prepare": 3, "quantize": 3, "evaluate": 4, "benchmark": 4}
 """Raised when this project changes how it makes or measures something, so that old records are not
 taken for new ones."""
 
@@ -214,6 +214,7 @@ def engine_args(experiment: Experiment, hardware: Hardware) -> dict[str, Any]:
         "tensor_parallel_size": serving.tensor_parallel_size,
         "enforce_eager": hardware.on_cpu if serving.enforce_eager is None else serving.enforce_eager,
         "enable_prefix_caching": serving.prefix_caching,
+        "generation_config": serving.generation_config,
         "trust_remote_code": False,
         "load_format": "safetensors",
     }

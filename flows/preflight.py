@@ -18,7 +18,7 @@ from configs.experiment import Experiment
 from configs.metrics import PERPLEXITIES
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, cluster, disk, gpu_memory, hub, judgeable, memory, sizes, stock_tasks
+from flows import checkpoints, cluster, disk, gpu_memory, hub, judgeable, memory, prompts, sizes, stock_tasks
 from flows.plan import Plan, engine_args
 from flows.records import Store
 from flows.steps import Step
@@ -54,6 +54,7 @@ def check(plan: Plan) -> None:
     experiment = plan.experiment
     _servable(plan)
     _memory(plan)
+    prompts.check(plan)
     hub.check(plan)
     if experiment.tracking.uri:
         _tracking_reachable(experiment.tracking.uri)
@@ -169,8 +170,7 @@ def _task(task: Task, field: str, accelerator: str) -> str:
     if local is None:
         _known_to_lm_eval(task, field, accelerator)
     try:
-        definitions = [stock_tasks.read(local)] if local else stock_tasks.definitions(task.name, accelerator)
-        return judgeable.judged_by(definitions, task)
+        return judgeable.judged_by(prompts.definitions(task, accelerator), task)
     except yaml.YAMLError as error:
         raise UserError(f"{field}: the task file is not valid YAML: {' '.join(str(error).split())}") from None
     except UserError as error:

@@ -13,6 +13,7 @@ ENGINES = {
     "huggingface.py": {"torch", "transformers"},
     "llmcompressor.py": {"torch", "llmcompressor", "compressed_tensors"},
     "lm_eval.py": {"lm_eval"},
+    "lm_eval_models.py": {"lm_eval"},
     "guidellm.py": {"guidellm"},
     "ray_serve.py": set(),
 }

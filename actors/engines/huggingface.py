@@ -5,17 +5,25 @@ log-probability of every token of prompt and answer. A served variant is compare
 anything is measured, so that a broken kernel is found in seconds.
 """
 
+import contextlib
 import json
 import random
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from configs import offline
 
@@ -165,8 +173,26 @@ def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> lis
 
     `logprobs[i]` (nats) belongs to token i of prompt and answer together; the first has none.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), by_its_logits_alone(model):
         return [_reference(model, tokenizer, prompt) for prompt in REFERENCE_PROMPTS]
+
+
+@contextlib.contextmanager
+def by_its_logits_alone(model: PreTrainedModel) -> Iterator[None]:
+    """For the length of the block, answers follow what is asked for, and nothing of the model's
+    `generation_config.json` but the tokens that end an answer.
+
+    A repetition penalty there, such as Qwen2.5's, moves greedy answers off the best token by log-probability, which
+    is what a served model is compared by.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> dict[str, Any]:

@@ -18,12 +18,19 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from actors.engines import lm_eval_models
+from configs.accuracy import GenKwargs
 from configs.metrics import kind_of
 
-_MODEL = {"served": "local-completions", "vllm": "vllm", "hf": "hf"}
 _KEPT = ("metric", "filter", "kind", "higher_is_better")
 _COUNTING = {"bleu": BLEU(), "chrf": CHRF(), "chrf++": CHRF(word_order=2), "ter": TER()}
 """As lm-eval sets them (`lm_eval/api/metrics.py`)."""
+_SAMPLING = {
+    *("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "num_beams"),
+    *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "length_penalty"),
+    *("min_length", "min_new_tokens", "max_new_tokens", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids"),
+}
+"""Of a `generation_config.json`: transformers' names of what changes which token comes next, or how many do."""
 
 
 def evaluate(
@@ -33,6 +40,7 @@ def evaluate(
     tasks: list[dict[str, Any]],
     tasks_folder: Path,
     chat_template: bool,
+    system_instruction: str | None,
     batch_size: int,
     seed: int,
     samples: Path,
@@ -43,43 +51,93 @@ def evaluate(
     Args:
         engine: `served`, `vllm` or `hf`.
         arguments: what that engine needs to find and run the model.
-        tasks: each with name, fewshot, limit, path and data_files, as in `configs.accuracy.Task`.
+        tasks: each with name, fewshot, limit, path, data_files, gen_kwargs and seeds, as in `configs.accuracy.Task`.
         tasks_folder: where local tasks are looked up before the stock ones.
         share: only the documents of every task that lie between these two shares of them, in an order
             shuffled by `seed`; None for all.
 
     Returns:
-        for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged of
-        each document, the task's own first metric first; the numbers of documents and of examples in the prompt, the
-        task's own version, the name that was asked for, and whether all tasks under that name count alike.
+        `tasks`, for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged
+        of each document, the task's own first metric first; the numbers of documents, of examples in the prompt, of
+        answers to each document (`seeds`), of documents whose prompt was `cut` to fit or read in several windows
+        (`split`), of those without a value to judge (`unknown`); the task's own version, the name that was asked for,
+        and whether all tasks under that name count alike. And `prompts`: how every model was asked.
+
+    Raises:
+        ValueError: a task cannot be asked as it should be, or the engine answers what is not a number.
     """
     definitions = [_local_definition(task, tasks_folder) for task in tasks]
     manager = TaskManager(include_defaults=not all(definitions))
+    model = lm_eval_models.make(engine, arguments, batch_size)
+    checkpoint = Path(arguments.get("pretrained") or arguments["tokenizer"])
+    prompts = _prompts(model, chat_template, system_instruction, checkpoint)
     results: dict[str, Any] = {}
     for task, definition in zip(tasks, definitions, strict=True):
         whole = manager.load([definition or _stock_definition(task, manager)])
         loaded, alike = whole["tasks"], _tasks_alike(whole["groups"].get(task["name"]))
         chosen = _documents(loaded, task["limit"], share, seed) if share else None
-        outcome = simple_evaluate(
-            model=_MODEL[engine],
-            model_args=arguments,
-            tasks=list(loaded.values()),
-            num_fewshot=task["fewshot"],
-            limit=None if chosen else task["limit"],
-            samples=chosen,
-            apply_chat_template=chat_template,
-            batch_size=1 if engine == "served" else batch_size,
-            task_manager=manager,
-            log_samples=True,
-            bootstrap_iters=0,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
-        )
+        outcomes = []
+        for place in range(task["seeds"]):
+            model.begin(seed + place)
+            outcome = simple_evaluate(
+                model=model,
+                tasks=list(loaded.values()),
+                num_fewshot=task["fewshot"],
+                limit=None if chosen else task["limit"],
+                samples=chosen,
+                apply_chat_template=chat_template,
+                system_instruction=system_instruction,
+                gen_kwargs=GenKwargs.model_validate(task["gen_kwargs"]).for_lm_eval() or None,
+                task_manager=manager,
+                log_samples=True,
+                bootstrap_iters=0,
+                random_seed=seed,
+                numpy_random_seed=seed,
+                torch_random_seed=seed + place,
+                fewshot_random_seed=seed,
+            )
+            outcomes.append(outcome)
         for name, one in loaded.items():
-            results[name] = _collect(outcome, one, name, samples, task["name"]) | {"alike": alike}
-    return results
+            results[name] = _collect(outcomes, one, name, samples, task["name"], seed) | {
+                "alike": alike,
+                "cut": _count(model.cut, name),
+                "split": _count(model.split, name),
+            }
+        prompts["system_left_out"] |= model.without_system
+    return {"tasks": results, "prompts": prompts}
+
+
+def _prompts(model: Any, chat_template: bool, system_instruction: str | None, checkpoint: Path) -> dict[str, Any]:
+    """How the documents of every task are put to a model.
+
+    Raises:
+        ValueError: its chat template has no place for the system prompt that is asked for.
+    """
+    if chat_template and system_instruction:
+        model.apply_chat_template([{"role": role, "content": "x"} for role in ("system", "user")])
+        if model.without_system:
+            raise ValueError(
+                "accuracy.system_instruction: the model's chat template refuses a system message; put it into the "
+                "task's description, or leave it out"
+            )
+    bare, whole = model.tok_encode("x", add_special_tokens=False), model.tok_encode("x")
+    return {
+        "context_length": model.context_length,
+        "first_tokens": [int(token) for token in whole[: len(whole) - len(bare)]],
+        "system_left_out": False,
+        "generation_config_left_out": _sampling_settings(checkpoint),
+    }
+
+
+def _sampling_settings(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint's `generation_config.json` says of how to sample, which no evaluation takes."""
+    file = checkpoint / "generation_config.json"
+    written = json.loads(file.read_text()) if file.is_file() else {}
+    return {name: value for name, value in written.items() if name in _SAMPLING and value is not None}
+
+
+def _count(documents: set[tuple[str, int]], task: str) -> int:
+    return sum(name == task for name, _ in documents)
 
 
 def _tasks_alike(group: Any) -> bool:
@@ -130,22 +188,41 @@ def _stock_definition(task: dict[str, Any], manager: TaskManager) -> str | dict[
     return definition | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": local}
 
 
-def _collect(outcome: dict[str, Any], task: Any, name: str, samples: Path, asked: str) -> dict[str, Any]:
-    """The figures of one task; its per-document results go to a file, a line for each filter of each document."""
-    rows, scores = outcome["samples"][name], _scores(task)
-    figures = {_named(s): outcome["results"][name].get(f"{s['metric']},{s['filter']}") for s in scores}
+def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, asked: str, seed: int) -> dict[str, Any]:
+    """The figures of one task; its per-document results go to a file, a line for each filter of each document, and of
+    each seed where there are several.
+
+    Args:
+        outcomes: of lm-eval, one for each seed.
+        seed: the first of them.
+    """
+    scores = _scores(task)
+    figures = {
+        _named(s): [one["results"][name].get(f"{s['metric']},{s['filter']}") for one in outcomes] for s in scores
+    }
+    documents, unknown = set(), set()
     with (samples / f"{name}.jsonl").open("w") as lines:
-        for row in rows:
+        for place, row in ((place, row) for place, one in enumerate(outcomes) for row in one["samples"][name]):
             values = {s["metric"]: _value(row[s["metric"]], s) for s in scores if s["kind"] and s["metric"] in row}
-            lines.write(json.dumps(row | values, default=str) + "\n")
+            drawn = {"seed": seed + place} if len(outcomes) > 1 else {}
+            lines.write(json.dumps(row | values | drawn, default=str) + "\n")
+            documents.add(row["doc_id"])
+            if None in values.values():
+                unknown.add(row["doc_id"])
     return {
-        "metrics": {n: float(v) for n, v in figures.items() if isinstance(v, int | float) and math.isfinite(v)},
+        "metrics": {n: float(np.mean(v)) for n, v in figures.items() if all(map(_is_number, v))},
         "scores": [{key: s[key] for key in _KEPT} for s in scores if s["kind"]],
-        "documents": len({row["doc_id"] for row in rows}),
-        "fewshot": outcome["n-shot"][name],
-        "version": outcome["versions"].get(name),
+        "documents": len(documents),
+        "unknown": len(unknown),
+        "seeds": len(outcomes),
+        "fewshot": outcomes[0]["n-shot"][name],
+        "version": outcomes[0]["versions"].get(name),
         "asked": asked,
     }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _scores(task: Any) -> list[dict[str, Any]]:
@@ -168,14 +245,15 @@ def _named(score: dict[str, Any]) -> str:
 
 
 def _value(value: Any, score: dict[str, Any]) -> Any:
-    """A document's value as `configs.metrics.Kind` has it, in numbers that JSON knows."""
+    """A document's value as `configs.metrics.Kind` has it, in numbers that JSON knows; None where it has none."""
     kind = score["kind"]
     if kind in _COUNTING:
         return _counts(kind, *value)
     if score["metric"] == "brier_score":
-        return _brier(*value)
+        return _plain(_brier(*value))
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        parts = [_plain(one) for one in value]
+        return None if None in parts else parts
     return _plain(value)
 
 
@@ -193,6 +271,6 @@ def _brier(gold: int, chances: Sequence[float]) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """A number as Python has it; None for one that is not known."""
+    """A number as Python has it; None for one that is not known, or not finite."""
     number = value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value
-    return None if isinstance(number, float) and math.isnan(number) else number
+    return None if isinstance(number, float) and not math.isfinite(number) else number

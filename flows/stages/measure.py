@@ -16,7 +16,7 @@ from actors.lease import Needs, asked_on, lease
 from actors.seating import Place
 from actors.serving import Deployment, await_ready, check_up, deployed
 from configs.accuracy import TASKS_FOLDER
-from flows import checkpoints, racing, reference_gap
+from flows import checkpoints, prompts, racing, reference_gap
 from flows.context import Hopeless, Outcome, Run, Services, StepFailed, answer
 from flows.plan import engine_args
 from flows.records import Draft, Record
@@ -143,6 +143,7 @@ def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, An
         "tasks": [task.model_dump(mode="json") for task in tasks],
         "tasks_folder": str(TASKS_FOLDER),
         "chat_template": accuracy.chat_template,
+        "system_instruction": accuracy.system_instruction,
         "seed": accuracy.seed,
         "share": step.settings.get("share"),
     }
@@ -164,10 +165,8 @@ def _evaluate(
                 samples=str(work),
                 **_evaluation_settings(run, served.outcome, step),
             )
-            draft.result = {
-                "tasks": _checked(answer(asked, run.plan.experiment.longest_step_s)),
-                "reference": served.difference,
-            }
+            evaluated = _checked(answer(asked, run.plan.experiment.longest_step_s))
+            draft.result = {**evaluated, "reference": served.difference}
         check_up(services.server, served.deployment, served.url)
 
     return _told(run, served.outcome, run.do_once(step, services, ask))
@@ -177,8 +176,13 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
     """Accuracy with an engine in the evaluating actor, which owns the device for it."""
     experiment, hardware = run.plan.experiment, run.plan.hardware
     engine = experiment.accuracy.engine
-    in_transformers = {"dtype": run.plan.compute_dtype, "device": hardware.accelerator}
-    model = engine_args(experiment, hardware) if engine == "vllm" else in_transformers
+    in_vllm = engine_args(experiment, hardware)
+    in_transformers = {
+        "dtype": run.plan.compute_dtype,
+        "device": hardware.accelerator,
+        "max_model_len": in_vllm["max_model_len"],
+    }
+    model = in_vllm if engine == "vllm" else in_transformers
 
     def ask(draft: Draft) -> None:
         with run.seated(outcome, services, to_be_measured=False) as place:
@@ -203,16 +207,17 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
                     samples=str(work),
                     **_evaluation_settings(run, outcome, step),
                 )
-                draft.result = {"tasks": _checked(answer(asked, experiment.longest_step_s))}
+                draft.result = _checked(answer(asked, experiment.longest_step_s))
 
     return _told(run, outcome, run.do_once(step, services, ask))
 
 
-def _checked(tasks: dict[str, Any]) -> dict[str, Any]:
+def _checked(evaluated: dict[str, Any]) -> dict[str, Any]:
     """The same results, where every task has enough documents for an interval."""
+    tasks = evaluated["tasks"]
     if few := [name for name, found in tasks.items() if found["documents"] < 2]:
         raise StepFailed(f"task {few[0]} has {tasks[few[0]]['documents']} documents; a comparison needs two or more")
-    return tasks
+    return evaluated
 
 
 def _told(run: Run, outcome: Outcome, record: Record) -> Record:
@@ -222,4 +227,6 @@ def _told(run: Run, outcome: Outcome, record: Record) -> Record:
         for metric, value in list(found["metrics"].items())[:1]
     )
     run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
+    for remark in prompts.remarks(record.result):
+        run.progress.say(outcome.name, remark)
     return record

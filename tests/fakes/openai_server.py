@@ -42,7 +42,9 @@ class Answers(http.server.BaseHTTPRequestHandler):
             ended = [] if self.fault == "cut" else ["[DONE]"]
             self._answer("".join(f"data: {event}\n\n" for event in events + ended).encode())
         elif "logprobs" in asked:
-            self._answer(json.dumps({"choices": [{"logprobs": self._logprobs(asked)}]}).encode())
+            logprobs = self._logprobs(asked)
+            text = "".join(logprobs["tokens"])
+            self._answer(json.dumps({"choices": [{"text": text, "logprobs": logprobs}]}).encode())
         else:
             self._answer(json.dumps({"choices": [{"text": TEXT}], "usage": {"completion_tokens": len(TEXT)}}).encode())
 

@@ -34,6 +34,8 @@ def test_run_recommends_the_faster_variant_and_redoes_nothing(experiment_file: A
     TypeAdapter(Judgement).validate_python(found)
     assert "fp8-dynamic" in capfd.readouterr().out
     before, results = records(path), path.parent / "store/experiments/tiny"
+    said = (results / "logs/events/base.jsonl").read_text()
+    assert "evaluated without what generation_config.json says of sampling (repetition_penalty 1.1)" in said
     assert len(before) == 11, "two checkpoints, two evaluations and a control, three repeats of the load on both"
     assert not list((path.parent / "store/records").rglob("*.partial"))
     written = {name: results.joinpath(name).stat().st_mtime_ns for name in ("decision.json", "report.html")}

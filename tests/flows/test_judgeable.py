@@ -19,6 +19,9 @@ GSM8K = {
 }
 
 
+GREEDY = {**GSM8K, "generation_kwargs": {"do_sample": False, "temperature": 0.7}}
+
+
 def metrics(*names: str, **definition: Any) -> dict[str, Any]:
     return {"task": "t", "metric_list": [{"metric": name} for name in names], **definition}
 
@@ -47,6 +50,15 @@ def metrics(*names: str, **definition: Any) -> dict[str, Any]:
         (metrics("acc", num_fewshot=0), {"fewshot": 3}, "is fixed at 0 examples"),
         (metrics("perplexity"), {"margin": 1}, "is a perplexity (perplexity), which has no points; give recovery"),
         (metrics("perplexity"), {"recovery": 99}, None),
+        (GSM8K, {"gen_kwargs": {"temperature": 0.6}, "seeds": 4}, None),
+        (GSM8K, {"seeds": 4}, "answers greedily, the same under each of 4 seeds; set gen_kwargs: {temperature: 0.6}"),
+        (GREEDY, {"seeds": 2}, "answers greedily, the same under each of 2 seeds"),
+        (GREEDY, {"gen_kwargs": {"temperature": 0.6}, "seeds": 2}, None),
+        (
+            metrics("acc", output_type="multiple_choice"),
+            {"gen_kwargs": {"top_p": 0.9}},
+            "scores answers that are given, and writes none: gen_kwargs and seeds change nothing; leave them out",
+        ),
     ],
 )
 def test_refusal_says_what_could_be_judged(definition: dict[str, Any], asked: dict[str, Any], why: str | None) -> None:

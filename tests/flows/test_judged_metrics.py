@@ -105,6 +105,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
         "tasks": [Task.model_validate(task).model_dump(mode="json") for task in tasks],
         "tasks_folder": str(TASKS_FOLDER),
         "chat_template": False,
+        "system_instruction": None,
         "batch_size": 1,
         "seed": 42,
         "share": None,
@@ -122,7 +123,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
 
 
 def of_side(side: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((side / "result.json").read_text())
+    found: dict[str, Any] = json.loads((side / "result.json").read_text())["tasks"]
     return found
 
 

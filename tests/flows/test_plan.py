@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from actors import vllm_server
 from configs.base import REPOSITORY
 from configs.hardware import Hardware
 from configs.loading import load_experiment
@@ -26,8 +27,8 @@ def test_own_number_of_calibration_samples_names_the_scheme_s_step(
 
 
 SMOKE = {
-    "base": ["3a4a7b1167ad86c0", "1d8fe94673b91265", "56546fcf47b5fa53", "ddd79ed758a2ed3a", "7c8e549923bd4eab"],
-    "int8-w8a8": ["acc13a55086e5f94", "2d5dd8bfc91be9f1", "4286e9b93146350c", "06bd2db89e290764"],
+    "base": ["df3b8ff751b9d52a", "e99076ae66317d5b", "37c8ac07fbd9c925", "734d5e0108da8c7f", "d4144da901b168fc"],
+    "int8-w8a8": ["601f53fba81528db", "433c768c18faff98", "6183bc4efe0c1da8", "7c157682821a1c2f"],
 }
 """Fingerprints of the shipped smoke.yaml without the versions of libraries."""
 
@@ -48,3 +49,26 @@ def test_workload_s_name_is_in_no_fingerprint(experiment_file: Any, hardware: Ha
     both = plan.make(load_experiment(several), hardware).base
     assert both.benchmarks[3:] == one.benchmarks
     assert (both.checkpoint, both.evaluations) == (one.checkpoint, one.evaluations)
+
+
+def test_what_a_request_leaves_open_is_said_to_the_server_and_named_in_its_steps(
+    experiment_file: Any, hardware: Hardware
+) -> None:
+    own, none = (
+        plan.make(load_experiment(experiment_file(serving=serving)), hardware)
+        for serving in ({}, {"generation_config": "vllm"})
+    )
+    assert plan.engine_args(own.experiment, hardware)["generation_config"] == "auto"
+    assert "--generation-config=vllm" in vllm_server.as_options(plan.engine_args(none.experiment, hardware))
+    assert own.base.benchmarks[0].fingerprint != none.base.benchmarks[0].fingerprint
+
+
+def test_how_a_model_is_asked_is_in_the_name_of_an_evaluation(experiment_file: Any, hardware: Hardware) -> None:
+    drawn = {"name": "everyday_science", "gen_kwargs": {"temperature": 0.6}, "seeds": 2}
+    asked = [{"tasks": ["everyday_science"]}, {"tasks": [drawn]}]
+    asked.append({**asked[0], "system_instruction": "Be brief."})
+    named = {
+        plan.make(load_experiment(experiment_file(accuracy=accuracy)), hardware).base.evaluations[0].fingerprint
+        for accuracy in asked
+    }
+    assert len(named) == len(asked)

@@ -23,7 +23,7 @@ def evaluate(
     pace.take_time()
     name = str(arguments.get("model", ""))
     first, last = (int(DOCUMENTS * edge) for edge in share or (0.0, 1.0))
-    results = {}
+    results: dict[str, Any] = {}
     for task in tasks:
         text = task["name"] == "everyday_text"
         metric, value = ("word_perplexity", 900.0 if "broken" in name else 30.0) if text else ("acc", 0.5)
@@ -46,4 +46,4 @@ def evaluate(
             "documents": len(rows),
             "version": 1,
         }
-    return results
+    return {"tasks": results, "prompts": {"generation_config_left_out": {"repetition_penalty": 1.1}}}

@@ -29,7 +29,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             "token_logprobs": [None] + [value] * (count - 1),
             "top_logprobs": [{"t": value}] * count,
         }
-        body = json.dumps({"choices": [{"logprobs": logprobs}]}).encode()
+        body = json.dumps({"choices": [{"text": "".join(logprobs["tokens"]), "logprobs": logprobs}]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
