@@ -17,7 +17,7 @@ from flows import tables
 from flows.compare import accuracy_of, compared_in
 from flows.context import Run
 from flows.judgement import Judgement
-from flows.performance import LATENCY_WORDS
+from flows.points import LATENCY_WORDS
 from flows.records import Record
 
 
