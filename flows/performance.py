@@ -13,8 +13,8 @@ import numpy as np
 
 from configs.decision import Constraints, Decision
 from flows import requests
-from flows.judgement import Gain, Point, Ratio
-from flows.points import FEWEST, Sweep, capacity, estimate, over_repeats, points, with_goodput
+from flows.judgement import FEW_REQUESTS, Gain, Point, Ratio
+from flows.points import FEWEST, Sweep, capacity, estimate, over_repeats, points, with_requests
 from flows.records import Record
 
 __all__ = ["FEWEST", "Sweep", "capacity", "estimate", "points"]
@@ -25,8 +25,8 @@ _COMPARED = {
     "concurrency_mean": -1,
     "ttft_p50_ms": -1,
     "ttft_p95_ms": -1,
-    "itl_p50_ms": -1,
-    "itl_p95_ms": -1,
+    "tpot_p50_ms": -1,
+    "tpot_p95_ms": -1,
     "request_latency_p95_ms": -1,
 }
 """Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
@@ -34,7 +34,7 @@ _COMPARED = {
 
 def sweeps(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
     """The repeats of a variant, goodput under these limits among their figures."""
-    return [with_goodput(record, limits) for record in records]
+    return [with_requests(record, limits) for record in records]
 
 
 def ratio(variant: Sequence[float], base: Sequence[float], better: int, confidence: float) -> Ratio | None:
@@ -82,7 +82,7 @@ def objective(
     every repeat would be better than any point is); None where no point lets it be measured."""
     if decision.objective == "size":
         return [size_bytes / 1e9] * len(repeats)
-    if decision.objective == "capacity":
+    if by_grid(measured, decision):
         grid = [point for point in measured if not point.void]
         return [capacity(grid).asked or 0.0] * len(repeats) if grid else None
     figure, better = compared_figure(decision)
@@ -97,7 +97,7 @@ def objective(
 def compared_figure(decision: Decision) -> tuple[str, int]:
     """The figure of a point by which its objective is told, and whether more (1) or less (-1) of it is better."""
     match decision.objective:
-        case "ttft" | "itl" as latency:
+        case "ttft" | "tpot" as latency:
             return f"{latency}_p95_ms", -1
         case "goodput":
             return "goodput_per_second", 1
@@ -106,13 +106,19 @@ def compared_figure(decision: Decision) -> tuple[str, int]:
 
 
 def eligible(measured: Sequence[Point], decision: Decision) -> list[int]:
-    """Places of the points at which the objective may be taken: for latencies the lightest, for goodput all that are
-    sound, else those that are shown to keep to the limits."""
+    """Places of the points at which the objective may be taken: for latencies the lightest, if it has the requests that
+    a 95th percentile needs; else those that are shown to keep to the limits."""
     sound = [place for place, point in enumerate(measured) if point.sound]
-    if decision.objective in ("ttft", "itl"):
+    if decision.objective in ("ttft", "tpot"):
         lightest = min(range(len(measured)), key=lambda place: measured[place].asked)
-        return [place for place in sound if place == lightest]
-    return [place for place in sound if decision.objective == "goodput" or measured[place].usable]
+        return [place for place in sound if place == lightest and FEW_REQUESTS not in measured[place].labels]
+    return [place for place in sound if measured[place].usable]
+
+
+def by_grid(measured: Sequence[Point], decision: Decision) -> bool:
+    """Whether the objective is a point of the load's grid: a capacity, or a goodput in rates."""
+    rates = measured[0].unit == "requests_per_second"
+    return decision.objective == "capacity" or (decision.objective == "goodput" and rates)
 
 
 def _everywhere(repeats: list[Sweep], place: int, figure: str) -> bool:

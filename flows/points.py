@@ -1,11 +1,14 @@
 """What the repeats of a load say of each of its points. Pure functions.
 
-A figure is the mean over repeats with Student's t interval. A limit is kept or broken where the repeats show
-it; what they leave open is told as such.
+A figure is the mean over repeats with Student's t interval; a percentile is that of all repeats' requests together, with
+bounds that need enough of them (`flows.percentiles`). A limit is kept or broken where they show it; what they
+leave open is told as such.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,33 +16,45 @@ from statsmodels.stats.proportion import proportion_confint
 
 from actors.benchmarker import REQUESTS
 from configs.decision import Constraints, Decision
-from flows import requests
+from flows import percentiles, requests
 from flows.intervals import Bounds, mean_interval
-from flows.judgement import VOID, Capacity, Estimate, Point, Standing
+from flows.judgement import FEW_REQUESTS, VOID, Capacity, Estimate, Point, Standing
+from flows.percentiles import share_bounds
 from flows.records import Record
 
-LATENCY_WORDS = {"ttft": "TTFT", "itl": "ITL", "request_latency": "request latency"}
+LATENCY_WORDS = {"ttft": "TTFT", "tpot": "TPOT", "request_latency": "request latency"}
 _STREAMS = "streams"
 FEWEST = 3
 """Repeats that an interval needs."""
+LIMITED = 95
+"""The percentile of a latency that limits and objectives go by."""
+SEEN = "seen"
+"""In a point of a sweep: its requests, where their records have them one by one."""
+_KEPT_READ = 512
+"""Benchmarks whose requests stay in memory: a run is judged again and again."""
 
 Sweep = list[dict[str, Any]]
-"""One repeat: every point of the grid, in the grid's order, with its figures."""
+"""One repeat: every point of the grid, in the grid's order, with its figures and `SEEN`."""
 
 
-def with_goodput(record: Record, limits: Constraints) -> Sweep:
+def with_requests(record: Record, limits: Constraints) -> Sweep:
+    """A repeat, with the requests of every point where they are known, and goodput under these limits."""
     points: Sweep = record.result["points"]
-    if not limits.latency_limits_ms:
-        return points
     with record.files.held() as folder:
         if not (folder / REQUESTS).is_file():
             return points
-        open_loop = points[0]["unit"] != _STREAMS
-        read = requests.read(folder, [point["seconds"] for point in points], open_loop=open_loop)
-    return [
-        {**point, "goodput_per_second": requests.goodput(seen, limits)}
-        for point, seen in zip(points, read, strict=True)
-    ]
+        windows = tuple(point["seconds"] for point in points)
+        read = _read(folder, record.fingerprint, windows, open_loop=points[0]["unit"] != _STREAMS)
+    found = [{**point, SEEN: seen} for point, seen in zip(points, read, strict=True)]
+    if not limits.latency_limits_ms:
+        return found
+    return [{**point, "goodput_per_second": requests.goodput(point[SEEN], limits)} for point in found]
+
+
+@lru_cache(maxsize=_KEPT_READ)
+def _read(folder: Path, _fingerprint: str, windows_s: tuple[float, ...], *, open_loop: bool) -> list[requests.Requests]:
+    """A record never changes, so that its requests are read once."""
+    return requests.read(folder, list(windows_s), open_loop=open_loop)
 
 
 def estimate(values: Sequence[float], confidence: float) -> Estimate:
@@ -59,27 +74,46 @@ def points(repeats: list[Sweep], decision: Decision) -> tuple[Point, ...]:
 
 def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     first, open_loop = seen[0], seen[0]["unit"] != _STREAMS
-    shared = set.intersection(*(set(found) for found in seen)) - {"asked", "unit"}
+    shared = set.intersection(*(set(found) for found in seen)) - {"asked", "unit", SEEN}
     figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
+    figures |= _pooled(seen, decision.confidence)
     notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
-    idle = sum(not found["requests"] for found in seen)
+    idle, ended = sum(not found["requests"] for found in seen), round(sum(found["requests"] for found in seen))
     limits = [
         _nothing_ended(seen, idle),
         _errors(seen, decision.confidence),
         _saturation(notes["saturated"], len(seen)),
-        *_latencies(figures, decision.constraints),
+        *([_attainment(seen, decision)] if decision.by_attainment else _latencies(figures, ended, decision)),
     ]
     marked = [note for note, times in notes.items() if note in VOID or (note != "errors" and 2 * times > len(seen))]
+    few = 0 < ended < percentiles.fewest(LIMITED, decision.confidence)
     return Point(
         asked=first["asked"],
         unit=first["unit"],
         repeats=len(seen),
         figures=figures,
-        labels=(*marked, *(["errors"] if limits[1][0] != "keeps" else [])),
+        labels=(*marked, *(["errors"] if limits[1][0] != "keeps" else []), *([FEW_REQUESTS] if few else [])),
         violations=tuple(words for standing, words in limits if standing == "breaks"),
         idle=idle,
         unsure=tuple(words for standing, words in limits if standing == "not shown"),
     )
+
+
+def _pooled(seen: list[dict[str, Any]], confidence: float) -> dict[str, Estimate]:
+    """Percentiles of the latencies of all repeats together; none where requests are not known one by one, as of figures
+    that others published."""
+    if not all(SEEN in found for found in seen):
+        return {}
+    latencies = [found[SEEN].latencies_ms() for found in seen]
+    pooled = {}
+    for name in LATENCY_WORDS:
+        repeats = [values[name][~np.isnan(values[name])] for values in latencies]
+        if all(values.size for values in repeats):
+            for percentile in requests.PERCENTILES:
+                bounds = percentiles.bounds(repeats, percentile, confidence)
+                value = float(np.percentile(np.concatenate(repeats), percentile))
+                pooled[f"{name}_p{percentile}_ms"] = Estimate(value, *bounds)
+    return pooled
 
 
 _Limit = tuple[Standing, str]
@@ -87,7 +121,7 @@ _Limit = tuple[Standing, str]
 
 
 def _nothing_ended(seen: list[dict[str, Any]], idle: int) -> _Limit:
-    """What a load asks for whatever its limits are: that requests end while it is measured."""
+    """What a load asks for whatever its limits are: that requests end that begin while it is measured."""
     where = "" if idle == len(seen) else f" in {idle} of {len(seen)} repeats"
     return ("breaks", f"no request ended within {seen[0]['seconds']:.3g} s{where}") if idle else ("keeps", "")
 
@@ -106,30 +140,52 @@ def _errors(seen: list[dict[str, Any]], confidence: float) -> _Limit:
 
 
 def _saturation(times: int, repeats: int) -> _Limit:
-    """A label has no interval: it is shown where every repeat has it, and there are as many as an interval needs."""
+    """Each repeat shows it with an error of its own; it is shown of the load where every one does, and there are as many
+    as an interval needs."""
     if 2 * times <= repeats:
         return "keeps", ""
     words = f"more than the server can take in {times} of {repeats} repeats"
     return ("breaks" if times == repeats >= FEWEST else "not shown"), words
 
 
-def _latencies(figures: dict[str, Estimate], limits: Constraints) -> list[_Limit]:
+def _attainment(seen: list[dict[str, Any]], decision: Decision) -> _Limit:
+    """Whether enough of the requests keep to all limits at once (Zhong et al. 2024, DistServe, section 2)."""
+    if not all(SEEN in found for found in seen):
+        return "not shown", "no request is known by itself"
+    kept = [found[SEEN].within(decision.constraints) for found in seen]
+    within = [(int(good.sum()), len(good)) for good in kept]
+    good, count = (sum(column) for column in zip(*within, strict=True))
+    low, high = share_bounds(within, decision.confidence)
+    if low >= decision.attainment:
+        return "keeps", ""
+    words = f"{good} of {count} requests keep to the limits"
+    if high < decision.attainment:
+        return "breaks", f"{words}, under {100 * decision.attainment:g} %"
+    return (
+        "not shown",
+        f"{words} ([{100 * low:.3g}, {100 * high:.3g}] %), which does not show {decision.attainment:.0%}",
+    )
+
+
+def _latencies(figures: dict[str, Estimate], ended: int, decision: Decision) -> list[_Limit]:
     return [
-        _latency(LATENCY_WORDS[name], figures[f"{name}_p95_ms"], limit)
-        for name, limit in limits.latency_limits_ms.items()
+        _latency(LATENCY_WORDS[name], figures[f"{name}_p95_ms"], limit, ended, decision.confidence)
+        for name, limit in decision.constraints.latency_limits_ms.items()
         if f"{name}_p95_ms" in figures
     ]
 
 
-def _latency(name: str, p95: Estimate, limit: float) -> _Limit:
-    """A limit is kept where the whole interval of the mean over repeats is within, and broken where it is beyond."""
-    if p95.low is None or p95.high is None:
-        return "not shown", f"{name} p95 is {p95.mean:.4g} ms in fewer than {FEWEST} repeats: limit of {limit:g} ms"
-    if p95.high <= limit:
+def _latency(name: str, p95: Estimate, limit: float, ended: int, confidence: float) -> _Limit:
+    """A limit is kept where the upper bound is within, and broken where the lower bound is beyond."""
+    if p95.high is not None and p95.high <= limit:
         return "keeps", ""
-    if p95.low > limit:
+    if p95.low is not None and p95.low > limit:
         return "breaks", f"{name} p95 is {p95.mean:.4g} ms, over the limit of {limit:g} ms"
-    bounds = f"[{p95.low:.4g}, {p95.high:.4g}] ms"
+    if p95.high is None:
+        needed = percentiles.fewest(LIMITED, confidence)
+        few = f"{ended} requests (at least {needed} are needed)" if ended < needed else "so few requests or repeats"
+        return "not shown", f"{name} p95 is {p95.mean:.4g} ms in {few}: limit of {limit:g} ms"
+    bounds = f"[{p95.low or 0:.4g}, {p95.high:.4g}] ms"
     return "not shown", f"{name} p95 is {p95.mean:.4g} {bounds}, on both sides of the limit of {limit:g} ms"
 
 

@@ -141,7 +141,7 @@ def _sweep(
     Raises:
         TimedOut: the load generator did not end; it starts anew.
     """
-    values, open_loop = list(load.points), load.kind != "concurrent"
+    values, open_loop = list(load.points), load.open_loop
     unit = "requests_per_second" if open_loop else "streams"
     benchmarker = services.benchmarkers[served.place]
     await_up(benchmarker)
@@ -152,14 +152,14 @@ def _sweep(
         profile={"kind": load.kind, "rate" if open_loop else "streams": values},
         prompt_tokens=load.prompt_tokens,
         output_tokens=load.output_tokens,
-        duration_s=load.duration_s,
-        warmup_s=load.warmup_s,
+        lengths=load.lengths,
+        pace=load.pace,
         seed=load.seed + repeat,
         cores=list(run.plan.seats.clients[served.place.seat]),
         destination=str(destination),
     )
     try:
-        windows = answer(asked, len(values) * (load.grace_s + load.warmup_s + load.duration_s))
+        windows = answer(asked, len(values) * load.longest_point_s)
     except TimedOut:
         ray.kill(benchmarker, no_restart=False)
         raise
@@ -168,7 +168,9 @@ def _sweep(
     compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
     seconds = [window.seconds for window in windows]
     points = run.store.near(served.place.host, requests.read, destination, seconds, open_loop=open_loop)
-    return [
-        {"asked": value, "unit": unit, **requests.figures(point, client_share=window.client_share, compiled=pause)}
-        for value, point, window, pause in zip(values, points, windows, compiled, strict=True)
-    ]
+    found = []
+    for value, point, window, pause in zip(values, points, windows, compiled, strict=True):
+        rate = value if open_loop else None
+        figures = requests.figures(point, client_share=window.client_share, compiled=pause, rate=rate)
+        found.append({"asked": value, "unit": unit, **figures})
+    return found

@@ -103,8 +103,12 @@ def main() -> None:
             profile={"kind": kind, "streams" if kind == "concurrent" else "rate": values},
             prompt_tokens=8,
             output_tokens=TOKENS,
-            duration_s=options.seconds,
-            warmup_s=WARMUP_S,
+            pace={
+                "warmup_s": WARMUP_S,
+                "duration_s": options.seconds,
+                "grace_s": GRACE_S,
+                "open_loop": kind != "concurrent",
+            },
             seed=1,
             destination=folder,
         )
@@ -119,7 +123,7 @@ def _report(kind: str, value: float, found: dict[str, float], requests: Any) -> 
     truth = {
         "ttft_p50_ms": 1000 * TTFT_S,
         "ttft_p99_ms": 1000 * (TTFT_S + STALL_S),
-        "itl_p50_ms": 1000 * ITL_S,
+        "tpot_p50_ms": 1000 * ITL_S,
         "request_latency_p50_ms": 1000 * SERVICE_S,
         "request_latency_p99_ms": 1000 * (SERVICE_S + STALL_S),
     }
