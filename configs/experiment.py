@@ -157,9 +157,9 @@ class Experiment(Settings):
                 )
             if load.open_loop and self.decision.objective in ("throughput", "cost"):
                 raise ValueError(
-                    f"decision.objective: {self.decision.objective!r} with {section(name)}.kind {load.kind!r}: at a rate "
-                    "that a server can take, its throughput is the rate; take the objective goodput, capacity, ttft or "
-                    "tpot, or kind concurrent"
+                    f"decision.objective: {self.decision.objective!r} with {section(name)}.kind {load.kind!r}: at a "
+                    "rate that a server can take, its throughput is the rate; take the objective goodput, capacity, "
+                    "ttft or tpot, or kind concurrent"
                 )
         return self
 

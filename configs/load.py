@@ -37,7 +37,7 @@ class _Load(Settings):
     output_tokens_min: int | None = Field(default=None, ge=1)
     output_tokens_max: int | None = Field(default=None, ge=1)
     duration_s: float = Field(default=60, gt=0)
-    """Seconds of a point's window. Requests that begin in it are followed to their end behind it, under the same load."""
+    """Seconds of a point's window. Requests that begin in it are followed to their end, under the same load."""
     requests: int = Field(default=0, ge=0)
     """Fewest requests that begin in a window, which goes on for them beyond `duration_s`. A 95th percentile needs 72 in
     all repeats together, a 99th 368."""

@@ -38,9 +38,7 @@ class Overload:
         return self.low > 0 and self.growth > MOST_BEHIND
 
 
-def overload(
-    due_s: np.ndarray, latency_s: np.ndarray, sizes: np.ndarray, window_s: float, rate: float | None = None
-) -> Overload | None:
+def overload(due_s: np.ndarray, ended_s: np.ndarray, sizes: np.ndarray, rate: float | None = None) -> Overload | None:
     """How much more comes than is done; None from too few requests.
 
     Poisson arrivals alone make a queue go up and down, and hide what the server can do. So the share is taken of the
@@ -49,21 +47,24 @@ def overload(
     window, as of a random walk with drift; a straight line through the requests would look far too certain.
 
     Args:
-        due_s: when each request was due, from the window's start, in rising order.
-        latency_s: until its end, or at least until it was given up.
+        due_s: when each request was due, in rising order.
+        ended_s: when it was answered, by the same clock; NaN if it never was.
         sizes: of each request what makes it long (tokens), one column for each; NaN where unknown.
         rate: that was asked for; None to go by when requests were due.
     """
-    if len(due_s) < _FEWEST:
+    answered = ~np.isnan(ended_s)
+    if answered.sum() < _FEWEST:
         return None
-    answered = due_s + latency_s - _by_size(due_s, latency_s, sizes)
-    asked_s = due_s if rate is None else due_s.mean() + (np.arange(len(due_s)) - (len(due_s) - 1) / 2) / rate
-    part = np.clip((_PARTS * due_s / window_s).astype(int), 0, _PARTS - 1)
+    asked_s = due_s if rate is None else np.arange(len(due_s)) / rate
+    due_s, ended_s, asked_s = due_s[answered], ended_s[answered], asked_s[answered]
+    done_s = ended_s - _by_size(due_s, ended_s - due_s, sizes[answered])
+    span = due_s[-1] - due_s[0]
+    part = np.minimum((_PARTS * (due_s - due_s[0]) / span).astype(int), _PARTS - 1) if span else np.zeros(len(due_s))
     there = [place for place in range(_PARTS) if (part == place).any()]
     if len(there) < _FEWEST_PARTS:
         return None
     due, asked, done = (
-        np.array([moments[part == place].mean() for place in there]) for moments in (due_s, asked_s, answered)
+        np.array([moments[part == place].mean() for place in there]) for moments in (due_s, asked_s, done_s)
     )
     changes = np.diff(done - asked) / np.diff(asked)
     error = float(changes.std(ddof=1)) / np.sqrt(len(changes))
@@ -74,8 +75,9 @@ def overload(
 
 def _by_size(due_s: np.ndarray, latency_s: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """What of each latency is explained by how long the request is (least squares beside a trend)."""
-    known = np.where(np.isnan(sizes), np.nanmean(sizes, axis=0) if len(sizes) else 0.0, sizes)
-    centred = np.nan_to_num(known - known.mean(axis=0))
+    known = ~np.isnan(sizes)
+    means = np.nansum(sizes, axis=0) / np.maximum(known.sum(axis=0), 1)
+    centred = np.nan_to_num(sizes - means)
     if not centred.any():
         return np.zeros(len(due_s))
     columns = np.column_stack([np.ones(len(due_s)), due_s, centred])

@@ -147,9 +147,9 @@ class Point:
 
     @property
     def sound(self) -> bool:
-        """Whether an objective may look at it: it counts, hardly a request failed, the client was on time, and the
-        server kept up."""
-        return self.counts and not {"saturated", "late client", "errors"} & set(self.labels)
+        """Whether an objective may look at it: it counts, hardly a request failed or was given up, the client was on
+        time, and the server kept up."""
+        return self.counts and not {"saturated", "late client", "errors", "unfinished requests"} & set(self.labels)
 
     @property
     def standing(self) -> Standing:

@@ -32,7 +32,7 @@ def bounds(repeats: Sequence[np.ndarray], percentile: float, confidence: float) 
     if not values.size:
         return None, None
     share, middle = percentile / 100, np.percentile(values, percentile)
-    within = [(int((repeat <= middle).sum()), len(repeat)) for repeat in repeats]
+    within = [((repeat < middle).sum() + (repeat == middle).sum() / 2, len(repeat)) for repeat in repeats]
     count, beyond = _effective(within), (1 - confidence) / 2
     low = int(binom.ppf(beyond, count, share))
     high = int(binom.ppf(1 - beyond, count, share)) + 1
@@ -57,7 +57,7 @@ def share_bounds(within: Sequence[tuple[int, int]], confidence: float) -> tuple[
     return float(np.nan_to_num(low, nan=0.0)), float(np.nan_to_num(high, nan=1.0))
 
 
-def _effective(within: Sequence[tuple[int, int]]) -> int:
+def _effective(within: Sequence[tuple[float, int]]) -> int:
     """How many independent requests the repeats are worth: as many as they have, unless they differ by more than chance
     makes them differ; then fewer, by the design effect of a clustered share (Rao and Scott 1992, Biometrics 48:577)."""
     seen = [(good, count) for good, count in within if count]

@@ -1,7 +1,7 @@
 """What the repeats of a load say of each of its points. Pure functions.
 
-A figure is the mean over repeats with Student's t interval; a percentile is that of all repeats' requests together, with
-bounds that need enough of them (`flows.percentiles`). A limit is kept or broken where they show it; what they
+A figure is the mean over repeats with Student's t interval; a percentile is that of all repeats' requests together,
+with bounds that need enough of them (`flows.percentiles`). A limit is kept or broken where they show it; what they
 leave open is told as such.
 """
 
@@ -76,14 +76,15 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     first, open_loop = seen[0], seen[0]["unit"] != _STREAMS
     shared = set.intersection(*(set(found) for found in seen)) - {"asked", "unit", SEEN}
     figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
-    figures |= _pooled(seen, decision.confidence)
+    known = all(SEEN in found for found in seen)
+    figures |= _pooled(seen, decision.confidence) if known else {}
     notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
     idle, ended = sum(not found["requests"] for found in seen), round(sum(found["requests"] for found in seen))
     limits = [
         _nothing_ended(seen, idle),
         _errors(seen, decision.confidence),
         _saturation(notes["saturated"], len(seen)),
-        *([_attainment(seen, decision)] if decision.by_attainment else _latencies(figures, ended, decision)),
+        *(_attainment(seen, decision) if decision.by_attainment and known else _latencies(figures, ended, decision)),
     ]
     marked = [note for note, times in notes.items() if note in VOID or (note != "errors" and 2 * times > len(seen))]
     few = 0 < ended < percentiles.fewest(LIMITED, decision.confidence)
@@ -100,10 +101,8 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
 
 
 def _pooled(seen: list[dict[str, Any]], confidence: float) -> dict[str, Estimate]:
-    """Percentiles of the latencies of all repeats together; none where requests are not known one by one, as of figures
-    that others published."""
-    if not all(SEEN in found for found in seen):
-        return {}
+    """Percentiles of the latencies of all repeats together. Figures that others published have no requests one by one:
+    their limits go by the percentiles of the repeats."""
     latencies = [found[SEEN].latencies_ms() for found in seen]
     pooled = {}
     for name in LATENCY_WORDS:
@@ -140,31 +139,27 @@ def _errors(seen: list[dict[str, Any]], confidence: float) -> _Limit:
 
 
 def _saturation(times: int, repeats: int) -> _Limit:
-    """Each repeat shows it with an error of its own; it is shown of the load where every one does, and there are as many
-    as an interval needs."""
+    """Each repeat shows it with an error of its own; it is shown of the load where every one does, and there are as
+    many as an interval needs."""
     if 2 * times <= repeats:
         return "keeps", ""
     words = f"more than the server can take in {times} of {repeats} repeats"
     return ("breaks" if times == repeats >= FEWEST else "not shown"), words
 
 
-def _attainment(seen: list[dict[str, Any]], decision: Decision) -> _Limit:
+def _attainment(seen: list[dict[str, Any]], decision: Decision) -> list[_Limit]:
     """Whether enough of the requests keep to all limits at once (Zhong et al. 2024, DistServe, section 2)."""
-    if not all(SEEN in found for found in seen):
-        return "not shown", "no request is known by itself"
     kept = [found[SEEN].within(decision.constraints) for found in seen]
     within = [(int(good.sum()), len(good)) for good in kept]
     good, count = (sum(column) for column in zip(*within, strict=True))
     low, high = share_bounds(within, decision.confidence)
     if low >= decision.attainment:
-        return "keeps", ""
+        return []
     words = f"{good} of {count} requests keep to the limits"
     if high < decision.attainment:
-        return "breaks", f"{words}, under {100 * decision.attainment:g} %"
-    return (
-        "not shown",
-        f"{words} ([{100 * low:.3g}, {100 * high:.3g}] %), which does not show {decision.attainment:.0%}",
-    )
+        return [("breaks", f"{words}, under {100 * decision.attainment:g} %")]
+    bounds = f"[{100 * low:.3g}, {100 * high:.3g}] %"
+    return [("not shown", f"{words} ({bounds}), which does not show {100 * decision.attainment:g} %")]
 
 
 def _latencies(figures: dict[str, Estimate], ended: int, decision: Decision) -> list[_Limit]:

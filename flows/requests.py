@@ -101,11 +101,11 @@ class Requests:
         Args:
             rate: requests per second that were asked for, if anybody knows.
         """
-        kept = np.flatnonzero(self.begun & ~np.isnan(self.ended))
+        kept = np.flatnonzero(self.begun)
         kept = kept[np.argsort(self.started[kept], kind="stable")]
-        due = self.started[kept]
+        ended = np.where(self.status[kept] == "completed", self.ended[kept], np.nan)
         sizes = np.column_stack([self.prompt_tokens[kept], self.output_tokens[kept]])
-        return overload(due, self.ended[kept] - due, sizes, self.window_s, rate)
+        return overload(self.started[kept], ended, sizes, rate)
 
     def _latencies_ms(self, kept: np.ndarray) -> dict[str, np.ndarray]:
         started, first, last = self.started[kept], self.first_token[kept], self.last_token[kept]

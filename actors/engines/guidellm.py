@@ -13,16 +13,14 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from guidellm.benchmark.entrypoints import benchmark_generative_text
 from guidellm.benchmark.outputs.html import GenerativeBenchmarkerHTML
 from guidellm.benchmark.schemas import GenerativeBenchmark, GenerativeBenchmarksReport
 from guidellm.scheduler import SchedulerState, SchedulerUpdateAction
-from guidellm.scheduler.constraints import ConstraintsInitializerFactory, PydanticConstraintInitializer
 from guidellm.schemas import GenerativeRequestStats, RequestInfo
 from guidellm.schemas.benchmark import BenchmarkScenario
-from guidellm.schemas.scheduler.constraints import ConstraintArgs
 
 from actors.benchmarker import REQUESTS
 from actors.pacing import Pace, Point
@@ -33,7 +31,7 @@ _TEXTS_KEPT = 20
 _PROMPTS_AHEAD = 256
 """Prompts that are made before they are asked for. GuideLLM's own 4096 keep a core busy into every measured window."""
 
-_WINDOW: Literal["followed_window"] = "followed_window"
+_WINDOW = "window"
 """What the constraint that ends a point is called among GuideLLM's."""
 
 
@@ -77,7 +75,6 @@ def benchmark(
                         "timeout": 600,
                     },
                     "profile": {**profile, **_spread(profile["kind"], pace)},
-                    "constraints": [{"kind": _WINDOW, "pace": pace}],
                     "tokenizer": {"kind": "huggingface_auto", "model": tokenizer},
                     "data": [
                         {
@@ -95,7 +92,7 @@ def benchmark(
             ]
         }
     )
-    report, _ = asyncio.run(benchmark_generative_text(scenario, progress=False))
+    report, _ = asyncio.run(benchmark_generative_text(scenario, progress=False, **{_WINDOW: _Windows(Pace(**pace))}))
     windows = [_window(measured) for measured in report.benchmarks]
     with (destination / REQUESTS).open("w") as file:
         for place, (measured, window) in enumerate(zip(report.benchmarks, windows, strict=True)):
@@ -110,21 +107,14 @@ def _spread(kind: str, pace: dict[str, Any]) -> dict[str, float]:
     return {"rampup_duration": pace["warmup_s"] / 2} if kind == "concurrent" else {}
 
 
-@ConstraintArgs.register(_WINDOW)
-class _WindowArgs(ConstraintArgs):  # type: ignore[misc]
-    kind: Literal["followed_window"] = _WINDOW
-    pace: dict[str, Any]
-
-
-@ConstraintsInitializerFactory.register(_WINDOW)
-class _Windows(PydanticConstraintInitializer):  # type: ignore[misc]
+class _Windows:
     """Makes a constraint for every point."""
 
-    type_: Literal["followed_window"] = _WINDOW
-    args: _WindowArgs
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
 
     def create_constraint(self, **_: Any) -> "_Window":
-        return _Window(Pace(**self.args.pace))
+        return _Window(self._pace)
 
 
 class _Window:

@@ -2,7 +2,7 @@
 
 A mock of an OpenAI server streams completions, from processes of its own. At once: every token of a request follows the
 one before without a pause, so that what is reached is the client's limit, or the mock's where the mock's share says so.
-Paced: a token every 10 ms from the request on, so that what TTFT has, and ITL has above 10 ms, is the client's, beside
+Paced: a token every 10 ms from the request on, so that what TTFT has, and TPOT has above 10 ms, is the client's, beside
 the share of a core that its busiest process used. Client and mock have cores of their own where there are enough.
 Run with the interpreter of the inference role, which is at `python3 actors/environments.py path inference`:
 
