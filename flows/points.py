@@ -77,6 +77,7 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     shared = set.intersection(*(set(found) for found in seen)) - {"asked", "unit", SEEN}
     figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
     known = all(SEEN in found for found in seen)
+    by_share = known and decision.by_attainment
     figures |= _pooled(seen, decision.confidence) if known else {}
     notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
     idle, ended = sum(not found["requests"] for found in seen), round(sum(found["requests"] for found in seen))
@@ -84,7 +85,7 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
         _nothing_ended(seen, idle),
         _errors(seen, decision.confidence),
         _saturation(notes["saturated"], len(seen)),
-        *(_attainment(seen, decision) if decision.by_attainment and known else _latencies(figures, ended, decision)),
+        *([_attainment(seen, decision)] if by_share else _latencies(seen, figures, decision, known=known)),
     ]
     marked = [note for note, times in notes.items() if note in VOID or (note != "errors" and 2 * times > len(seen))]
     few = 0 < ended < percentiles.fewest(LIMITED, decision.confidence)
@@ -147,41 +148,59 @@ def _saturation(times: int, repeats: int) -> _Limit:
     return ("breaks" if times == repeats >= FEWEST else "not shown"), words
 
 
-def _attainment(seen: list[dict[str, Any]], decision: Decision) -> list[_Limit]:
+def _attainment(seen: list[dict[str, Any]], decision: Decision) -> _Limit:
     """Whether enough of the requests keep to all limits at once (Zhong et al. 2024, DistServe, section 2)."""
     kept = [found[SEEN].within(decision.constraints) for found in seen]
     within = [(int(good.sum()), len(good)) for good in kept]
     good, count = (sum(column) for column in zip(*within, strict=True))
-    low, high = share_bounds(within, decision.confidence)
-    if low >= decision.attainment:
-        return []
-    words = f"{good} of {count} requests keep to the limits"
-    if high < decision.attainment:
-        return [("breaks", f"{words}, under {100 * decision.attainment:g} %")]
-    bounds = f"[{100 * low:.3g}, {100 * high:.3g}] %"
-    return [("not shown", f"{words} ({bounds}), which does not show {100 * decision.attainment:g} %")]
+    standing, (low, high) = _shared(within, decision.attainment, decision.confidence)
+    asked = f"{good} of {count} requests keep to the limits ([{100 * low:.3g}, {100 * high:.3g}] %)"
+    return standing, f"{asked}: {100 * decision.attainment:g} % should"
 
 
-def _latencies(figures: dict[str, Estimate], ended: int, decision: Decision) -> list[_Limit]:
-    return [
-        _latency(LATENCY_WORDS[name], figures[f"{name}_p95_ms"], limit, ended, decision.confidence)
-        for name, limit in decision.constraints.latency_limits_ms.items()
-        if f"{name}_p95_ms" in figures
-    ]
+def _shared(within: list[tuple[int, int]], asked: float, confidence: float) -> tuple[Standing, Bounds]:
+    """Whether at least a share of the requests is shown to be within, or less, with the interval of that share."""
+    low, high = share_bounds(within, confidence)
+    return ("keeps" if low >= asked else "breaks" if high < asked else "not shown"), (low, high)
 
 
-def _latency(name: str, p95: Estimate, limit: float, ended: int, confidence: float) -> _Limit:
-    """A limit is kept where the upper bound is within, and broken where the lower bound is beyond."""
-    if p95.high is not None and p95.high <= limit:
-        return "keeps", ""
-    if p95.low is not None and p95.low > limit:
-        return "breaks", f"{name} p95 is {p95.mean:.4g} ms, over the limit of {limit:g} ms"
-    if p95.high is None:
-        needed = percentiles.fewest(LIMITED, confidence)
-        few = f"{ended} requests (at least {needed} are needed)" if ended < needed else "so few requests or repeats"
-        return "not shown", f"{name} p95 is {p95.mean:.4g} ms in {few}: limit of {limit:g} ms"
-    bounds = f"[{p95.low or 0:.4g}, {p95.high:.4g}] ms"
-    return "not shown", f"{name} p95 is {p95.mean:.4g} {bounds}, on both sides of the limit of {limit:g} ms"
+def _latencies(
+    seen: list[dict[str, Any]], figures: dict[str, Estimate], decision: Decision, *, known: bool
+) -> list[_Limit]:
+    """The limits of 95th percentiles: that so large a share of the requests is within."""
+    found = []
+    for name, limit in decision.constraints.latency_limits_ms.items():
+        p95 = figures.get(f"{name}_p{LIMITED}_ms")
+        if p95 is None:
+            continue
+        standing = _by_bounds(p95, limit)
+        if known:
+            latencies = [values[~np.isnan(values)] for values in (one[SEEN].latencies_ms()[name] for one in seen)]
+            within = [(int((values <= limit).sum()), len(values)) for values in latencies]
+            standing, _ = _shared(within, LIMITED / 100, decision.confidence)
+        found.append((standing, _in_words(LATENCY_WORDS[name], p95, limit, standing, seen, decision.confidence)))
+    return found
+
+
+def _by_bounds(p95: Estimate, limit: float) -> Standing:
+    """Of figures without their requests: a limit is kept where the whole interval over repeats is within."""
+    if p95.low is None or p95.high is None:
+        return "not shown"
+    return "keeps" if p95.high <= limit else "breaks" if p95.low > limit else "not shown"
+
+
+def _in_words(
+    name: str, p95: Estimate, limit: float, standing: Standing, seen: list[dict[str, Any]], confidence: float
+) -> str:
+    """Why a limit is not kept."""
+    said, ended = f"{name} p95 is {p95.mean:.4g}", round(sum(found["requests"] for found in seen))
+    if standing == "breaks":
+        return f"{said} ms, over the limit of {limit:g} ms"
+    if ended < (needed := percentiles.fewest(LIMITED, confidence)):
+        return f"{said} ms in {ended} requests (at least {needed} are needed): limit of {limit:g} ms"
+    if p95.low is None or p95.high is None:
+        return f"{said} ms, which so few repeats, or so different ones, do not bound: limit of {limit:g} ms"
+    return f"{said} [{p95.low:.4g}, {p95.high:.4g}] ms, on both sides of the limit of {limit:g} ms"
 
 
 def capacity(measured: Sequence[Point]) -> Capacity:

@@ -26,8 +26,8 @@ def test_own_number_of_calibration_samples_names_the_scheme_s_step(
 
 
 SMOKE = {
-    "base": ["3a4a7b1167ad86c0", "1d8fe94673b91265", "56546fcf47b5fa53", "ddd79ed758a2ed3a", "7c8e549923bd4eab"],
-    "int8-w8a8": ["acc13a55086e5f94", "2d5dd8bfc91be9f1", "4286e9b93146350c", "06bd2db89e290764"],
+    "base": ["3a4a7b1167ad86c0", "1d8fe94673b91265", "56546fcf47b5fa53", "1f7ca86c9e1e591e", "070ea8e238199ace"],
+    "int8-w8a8": ["acc13a55086e5f94", "2d5dd8bfc91be9f1", "9031b0d5f5689d93", "1886f71864079061"],
 }
 """Fingerprints of the shipped smoke.yaml without the versions of libraries."""
 
