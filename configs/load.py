@@ -82,10 +82,10 @@ class _Load(Settings):
             mean, least, most = (getattr(self, f"{name}{end}") for end in ("", "_min", "_max"))
             if self.lengths.keys() & {f"{name}_min", f"{name}_max"} and f"{name}_stdev" not in self.lengths:
                 raise ValueError(f"{name}_min and {name}_max bound lengths that differ; add {name}_stdev")
-            if not (least or mean) <= mean <= (most or mean):
-                raise ValueError(
-                    f"{name} {mean} is not between {name}_min {least} and {name}_max {most}; move one of them"
-                )
+            if (least or mean) > mean:
+                raise ValueError(f"{name} {mean} is less than {name}_min {least}; raise it")
+            if (most or mean) < mean:
+                raise ValueError(f"{name} {mean} is more than {name}_max {most}; lower it")
         return self
 
     @property

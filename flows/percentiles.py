@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binom, chi2
+from scipy.stats import binom, chi2, norm
+from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 _DIFFER = 0.05
@@ -33,13 +34,12 @@ def bounds(repeats: Sequence[np.ndarray], percentile: float, confidence: float) 
         return None, None
     share, middle = percentile / 100, np.percentile(values, percentile)
     within = [((repeat < middle).sum() + (repeat == middle).sum() / 2, len(repeat)) for repeat in repeats]
-    count, beyond = _effective(within), (1 - confidence) / 2
+    count, beyond = _effective(within, confidence), (1 - confidence) / 2
     low = int(binom.ppf(beyond, count, share))
     high = int(binom.ppf(1 - beyond, count, share)) + 1
-    scale = len(values) / count if count else math.inf
     return (
-        float(values[math.ceil(low * scale) - 1]) if low >= 1 else None,
-        float(values[math.ceil(high * scale) - 1]) if high <= count else None,
+        float(values[-(-low * len(values) // count) - 1]) if low >= 1 else None,
+        float(values[-(-high * len(values) // count) - 1]) if high <= count else None,
     )
 
 
@@ -50,20 +50,24 @@ def share_bounds(within: Sequence[tuple[int, int]], confidence: float) -> tuple[
         within: of every repeat, how many requests are, and of how many.
     """
     good, count = (sum(column) for column in zip(*within, strict=True))
-    effective = _effective(within)
+    effective = _effective(within, confidence)
     if not effective:
         return 0.0, 1.0
     low, high = proportion_confint(good * effective / count, effective, alpha=1 - confidence, method="beta")
     return float(np.nan_to_num(low, nan=0.0)), float(np.nan_to_num(high, nan=1.0))
 
 
-def _effective(within: Sequence[tuple[float, int]]) -> int:
+def _effective(within: Sequence[tuple[float, int]], confidence: float) -> int:
     """How many independent requests the repeats are worth: as many as they have, unless they differ by more than chance
-    makes them differ; then fewer, by the design effect of a clustered share (Rao and Scott 1992, Biometrics 48:577)."""
+    makes them differ; then fewer, by the design effect of a clustered share (Rao and Scott 1992, Biometrics 48:577),
+    which so few repeats tell as roughly as Student's t has it."""
     seen = [(good, count) for good, count in within if count]
     total, good_ones = sum(count for _, count in seen), sum(good for good, _ in seen)
     share, freedom = (good_ones / total if total else 0.0), len(seen) - 1
     if freedom < 1 or not 0 < share < 1:
         return total
     spread = sum((good - count * share) ** 2 / (count * share * (1 - share)) for good, count in seen)
-    return int(total / (spread / freedom)) if chi2.sf(spread, freedom) < _DIFFER else total
+    if chi2.sf(spread, freedom) >= _DIFFER:
+        return total
+    beyond = (1 - confidence) / 2
+    return int(total / (spread / freedom) * (norm.isf(beyond) / student.isf(beyond, freedom)) ** 2)

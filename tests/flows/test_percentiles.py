@@ -8,7 +8,7 @@ from flows.percentiles import bounds, fewest, share_bounds
 
 def stalling(random: np.random.Generator, count: int) -> np.ndarray:
     """The audit's TTFT: lognormal, and one in 25 stalls for another second; its 95th percentile is 636 ms."""
-    return np.asarray(random.lognormal(np.log(200), 0.2, count) + 1000 * (random.random(count) < 0.04))
+    return np.asarray(random.lognormal(np.log(200), 0.5, count) + 1000 * (random.random(count) < 0.04))
 
 
 @pytest.mark.parametrize(
