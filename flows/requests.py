@@ -183,7 +183,7 @@ def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
     notes, unfinished = [], found.get("unfinished", 0)
     if found["errors"] > MOST_ERRORS * (found["requests"] + found["errors"]):
         notes.append("errors")
-    if unfinished > MOST_ERRORS * (found["requests"] + unfinished):
+    if found["requests"] and unfinished > MOST_ERRORS * (found["requests"] + unfinished):
         notes.append("unfinished requests")
     if found.get("client_share", 0.0) > _CLIENT_SHARE:
         notes.append(CLIENT_LIMIT)

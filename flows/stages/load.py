@@ -65,7 +65,7 @@ def _warm_up(run: Run, served: Served, services: Services) -> float:
         for number in range(1, _MOST_PASSES + 1):
             run.progress.say(served.outcome.name, f"warming up{workload and f' for {workload}'}, {number} ...")
             with run.store.scratch(served.place.host, run.logs) as scratch:
-                points = _sweep(run, served, services, load.warming, repeat=0, destination=scratch)
+                points = _sweep(run, served, services, load.warming, repeat=0, destination=scratch, cut=True)
             speeds = [float(point["output_tokens_per_second"]) for point in points]
             if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
                 break
@@ -134,9 +134,12 @@ def _benchmark(run: Run, served: Served, services: Services, turn: Turn) -> floa
 
 
 def _sweep(
-    run: Run, served: Served, services: Services, load: Load, *, repeat: int, destination: Path
+    run: Run, served: Served, services: Services, load: Load, *, repeat: int, destination: Path, cut: bool = False
 ) -> list[dict[str, Any]]:
     """Every point of the grid once; the requests are written into `destination`, their figures returned.
+
+    Args:
+        cut: whether nobody waits until requests are steady, and those of a window are cut off at its end.
 
     Raises:
         TimedOut: the load generator did not end; it starts anew.
@@ -153,7 +156,7 @@ def _sweep(
         prompt_tokens=load.prompt_tokens,
         output_tokens=load.output_tokens,
         lengths=load.lengths,
-        pace=load.pace,
+        pace={**load.pace, "grace_s": 0.0} if cut else load.pace,
         seed=load.seed + repeat,
         cores=list(run.plan.seats.clients[served.place.seat]),
         destination=str(destination),
