@@ -71,8 +71,8 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a figure over the repeats, with its interval; None, None from fewer than three repeats. Of a
-    percentile of latencies, that of all repeats' requests together; None where too few requests bound it."""
+    """The mean of a figure over the repeats, with its interval; of a percentile, that of all their requests together.
+    None where fewer than three repeats, or too few requests, give no bound."""
 
     mean: float
     low: float | None
@@ -125,9 +125,8 @@ class Point:
     repeats: int
     figures: dict[str, Estimate]
     labels: tuple[str, ...]
-    """What makes the figures mean less than they say: `saturated`, `late client`, `unfinished requests`, each in
-    more than half of the repeats; `errors`, `few requests` (for a 95th percentile), over all of them; `client at its
-    limit`, `compiled`, each in one at least."""
+    """What makes the figures mean less than they say: `saturated`, `late client`, `unfinished requests`, each in most
+    repeats; `errors`, `few requests` (for a 95th percentile), over all; `client at its limit`, `compiled`, in one."""
     violations: tuple[str, ...]
     """What it is shown to break: latency limits, the share of errors, the rate, and that requests end."""
     idle: int = 0
@@ -147,8 +146,7 @@ class Point:
 
     @property
     def sound(self) -> bool:
-        """Whether an objective may look at it: it counts, hardly a request failed or was given up, the client was on
-        time, and the server kept up."""
+        """Whether an objective may look at it: it counts, requests end, the client is on time, the server keeps up."""
         return self.counts and not {"saturated", "late client", "errors", "unfinished requests"} & set(self.labels)
 
     @property
