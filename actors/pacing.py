@@ -76,7 +76,7 @@ class Point:
             return False
         begin, end = self.window
         if now < end and self._complete(now - begin):
-            end = now if now - begin > self.pace.duration_s + 2 * _LOOK_S else begin + self.pace.duration_s
+            end = now if self.pace.requests else begin + self.pace.duration_s
             self.window = (begin, end)
         return now >= end and (now >= end + self.pace.grace_s or self._followed(now, begin, end))
 
