@@ -16,7 +16,7 @@ _MOST_WORKERS = 10
 
 @dataclass(frozen=True)
 class Window:
-    """When a point was measured, its warm-up left out, by the clock of the client's node."""
+    """When a point was measured, its warm-up and drain left out, by the clock of the client's node."""
 
     start: float
     """Seconds since 1970, as `end`."""

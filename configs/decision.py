@@ -1,12 +1,14 @@
 """What counts as good enough, and what as best."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from configs.base import Settings
 
-Objective = Literal["throughput", "goodput", "capacity", "cost", "ttft", "itl", "size"]
+Objective = Literal["throughput", "goodput", "capacity", "cost", "ttft", "tpot", "size"]
+_RENAMED = {"max_itl_p95_ms": "max_tpot_p95_ms"}
+"""Settings as they were called while the mean gap between the tokens of a request was called its ITL."""
 
 
 class Constraints(Settings):
@@ -20,16 +22,25 @@ class Constraints(Settings):
     max_accuracy_drop: float = Field(default=0.02, ge=0, le=1)
     """Non-inferiority margin: the largest acceptable loss of a task's primary metric, in its unit."""
     max_ttft_p95_ms: float | None = Field(default=None, gt=0)
-    max_itl_p95_ms: float | None = Field(default=None, gt=0)
+    max_tpot_p95_ms: float | None = Field(default=None, gt=0)
     max_request_latency_p95_ms: float | None = Field(default=None, gt=0)
     max_size_gb: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if twice := [old for old, new in _RENAMED.items() if old in values and new in values]:
+            raise ValueError(f"{twice[0]} is the former name of {_RENAMED[twice[0]]}; leave out one of the two")
+        return {_RENAMED.get(name, name): value for name, value in values.items()}
 
     @property
     def latency_limits_ms(self) -> dict[str, float]:
         """The SLO by the name of the latency; empty where none is asked for."""
         asked = {
             "ttft": self.max_ttft_p95_ms,
-            "itl": self.max_itl_p95_ms,
+            "tpot": self.max_tpot_p95_ms,
             "request_latency": self.max_request_latency_p95_ms,
         }
         return {name: limit for name, limit in asked.items() if limit is not None}
@@ -41,14 +52,19 @@ class Decision(Settings):
     objective: Objective = "throughput"
     """What is best. Over the points of the load that are shown to keep to the latency limits:
     `throughput`, the highest output tokens per second; `cost`, the lowest price of a million of them.
-    Over all points without errors: `goodput`, the highest rate of requests that each keep to the limits;
-    `capacity`, the heaviest point that keeps to them with all lighter ones.
-    At the lightest point: `ttft` or `itl`, the lowest 95th percentile.
-    And `size`, the smallest checkpoint."""
+    `capacity`, the heaviest point that keeps to them with all lighter ones, by the 95th percentile of each latency.
+    `goodput`, the highest rate at which a share of the requests (`attainment`) keeps to all of them at once, with all
+    lower ones (Zhong et al. 2024, DistServe, section 2); with clients in place of rates, the requests per second
+    that keep to them at the best such point.
+    At the lightest point: `ttft` or `tpot` (the mean gap between the tokens of a request), the lowest 95th percentile.
+    And `size`, the smallest checkpoint. At a rate nothing but the rate can be the throughput, so that `throughput` and
+    `cost` are for clients."""
     constraints: Constraints = Constraints()
     min_gain: float = Field(default=0.03, ge=0, lt=1)
     """The smallest gain in the objective that is worth a change, as a share of the base's (0.03: 3 %). A variant
     replaces the base where its gain is shown to be above; the base is kept where every one's is shown to be below."""
+    attainment: float = Field(default=0.9, gt=0, lt=1)
+    """For `goodput`: the share of requests that is to keep to all latency limits."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of a two-sided interval. One minus it is also the largest chance that a decision deploys a variant that it
     should not, over all variants and both of the verdict and the lead."""
@@ -66,12 +82,23 @@ class Decision(Settings):
         """
         return self.model_copy(update={"confidence": 1 - 2 * (1 - self.confidence) / max(1, variants)})
 
+    @property
+    def by_attainment(self) -> bool:
+        """Whether the limits are those of a share of the requests, and not of percentiles."""
+        return self.objective == "goodput"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        former = isinstance(values, dict) and values.get("objective") == "itl"
+        return {**values, "objective": "tpot"} if former else values
+
     @model_validator(mode="after")
     def _objective_can_be_computed(self) -> "Decision":
         if self.objective in ("goodput", "capacity") and not self.constraints.latency_limits_ms:
             raise ValueError(
                 f"objective {self.objective!r} is measured against latency limits, and none is set; add "
-                "constraints.max_ttft_p95_ms, max_itl_p95_ms or max_request_latency_p95_ms"
+                "constraints.max_ttft_p95_ms, max_tpot_p95_ms or max_request_latency_p95_ms"
             )
         if self.objective == "cost" and self.price_per_hour is None:
             raise ValueError("objective 'cost' needs price_per_hour, the price of one engine's devices; add it")

@@ -149,10 +149,17 @@ class Experiment(Settings):
                 "quantizer works in an engine's place; lower it, or raise serving.tensor_parallel_size"
             )
         for name, load in self.loads.items():
-            if load.prompt_tokens + load.output_tokens > self.serving.max_model_len:
+            if load.most_tokens > self.serving.max_model_len:
+                longest = f" (the longest request has {load.most_tokens})" if load.lengths else ""
                 raise ValueError(
-                    f"{section(name)}: {load.prompt_tokens} prompt + {load.output_tokens} output tokens exceed "
-                    f"serving.max_model_len {self.serving.max_model_len}; raise it or shorten the load"
+                    f"{section(name)}: {load.prompt_tokens} prompt + {load.output_tokens} output tokens{longest} "
+                    f"exceed serving.max_model_len {self.serving.max_model_len}; raise it or shorten the load"
+                )
+            if load.open_loop and self.decision.objective in ("throughput", "cost"):
+                raise ValueError(
+                    f"decision.objective: {self.decision.objective!r} with {section(name)}.kind {load.kind!r}: at a "
+                    "rate that a server can take, its throughput is the rate; take the objective goodput, capacity, "
+                    "ttft or tpot, or kind concurrent"
                 )
         return self
 

@@ -1,6 +1,6 @@
 """The load that is put on a served variant."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,17 +13,39 @@ taken from no published trace: who has a trace of their own writes its figures d
 
 WARMING_S = 3.0
 """Seconds of a point while an engine is warmed up."""
+_REACH = 5
+"""Standard deviations from the mean that a length reaches where nothing bounds it; GuideLLM's own."""
 
 
 class _Load(Settings):
+    open_loop: ClassVar[bool]
+    """Whether requests come at a rate, whatever becomes of those before them."""
     preset: Literal["chat", "rag", "code", "reasoning"] | None = Field(default=None, exclude=True)
     """A kind of traffic by its name, in place of `prompt_tokens` and `output_tokens`: chat 512 and 1024, rag (long
     prompts with what was retrieved) 2000 and 500, code 512 and 512, reasoning 300 and 1500."""
     prompt_tokens: int = Field(default=512, ge=1)
+    """Of a request; their mean where they differ."""
+    prompt_tokens_stdev: int | None = Field(default=None, ge=1)
+    """How much prompts differ in length (normally distributed); None: all have the same."""
+    prompt_tokens_min: int | None = Field(default=None, ge=1)
+    """The shortest that a prompt may be; None: what is five standard deviations below the mean, at least 1."""
+    prompt_tokens_max: int | None = Field(default=None, ge=1)
+    """The longest; None: five standard deviations above the mean."""
     output_tokens: int = Field(default=256, ge=1)
+    """Of an answer, as of `prompt_tokens`. By the seed, every variant gets the same requests of the same lengths."""
+    output_tokens_stdev: int | None = Field(default=None, ge=1)
+    output_tokens_min: int | None = Field(default=None, ge=1)
+    output_tokens_max: int | None = Field(default=None, ge=1)
     duration_s: float = Field(default=60, gt=0)
-    """Measured seconds of one point, warm-up not counted."""
+    """Seconds of a point's window. Requests that begin in it are followed to their end, under the same load."""
+    requests: int = Field(default=0, ge=0)
+    """Fewest requests that begin in a window, which goes on for them beyond `duration_s`. A 95th percentile needs 72 in
+    all repeats together, a 99th 368."""
+    longest_s: float = Field(default=600, gt=0)
+    """Beyond which a window goes on for no more requests."""
     warmup_s: float = Field(default=5, ge=0)
+    """Seconds before a window, at least. At rates it goes on until the requests under way are steady: until all have
+    ended that were due in its first half, which takes two latencies."""
     repeats: int = Field(default=3, ge=1)
     """How often the whole grid is gone through; intervals are over repeats, and need three."""
     seed: int = 42
@@ -35,7 +57,8 @@ class _Load(Settings):
     """Share of its throughput that company may cost the first variant of a group, measured before the
     repeats; beyond it the group is loaded one by one."""
     grace_s: float = Field(default=120, gt=0)
-    """Seconds beyond its own that a point may take to begin and to end, 3 as a rule. GuideLLM now and then
+    """Seconds that a warm-up may take beyond `warmup_s`, that the requests of a window may take to end behind it, and
+    that a point may take to begin and to end, 3 as a rule. GuideLLM now and then
     never ends (vllm-project/guidellm, issues 431 and 1152; here one point in about 300): then the load
     timed out, and is tried again."""
     client_cores: int = Field(default=1, ge=1)
@@ -53,15 +76,55 @@ class _Load(Settings):
             )
         return {**values, **tokens}
 
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        for name in ("prompt_tokens", "output_tokens"):
+            mean, least, most = (getattr(self, f"{name}{end}") for end in ("", "_min", "_max"))
+            if self.lengths.keys() & {f"{name}_min", f"{name}_max"} and f"{name}_stdev" not in self.lengths:
+                raise ValueError(f"{name}_min and {name}_max bound lengths that differ; add {name}_stdev")
+            if (least or mean) > mean:
+                raise ValueError(f"{name} {mean} is less than {name}_min {least}; raise it")
+            if (most or mean) < mean:
+                raise ValueError(f"{name} {mean} is more than {name}_max {most}; lower it")
+        return self
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How requests differ in length, by the names of GuideLLM's synthetic text; empty where they do not."""
+        names = (f"{name}_{end}" for name in ("prompt_tokens", "output_tokens") for end in ("stdev", "min", "max"))
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def most_tokens(self) -> int:
+        """Of the longest request, prompt and answer."""
+        return sum(
+            getattr(self, f"{name}_max") or getattr(self, name) + _REACH * (getattr(self, f"{name}_stdev") or 0)
+            for name in ("prompt_tokens", "output_tokens")
+        )
+
+    @property
+    def pace(self) -> dict[str, Any]:
+        """How long the parts of a point last: fields of `actors.pacing.Pace`."""
+        names = ("warmup_s", "duration_s", "requests", "longest_s", "grace_s")
+        return {**{name: getattr(self, name) for name in names}, "open_loop": self.open_loop}
+
+    @property
+    def longest_point_s(self) -> float:
+        """Seconds after which a point that has not ended never will."""
+        window = max(self.duration_s, self.longest_s) if self.requests else self.duration_s
+        return self.warmup_s + window + (3 if self.open_loop else 2) * self.grace_s
+
     @property
     def warming(self) -> Self:
         """The same load as it warms an engine up: a brief window, measured from its start."""
-        return self.model_copy(update={"duration_s": min(self.duration_s, WARMING_S), "warmup_s": 0.0})
+        brief = {"duration_s": min(self.duration_s, WARMING_S), "warmup_s": 0.0, "requests": 0}
+        return self.model_copy(update=brief)
 
 
 class ConcurrentLoad(_Load):
     """A fixed number of clients, each with one request under way."""
 
+    open_loop = False
     kind: Literal["concurrent"]
     streams: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
 
@@ -78,6 +141,7 @@ class ConcurrentLoad(_Load):
 class RateLoad(_Load):
     """Requests at a fixed mean rate, evenly spaced (`constant`) or as a Poisson process."""
 
+    open_loop = True
     kind: Literal["constant", "poisson"]
     rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     """Requests per second."""

@@ -171,9 +171,10 @@ def point_of(judged: Judged, objective: Objective) -> Point:
     """The load that an objective is taken at: the lightest for latencies, the capacity, else the fastest that
     can be used. Where none can, one that counts, if there is one."""
     counted = [point for point in judged.points if point.counts] or judged.points
-    if objective in ("ttft", "itl"):
+    if objective in ("ttft", "tpot"):
         return min(counted, key=lambda point: point.asked)
-    if objective == "capacity" and judged.capacity and judged.capacity.asked is not None:
+    by_grid = objective == "capacity" or (objective == "goodput" and counted[0].unit == "requests_per_second")
+    if by_grid and judged.capacity and judged.capacity.asked is not None:
         return next(point for point in judged.points if point.asked == judged.capacity.asked)
     usable = [point for point in counted if point.usable] or counted
     return max(usable, key=lambda point: point.figures["output_tokens_per_second"].mean)

@@ -10,7 +10,7 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured", "differs by workload"]
 Standing = Literal["keeps", "breaks", "not shown"]
 """What the repeats show of a limit."""
-CLIENT_LIMIT, COMPILED = "client at its limit", "compiled"
+CLIENT_LIMIT, COMPILED, FEW_REQUESTS = "client at its limit", "compiled", "few requests"
 VOID = frozenset({CLIENT_LIMIT, COMPILED})
 """Labels of a point that says nothing of the server; one repeat with such a label is enough."""
 
@@ -71,7 +71,8 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a figure over the repeats, with its interval; None, None from fewer than three repeats."""
+    """The mean of a figure over the repeats, with its interval; of a percentile, that of all their requests together.
+    None where fewer than three repeats, or too few requests, give no bound."""
 
     mean: float
     low: float | None
@@ -124,8 +125,8 @@ class Point:
     repeats: int
     figures: dict[str, Estimate]
     labels: tuple[str, ...]
-    """What makes the figures mean less than they say: `saturated`, `late client`, `few requests`, each in more than
-    half of the repeats; `errors`, over all of them; `client at its limit`, `compiled`, each in one at least."""
+    """What makes the figures mean less than they say: `saturated`, `late client`, `unfinished requests`, each in most
+    repeats; `errors`, `few requests` (for a 95th percentile), over all; `client at its limit`, `compiled`, in one."""
     violations: tuple[str, ...]
     """What it is shown to break: latency limits, the share of errors, the rate, and that requests end."""
     idle: int = 0
@@ -145,9 +146,8 @@ class Point:
 
     @property
     def sound(self) -> bool:
-        """Whether an objective may look at it: it counts, hardly a request failed, the client was on time, and the
-        server kept up."""
-        return self.counts and not {"saturated", "late client", "errors"} & set(self.labels)
+        """Whether an objective may look at it: it counts, requests end, the client is on time, the server keeps up."""
+        return self.counts and not {"saturated", "late client", "errors", "unfinished requests"} & set(self.labels)
 
     @property
     def standing(self) -> Standing:

@@ -40,7 +40,7 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lea
     if decision.objective == "size":
         ratio = theirs.size_bytes / ours.size_bytes
         return Lead(ratio, ratio, ratio, ratio, ratio, len(ours.sweeps))
-    if decision.objective == "capacity":
+    if performance.by_grid(ours.points, decision):
         return _of_capacities(ours, theirs, decision, variants)
     figure, better = performance.compared_figure(decision)
     common = set(performance.eligible(ours.points, decision)) & set(performance.eligible(theirs.points, decision))
@@ -90,7 +90,7 @@ def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> li
 
 def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision) -> tuple[str, ...]:
     """Loads that may be kept by both as well, at which the variant may have the smallest gain."""
-    if decision.objective not in ("throughput", "cost"):
+    if decision.objective not in ("throughput", "cost", "goodput"):
         return ()
     figure, better = performance.compared_figure(decision)
     found = []

@@ -26,7 +26,7 @@ _LIBRARIES = {
 """For each kind of step: the environment it runs in, and the libraries that shape its result."""
 
 
-_METHOD = {"prepare": 3, "quantize": 3, "evaluate": 4, "benchmark": 4}
+_METHOD = {"prepare": 3, "quantize": 3, "evaluate": 4, "benchmark": 5}
 """Raised when this project changes how it makes or measures something, so that old records are not
 taken for new ones."""
 
@@ -195,7 +195,7 @@ class _Maker:
         """The workload's name is not in it: two names for the same load share their work."""
         load = self.experiment.loads[workload]
         settings = {
-            "load": load.model_dump(mode="json", exclude={"repeats", "max_interference", "grace_s"}),
+            "load": load.model_dump(mode="json", exclude={"repeats", "max_interference"}),
             "repeat": repeat,
             "engine_args": engine_args(self.experiment, self.hardware),
             "hardware": self.hardware.name,

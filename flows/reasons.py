@@ -13,7 +13,7 @@ _OBJECTIVES: dict[str, tuple[int, str]] = {
     "capacity": (1, "of load within the limits"),
     "cost": (-1, "a million output tokens"),
     "ttft": (-1, "ms TTFT p95"),
-    "itl": (-1, "ms ITL p95"),
+    "tpot": (-1, "ms TPOT p95"),
     "size": (-1, "GB"),
 }
 """Whether more (1) or less (-1) is better, and the unit in words, by objective."""
@@ -21,7 +21,7 @@ _FIGURES = {
     "output_tokens_per_second": "tokens/s",
     "goodput_per_second": "good requests/s",
     "ttft_p95_ms": "TTFT p95",
-    "itl_p95_ms": "ITL p95",
+    "tpot_p95_ms": "TPOT p95",
 }
 """What an objective may be told by at a load, in words."""
 
@@ -81,7 +81,7 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
     if lead is None:
         return "no load that both it and the base are shown to keep tells how it compares"
     said = f"its {times(lead)} the base's"
-    if decision.objective == "capacity":
+    if decision.objective == "capacity" or (decision.objective == "goodput" and lead.at is None):
         return f"{said} is no gain above {gain} that the loads show; add loads between, or raise {load}.repeats"
     if lead.low is None:
         return f"{said} has no interval (3 repeats are needed, {lead.repeats} made); raise {load}.repeats"

@@ -17,7 +17,7 @@ from flows import tables
 from flows.compare import accuracy_of, compared_in
 from flows.context import Run
 from flows.judgement import Judgement
-from flows.performance import LATENCY_WORDS
+from flows.points import LATENCY_WORDS
 from flows.records import Record
 
 
@@ -164,9 +164,13 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     records = [record for (name, _), record in pairs if record and name == workload]
     together = {tuple(record.result["company"]) for record in records}
     companies = [", ".join(names) for names in sorted(together) if names]
+    differ = ", ".join(f"{name} {value}" for name, value in load.lengths.items())
+    fewest = f" and at least {load.requests} requests" if load.requests else ""
     shape = (
-        f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens, {load.duration_s:g} s a point "
-        f"after {load.warmup_s:g} s of warm-up, {load.repeats} repeats, seed {load.seed} and the next ones"
+        f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens{f' ({differ})' if differ else ''}, "
+        f"{load.duration_s:g} s{fewest} a point after {load.warmup_s:g} s of warm-up"
+        f"{' or until it is steady' if load.open_loop else ''}, {load.repeats} repeats, "
+        f"seed {load.seed} and the next ones"
     )
     found = [
         ("load", shape),

@@ -4,6 +4,9 @@ In an open loop (constant or Poisson rates) a latency counts from the moment at 
 due, so that neither a stalled server nor a late client can hide (coordinated omission: Tene, "How NOT
 to measure latency", 2015). In a closed loop (concurrent clients) nothing is due before the answer to
 the request before it, and a latency counts from when the request was sent.
+
+A latency is taken of every request that began in the window, followed to its end behind it; one that was given up
+counts as long as it was waited for. Rates are those of the window.
 """
 
 import json
@@ -15,16 +18,12 @@ import numpy as np
 
 from actors.benchmarker import REQUESTS
 from configs.decision import Constraints
+from flows.backlog import Overload, overload
 from flows.judgement import CLIENT_LIMIT, COMPILED, VOID
 
-_FEW = 20
-"""Requests below which the 95th percentile is little more than the largest value."""
-_PERCENTILES = (50, 95, 99)
+PERCENTILES = (50, 95, 99)
 MOST_ERRORS = 0.01
 """Share of requests that may fail before a point is marked."""
-_GROWTH = 0.05
-"""Share of a window's arrivals by which the requests under way may grow before a rate counts as more
-than the server can take."""
 _LATE_SHARE, _LATE_FLOOR_MS = 0.1, 5.0
 """A client is late where the 95th percentile of its delay exceeds this share of the median TTFT, and
 this many milliseconds."""
@@ -50,6 +49,7 @@ class Requests:
     prompt_tokens: np.ndarray
     output_tokens: np.ndarray
     window_s: float
+    open_loop: bool
 
     @classmethod
     def of(cls, rows: list[dict[str, Any]], window_s: float, *, open_loop: bool) -> "Requests":
@@ -69,24 +69,51 @@ class Requests:
             prompt_tokens=column("prompt_tokens"),
             output_tokens=column("output_tokens"),
             window_s=window_s,
+            open_loop=open_loop,
         )
 
     @property
+    def begun(self) -> np.ndarray:
+        """Which requests began inside the window."""
+        return np.asarray((self.started >= 0) & (self.started < self.window_s))
+
+    @property
     def measured(self) -> np.ndarray:
-        """Which requests a latency is taken of: begun inside the window, and completed."""
-        return np.asarray((self.status == "completed") & (self.started >= 0))
+        """Which requests were followed from their beginning in the window to their end."""
+        return np.asarray((self.status == "completed") & self.begun)
 
     def latencies_ms(self) -> dict[str, np.ndarray]:
-        """Of every measured request: TTFT, ITL (the mean gap between its tokens after the first), TPOT
-        (latency per output token, the first included) and the latency of the whole request."""
-        kept = self.measured
+        """Of every request that began in the window and did not fail, NaN where there is none: TTFT; TPOT, the mean gap
+        between its tokens after the first (as MLPerf Inference and vLLM's benchmarks have it; their ITL is each
+        single gap, of which the load generator keeps no moments); and the latency of the whole request."""
+        return self._latencies_ms(self.begun & (self.status != "errored"))
+
+    def within(self, limits: Constraints) -> np.ndarray:
+        """Of every request that began in the window, whether it was completed and kept to every latency limit."""
+        good, latencies = (self.status == "completed")[self.begun], self._latencies_ms(self.begun)
+        for figure, limit in limits.latency_limits_ms.items():
+            good &= np.isnan(latencies[figure]) | (latencies[figure] <= limit)
+        return np.asarray(good)
+
+    def overload(self, rate: float | None) -> Overload | None:
+        """How much more comes than is done.
+
+        Args:
+            rate: requests per second that were asked for, if anybody knows.
+        """
+        kept = np.flatnonzero(self.begun)
+        kept = kept[np.argsort(self.started[kept], kind="stable")]
+        ended = np.where(self.status[kept] == "completed", self.ended[kept], np.nan)
+        sizes = np.column_stack([self.prompt_tokens[kept], self.output_tokens[kept]])
+        return overload(self.started[kept], ended, sizes, rate)
+
+    def _latencies_ms(self, kept: np.ndarray) -> dict[str, np.ndarray]:
         started, first, last = self.started[kept], self.first_token[kept], self.last_token[kept]
         ended, tokens = self.ended[kept], self.output_tokens[kept]
         gaps = np.where(tokens > 1, tokens - 1, np.nan)
         return {
-            "ttft": 1000 * (first - started),
-            "itl": 1000 * (last - first) / gaps,
-            "tpot": 1000 * (last - started) / tokens,
+            "ttft": 1000 * (np.where(np.isnan(first), ended, first) - started),
+            "tpot": 1000 * (last - first) / gaps,
             "request_latency": 1000 * (ended - started),
         }
 
@@ -101,9 +128,11 @@ def read(folder: Path, windows_s: list[float], *, open_loop: bool) -> list[Reque
     return [Requests.of(point, window, open_loop=open_loop) for point, window in zip(rows, windows_s, strict=True)]
 
 
-def figures(point: Requests, *, client_share: float | None = None, compiled: bool | None = None) -> dict[str, float]:
-    """The figures of a point: counts, rates and percentiles, with their units in the names. Where no request ended
-    there are no latencies.
+def figures(
+    point: Requests, *, client_share: float | None = None, compiled: bool | None = None, rate: float | None = None
+) -> dict[str, float]:
+    """The figures of a point: counts, rates and percentiles, with their units in the names. Where no request began and
+    ended there are no latencies.
 
     Output tokens count when they came, not when their request ended, so that requests cut by the edges
     of a short window do not shake the throughput.
@@ -111,64 +140,60 @@ def figures(point: Requests, *, client_share: float | None = None, compiled: boo
     Args:
         client_share: how near the client came to its limit, 1 for all that it can do; None where nobody looked.
         compiled: whether the engine compiled something meanwhile (`flows.engine_log`); None where nobody looked.
+        rate: requests per second that were asked for; None in a closed loop, or where nobody knows.
     """
-    window, arrived = point.window_s, point.started >= 0
-    completed = point.status == "completed"
+    window, begun, completed = point.window_s, point.begun, point.status == "completed"
     found: dict[str, float] = {
         "requests": int(point.measured.sum()),
-        "errors": int((point.status == "errored").sum()),
-        "unfinished": int((point.status == "unfinished").sum()),
+        "errors": int((begun & (point.status == "errored")).sum()),
+        "unfinished": int((begun & (point.status == "unfinished")).sum()),
         "seconds": window,
-        "requests_per_second": float((completed & (point.ended >= 0)).sum() / window),
-        "arrivals_per_second": float(arrived.sum() / window),
+        "requests_per_second": float((completed & (point.ended >= 0) & (point.ended < window)).sum() / window),
+        "arrivals_per_second": float(begun.sum() / window),
         "output_tokens_per_second": float(_tokens_inside(point) / window),
         "concurrency_mean": float(
-            _overlap(point.started, np.nan_to_num(point.ended, nan=window), window).sum() / window
+            np.nansum(_overlap(point.started, np.nan_to_num(point.ended, nan=window), window)) / window
         ),
-        "under_way_growth": float(_under_way(point, window) - _under_way(point, 0.0)),
     }
     seen = {"client_share": client_share, "compiled": compiled}
     found |= {name: float(value) for name, value in seen.items() if value is not None}
+    if point.open_loop and (more := point.overload(rate)):
+        found |= {"overload": more.share, "overload_low": more.low, "saturated": float(more.shown)}
     if not point.measured.any():
         return found
-    found["prompt_tokens_mean"] = float(point.prompt_tokens[point.measured].mean())
-    found["output_tokens_mean"] = float(point.output_tokens[point.measured].mean())
-    found["client_delay_p95_ms"] = float(1000 * np.percentile(point.delay[arrived], 95))
+    for name, tokens in (("prompt", point.prompt_tokens), ("output", point.output_tokens)):
+        known = tokens[point.measured & ~np.isnan(tokens)]
+        found |= {f"{name}_tokens_mean": float(known.mean())} if known.size else {}
+    found["client_delay_p95_ms"] = float(1000 * np.nanpercentile(point.delay[begun], 95))
     for name, values in point.latencies_ms().items():
         known = values[~np.isnan(values)]
-        for percentile in _PERCENTILES if known.size else ():
+        for percentile in PERCENTILES if known.size else ():
             found[f"{name}_p{percentile}_ms"] = float(np.percentile(known, percentile))
     return found
 
 
 def goodput(point: Requests, limits: Constraints) -> float:
-    """Completed requests per second that each kept to every latency limit (Zhong et al. 2024, DistServe,
-    section 2)."""
-    latencies = point.latencies_ms()
-    good = np.ones(int(point.measured.sum()), dtype=bool)
-    for figure, limit in limits.latency_limits_ms.items():
-        values = latencies[figure]
-        good &= np.isnan(values) | (values <= limit)
-    return float(good.sum() / point.window_s)
+    """Requests per second, of those that began in the window, that each kept to every latency limit. Whether that is a
+    share of them that is large enough is another question (`flows.points`)."""
+    return float(point.within(limits).sum() / point.window_s)
 
 
 def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
     """What makes a point's figures mean something else than they say."""
-    notes = []
+    notes, unfinished = [], found.get("unfinished", 0)
     if found["errors"] > MOST_ERRORS * (found["requests"] + found["errors"]):
         notes.append("errors")
-    if 0 < found["requests"] < _FEW:
-        notes.append("few requests")
+    if found["requests"] and unfinished > MOST_ERRORS * (found["requests"] + unfinished):
+        notes.append("unfinished requests")
     if found.get("client_share", 0.0) > _CLIENT_SHARE:
         notes.append(CLIENT_LIMIT)
     if found.get("compiled"):
         notes.append(COMPILED)
-    if open_loop and "under_way_growth" in found:  # published figures seldom say
-        noise = 3 * max(1.0, found["concurrency_mean"]) ** 0.5
-        if found["under_way_growth"] > noise + _GROWTH * found["arrivals_per_second"] * found["seconds"]:
-            notes.append("saturated")
-        if found.get("client_delay_p95_ms", 0.0) > max(_LATE_FLOOR_MS, _LATE_SHARE * found.get("ttft_p50_ms", 0.0)):
-            notes.append("late client")
+    if open_loop and found.get("saturated"):
+        notes.append("saturated")
+    late = max(_LATE_FLOOR_MS, _LATE_SHARE * found.get("ttft_p50_ms", 0.0))
+    if open_loop and found.get("client_delay_p95_ms", 0.0) > late:
+        notes.append("late client")
     return notes
 
 
@@ -189,10 +214,3 @@ def _tokens_inside(point: Requests) -> float:
 def _overlap(begin: np.ndarray, end: np.ndarray, window_s: float) -> np.ndarray:
     """Seconds that each span has inside the window."""
     return np.asarray(np.clip(np.minimum(end, window_s) - np.maximum(begin, 0.0), 0.0, None))
-
-
-def _under_way(point: Requests, moment: float) -> int:
-    """Requests that were due and not answered at a moment. One that was cut off at the end was still
-    under way then."""
-    open_still = (point.status == "unfinished") | ~(point.ended <= moment)
-    return int(((point.started <= moment) & open_still).sum())

@@ -145,7 +145,7 @@ def loads(judgement: Judgement) -> Table:
         "load",
         "tokens/s\n[interval]",
         "TTFT ms\np50 / p95",
-        "ITL ms\np50 / p95",
+        "TPOT ms\np50 / p95",
         "requests\na repeat",
         "notes",
     )
@@ -154,7 +154,7 @@ def loads(judgement: Judgement) -> Table:
 
 def same_load(judgement: Judgement) -> Table | None:
     """Every variant against the base at the same load; None where nothing can be compared."""
-    shown = ("output_tokens_per_second", "ttft_p95_ms", "itl_p95_ms", "request_latency_p95_ms")
+    shown = ("output_tokens_per_second", "ttft_p95_ms", "tpot_p95_ms", "request_latency_p95_ms")
     rows = []
     for variant in judgement.judged:
         places = dict.fromkeys((gain.asked, gain.unit) for gain in variant.gains)
@@ -167,7 +167,7 @@ def same_load(judgement: Judgement) -> Table | None:
         "load",
         "tokens/s\n[interval]",
         "TTFT p95\n[interval]",
-        "ITL p95\n[interval]",
+        "TPOT p95\n[interval]",
         "latency p95\n[interval]",
     )
     title = "Times as good as the base at the same load (above 1 is better)"
@@ -210,7 +210,7 @@ def _point(point: Point) -> tuple[str, ...]:
         load_in_words(point.asked, point.unit),
         _estimate(figures["output_tokens_per_second"]),
         _pair(point, "ttft", 0),
-        _pair(point, "itl", 1),
+        _pair(point, "tpot", 1),
         f"{figures['requests'].mean:.0f}",
         ", ".join((*point.labels, *point.violations, *point.unsure)),
     )

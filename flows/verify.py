@@ -210,7 +210,8 @@ def _short_load(chosen: Chosen, url: str, model: str, key: str | None) -> dict[s
     """The figures of the decision's point, loaded once more for a few seconds from this machine."""
     load, seats, point = chosen.load, chosen.run.plan.seats, chosen.point
     asking.exercise(f"{url}/v1", model, chosen.run.plan.experiment.at_once(load), key)
-    open_loop, seconds = load.kind != "concurrent", min(LOAD_S, load.duration_s)
+    brief = load.model_copy(update={"duration_s": min(LOAD_S, load.duration_s), "requests": 0})
+    open_loop = load.open_loop
     asked_at = point.asked if open_loop else int(point.asked)
     with (
         cluster.connected(chosen.run.plan.hardware.accelerator),
@@ -225,13 +226,13 @@ def _short_load(chosen: Chosen, url: str, model: str, key: str | None) -> dict[s
             profile={"kind": load.kind, "rate" if open_loop else "streams": [asked_at]},
             prompt_tokens=load.prompt_tokens,
             output_tokens=load.output_tokens,
-            duration_s=seconds,
-            warmup_s=load.warmup_s,
+            lengths=load.lengths,
+            pace=brief.pace,
             seed=load.seed,
             cores=list(seats.clients[0]),
             destination=scratch,
         )
-        windows = answer(asked, load.grace_s + load.warmup_s + seconds)
+        windows = answer(asked, brief.longest_point_s)
         (found,) = requests.read(Path(scratch), [window.seconds for window in windows], open_loop=open_loop)
     return requests.figures(found)
 

@@ -1,12 +1,16 @@
 """GuideLLM: one grid of load points against one served variant, every request of it written down.
 
 Prompts are synthetic text of an exact token count from a fixed seed, sent as plain completions, so
-that every variant gets the same prompts with no chat template around them. What the requests say is
-worked out elsewhere (`flows.requests`), from the times that GuideLLM took.
+that every variant gets the same prompts with no chat template around them. When a point's window begins and ends
+is up to `actors.pacing`, as a constraint of GuideLLM's: its own warm-up lasts for a time or for a number of requests,
+and its own ends cancel what is under way. What the requests say is worked out elsewhere (`flows.requests`),
+from the times that GuideLLM took.
 """
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +18,21 @@ from typing import Any
 from guidellm.benchmark.entrypoints import benchmark_generative_text
 from guidellm.benchmark.outputs.html import GenerativeBenchmarkerHTML
 from guidellm.benchmark.schemas import GenerativeBenchmark, GenerativeBenchmarksReport
-from guidellm.schemas import GenerativeRequestStats
+from guidellm.scheduler import SchedulerState, SchedulerUpdateAction
+from guidellm.schemas import GenerativeRequestStats, RequestInfo
 from guidellm.schemas.benchmark import BenchmarkScenario
 
 from actors.benchmarker import REQUESTS
+from actors.pacing import Pace, Point
 
 _TEXTS_KEPT = 20
 """Requests of a point whose texts stay in GuideLLM's own report: all of them would fill a disk."""
 
 _PROMPTS_AHEAD = 256
 """Prompts that are made before they are asked for. GuideLLM's own 4096 keep a core busy into every measured window."""
+
+_WINDOW = "window"
+"""What the constraint that ends a point is called among GuideLLM's."""
 
 
 def benchmark(
@@ -34,10 +43,10 @@ def benchmark(
     profile: dict[str, Any],
     prompt_tokens: int,
     output_tokens: int,
-    duration_s: float,
-    warmup_s: float,
+    pace: dict[str, Any],
     seed: int,
     destination: Path,
+    lengths: dict[str, int] | None = None,
     key: str | None = None,
 ) -> list[tuple[float, float]]:
     """Run every point of the profile; write its requests and GuideLLM's own JSON and HTML into `destination`.
@@ -45,10 +54,12 @@ def benchmark(
     Args:
         url: address of the application, without /v1.
         profile: GuideLLM's profile, such as {"kind": "concurrent", "streams": [1, 4]}.
+        pace: fields of `actors.pacing.Pace`.
+        lengths: how requests differ in length, as fields of GuideLLM's synthetic text.
         key: what the server asks for as a bearer token, if it does.
 
     Returns:
-        when every point's measured window began and ended, warm-up excluded, in seconds since 1970.
+        when every point's measured window began and ended, in seconds since 1970.
     """
     scenario = BenchmarkScenario.model_validate(
         {
@@ -63,14 +74,14 @@ def benchmark(
                         "validate_backend": False,
                         "timeout": 600,
                     },
-                    "profile": {**profile, "warmup": {"value": warmup_s, "mode": "duration"}},
-                    "constraints": [{"kind": "max_duration", "seconds": duration_s + warmup_s}],
+                    "profile": {**profile, **_spread(profile["kind"], pace)},
                     "tokenizer": {"kind": "huggingface_auto", "model": tokenizer},
                     "data": [
                         {
                             "kind": "synthetic_text",
                             "prompt_tokens": prompt_tokens,
                             "output_tokens": output_tokens,
+                            **(lengths or {}),
                         }
                     ],
                     "data_loader": {"kind": "pytorch", "prefetch_factor": _PROMPTS_AHEAD},
@@ -81,16 +92,63 @@ def benchmark(
             ]
         }
     )
-    report, _ = asyncio.run(benchmark_generative_text(scenario, progress=False))
+    report, _ = asyncio.run(benchmark_generative_text(scenario, progress=False, **{_WINDOW: _Windows(Pace(**pace))}))
+    windows = [_window(measured) for measured in report.benchmarks]
     with (destination / REQUESTS).open("w") as file:
-        for place, measured in enumerate(report.benchmarks):
-            for row in _rows(measured):
+        for place, (measured, window) in enumerate(zip(report.benchmarks, windows, strict=True)):
+            for row in _rows(measured, window[0]):
                 file.write(json.dumps({"point": place, **row}) + "\n")
     _keep_own_report(report, destination)
-    return [(measured.start_time, measured.end_time) for measured in report.benchmarks]
+    return windows
 
 
-def _rows(measured: GenerativeBenchmark) -> Iterator[dict[str, Any]]:
+def _spread(kind: str, pace: dict[str, Any]) -> dict[str, float]:
+    """Clients that begin at once stay in step where all requests have the same length: they begin one by one."""
+    return {"rampup_duration": pace["warmup_s"] / 2} if kind == "concurrent" else {}
+
+
+class _Windows:
+    """Makes a constraint for every point."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    def create_constraint(self, **_: Any) -> "_Window":
+        return _Window(self._pace)
+
+
+class _Window:
+    """Ends a point when its window is over and its requests have been followed; called with every change of a request,
+    and ten times a second without one."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._open_loop, self._point = pace.open_loop, Point(pace)
+
+    def __call__(self, _state: SchedulerState, request: RequestInfo | None) -> SchedulerUpdateAction:
+        if request is not None:
+            self._take(request)
+        if not self._point.over(time.time()):
+            return SchedulerUpdateAction()
+        start, end = self._point.window or (math.nan, math.nan)
+        window = {"start": start, "end": end}
+        return SchedulerUpdateAction(request_queuing="stop", request_processing="stop_local", metadata=window)
+
+    def _take(self, request: RequestInfo) -> None:
+        """In an open loop a request begins when it is due, known once a worker has it; else when it is sent."""
+        times, begins = request.timings, "pending" if self._open_loop else "in_progress"
+        moment = times.targeted_start if self._open_loop else times.resolve_start
+        if request.status == begins and moment is not None:
+            self._point.begin(request.request_id, moment)
+        elif request.status in ("completed", "errored", "cancelled"):
+            self._point.end(request.request_id)
+
+
+def _window(measured: GenerativeBenchmark) -> tuple[float, float]:
+    found = measured.scheduler_state.end_processing_constraints[_WINDOW].metadata
+    return found["start"], found["end"]
+
+
+def _rows(measured: GenerativeBenchmark, start: float) -> Iterator[dict[str, Any]]:
     """A point's requests; times in seconds from the start of its measured window."""
     groups = {
         "completed": measured.requests.successful,
@@ -99,7 +157,7 @@ def _rows(measured: GenerativeBenchmark) -> Iterator[dict[str, Any]]:
     }
     for status, requests in groups.items():
         for request in requests:
-            yield {"status": status, **_times(request, measured.start_time)}
+            yield {"status": status, **_times(request, start)}
 
 
 def _times(request: GenerativeRequestStats, start: float) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _warm_up(run: Run, served: Served, services: Services) -> float:
         for number in range(1, _MOST_PASSES + 1):
             run.progress.say(served.outcome.name, f"warming up{workload and f' for {workload}'}, {number} ...")
             with run.store.scratch(served.place.host, run.logs) as scratch:
-                points = _sweep(run, served, services, load.warming, repeat=0, destination=scratch)
+                points = _sweep(run, served, services, load.warming, repeat=0, destination=scratch, cut=True)
             speeds = [float(point["output_tokens_per_second"]) for point in points]
             if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
                 break
@@ -134,14 +134,17 @@ def _benchmark(run: Run, served: Served, services: Services, turn: Turn) -> floa
 
 
 def _sweep(
-    run: Run, served: Served, services: Services, load: Load, *, repeat: int, destination: Path
+    run: Run, served: Served, services: Services, load: Load, *, repeat: int, destination: Path, cut: bool = False
 ) -> list[dict[str, Any]]:
     """Every point of the grid once; the requests are written into `destination`, their figures returned.
+
+    Args:
+        cut: whether nobody waits until requests are steady, and those of a window are cut off at its end.
 
     Raises:
         TimedOut: the load generator did not end; it starts anew.
     """
-    values, open_loop = list(load.points), load.kind != "concurrent"
+    values, open_loop = list(load.points), load.open_loop
     unit = "requests_per_second" if open_loop else "streams"
     benchmarker = services.benchmarkers[served.place]
     await_up(benchmarker)
@@ -152,14 +155,14 @@ def _sweep(
         profile={"kind": load.kind, "rate" if open_loop else "streams": values},
         prompt_tokens=load.prompt_tokens,
         output_tokens=load.output_tokens,
-        duration_s=load.duration_s,
-        warmup_s=load.warmup_s,
+        lengths=load.lengths,
+        pace={**load.pace, "grace_s": 0.0} if cut else load.pace,
         seed=load.seed + repeat,
         cores=list(run.plan.seats.clients[served.place.seat]),
         destination=str(destination),
     )
     try:
-        windows = answer(asked, len(values) * (load.grace_s + load.warmup_s + load.duration_s))
+        windows = answer(asked, len(values) * load.longest_point_s)
     except TimedOut:
         ray.kill(benchmarker, no_restart=False)
         raise
@@ -168,7 +171,9 @@ def _sweep(
     compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
     seconds = [window.seconds for window in windows]
     points = run.store.near(served.place.host, requests.read, destination, seconds, open_loop=open_loop)
-    return [
-        {"asked": value, "unit": unit, **requests.figures(point, client_share=window.client_share, compiled=pause)}
-        for value, point, window, pause in zip(values, points, windows, compiled, strict=True)
-    ]
+    found = []
+    for value, point, window, pause in zip(values, points, windows, compiled, strict=True):
+        rate = value if open_loop else None
+        figures = requests.figures(point, client_share=window.client_share, compiled=pause, rate=rate)
+        found.append({"asked": value, "unit": unit, **figures})
+    return found

@@ -2,7 +2,7 @@
 
 A mock of an OpenAI server streams completions, from processes of its own. At once: every token of a request follows the
 one before without a pause, so that what is reached is the client's limit, or the mock's where the mock's share says so.
-Paced: a token every 10 ms from the request on, so that what TTFT has, and ITL has above 10 ms, is the client's, beside
+Paced: a token every 10 ms from the request on, so that what TTFT has, and TPOT has above 10 ms, is the client's, beside
 the share of a core that its busiest process used. Client and mock have cores of their own where there are enough.
 Run with the interpreter of the inference role, which is at `python3 actors/environments.py path inference`:
 
@@ -37,7 +37,7 @@ HEADERS = (
     "tokens/s",
     "client, % of its limit",
     "TTFT p50 / p95, ms",
-    "ITL p50 / p95, ms",
+    "TPOT p50 / p95, ms",
     "mock, % of its limit",
 )
 
@@ -122,8 +122,7 @@ def load(options: argparse.Namespace, port: int, mocks: list[int]) -> None:
                 profile={"kind": "concurrent", "streams": list(streams)},
                 prompt_tokens=options.prompt_tokens,
                 output_tokens=options.output_tokens,
-                duration_s=options.seconds,
-                warmup_s=WARMUP_S,
+                pace={"warmup_s": WARMUP_S, "duration_s": options.seconds},
                 seed=1,
             )
             points = requests.read(Path(folder), [window.seconds for window in windows], open_loop=False)
@@ -150,7 +149,7 @@ def row(clients: int, found: dict[str, float], mock: float | None) -> str:
     """One point of a table."""
     if not found["requests"]:
         return f"| {clients} | no request ended |" + " |" * (len(HEADERS) - 2)
-    pairs = (f"{found[f'{name}_p50_ms']:.1f} / {found[f'{name}_p95_ms']:.1f}" for name in ("ttft", "itl"))
+    pairs = (f"{found[f'{name}_p50_ms']:.1f} / {found[f'{name}_p95_ms']:.1f}" for name in ("ttft", "tpot"))
     speeds = f"{found['requests_per_second']:.0f} | {found['output_tokens_per_second']:.0f}"
     shares = (f"{100 * share:.0f}" for share in (found["client_share"], mock or 0.0))
     return f"| {clients} | {speeds} | {next(shares)} | {' | '.join(pairs)} | {next(shares)} |"

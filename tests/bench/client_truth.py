@@ -1,6 +1,6 @@
 """What the load generator and `flows.requests` report of a server whose latencies are known.
 
-A mock of an OpenAI server answers with a fixed TTFT and ITL, stalls every so many requests for a second
+A mock of an OpenAI server answers with a fixed TTFT and gap between tokens, stalls every so many requests for a second
 before the first token, and has room for a fixed number of requests at once, so that the rate that
 saturates it is known too. Run with the interpreter of the inference role, which is at
 `python3 actors/environments.py path inference`:
@@ -21,11 +21,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-TTFT_S, ITL_S, TOKENS = 0.2, 0.02, 16
+TTFT_S, GAP_S, TOKENS = 0.2, 0.02, 16
 STALL_S, STALLED_EVERY = 1.0, 40
 ROOM = 8
-SERVICE_S = TTFT_S + (TOKENS - 1) * ITL_S
-WARMUP_S = 2.0
+SERVICE_S = TTFT_S + (TOKENS - 1) * GAP_S
+WARMUP_S, GRACE_S = 2.0, 30.0
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, state: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, st
                 begun = time.perf_counter()
                 stall = STALL_S if next(state["number"]) % STALLED_EVERY == STALLED_EVERY - 1 else 0.0
                 for token in range(TOKENS):
-                    await _until(begun + TTFT_S + stall + token * ITL_S)
+                    await _until(begun + TTFT_S + stall + token * GAP_S)
                     _send(writer, {"choices": [{"index": 0, "text": " a", "finish_reason": None}]})
             usage = {"prompt_tokens": 8, "completion_tokens": TOKENS, "total_tokens": 8 + TOKENS}
             _send(writer, {"choices": [], "usage": usage})
@@ -92,7 +92,7 @@ def main() -> None:
         time.sleep(0.1)
     most = ROOM / (SERVICE_S + STALL_S / STALLED_EVERY)
     print(f"the server takes at most {most:.2f} requests/s; {options.seconds:g} s a point")
-    loads = {"concurrent": [1, 4], "constant": [0.5 * most, 1.2 * most], "poisson": [0.5 * most, 1.5 * most]}
+    loads = {"concurrent": [1, 4], "constant": [0.5 * most, 1.1 * most], "poisson": [0.5 * most, 1.5 * most]}
     for kind, values in loads.items():
         folder = options.folder / kind
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,14 +103,18 @@ def main() -> None:
             profile={"kind": kind, "streams" if kind == "concurrent" else "rate": values},
             prompt_tokens=8,
             output_tokens=TOKENS,
-            duration_s=options.seconds,
-            warmup_s=WARMUP_S,
+            pace={
+                "warmup_s": WARMUP_S,
+                "duration_s": options.seconds,
+                "grace_s": GRACE_S,
+                "open_loop": kind != "concurrent",
+            },
             seed=1,
             destination=folder,
         )
         points = requests.read(folder, [end - start for start, end in spans], open_loop=kind != "concurrent")
         for value, point in zip(values, points, strict=True):
-            _report(kind, value, requests.figures(point), requests)
+            _report(kind, value, requests.figures(point, rate=None if kind == "concurrent" else value), requests)
     server.terminate()
 
 
@@ -119,14 +123,18 @@ def _report(kind: str, value: float, found: dict[str, float], requests: Any) -> 
     truth = {
         "ttft_p50_ms": 1000 * TTFT_S,
         "ttft_p99_ms": 1000 * (TTFT_S + STALL_S),
-        "itl_p50_ms": 1000 * ITL_S,
+        "tpot_p50_ms": 1000 * GAP_S,
         "request_latency_p50_ms": 1000 * SERVICE_S,
         "request_latency_p99_ms": 1000 * (SERVICE_S + STALL_S),
     }
-    labels = requests.labels(found, open_loop=kind != "concurrent")
+    open_loop = kind != "concurrent"
+    labels = requests.labels(found, open_loop=open_loop)
     speed = found["output_tokens_per_second"]
     print(f"\n{kind} {value:.2f}: {found['requests']} requests, {speed:.1f} tokens/s, {labels}")
-    print(f"client delay p95 {found['client_delay_p95_ms']:.2f} ms, under way grew by {found['under_way_growth']:.0f}")
+    behind = (
+        f"{100 * found['overload']:.1f} % too much, at least {100 * found['overload_low']:.1f}" if open_loop else ""
+    )
+    print(f"client delay p95 {found['client_delay_p95_ms']:.2f} ms, {found['unfinished']} given up, {behind}")
     for name, expected in truth.items():
         print(f"  {name:24} truth {expected:7.1f}  reported {found[name]:8.1f}  {found[name] - expected:+7.1f}")
 

@@ -68,7 +68,7 @@ def _sweep(random: np.random.Generator) -> list[dict[str, Any]]:
     """One repeat of the load."""
     speed = float(random.normal(50, 2))
     figures = {"requests": 100, "errors": 0, "seconds": 6.0, "output_tokens_per_second": speed}
-    latencies = {f"{n}_{p}_ms": 500 / speed for n in ("ttft", "itl") for p in ("p50", "p95")}
+    latencies = {f"{n}_{p}_ms": 500 / speed for n in ("ttft", "tpot") for p in ("p50", "p95")}
     return [{"asked": asked, "unit": "streams", **figures, **latencies} for asked in (1.0, 4.0)]
 
 

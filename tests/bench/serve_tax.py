@@ -33,7 +33,7 @@ from actors.lease import Needs, lease
 from actors.serving import LOOPBACK, await_ready, deployed, end_deployment, mark_of, serving_host
 from flows import cluster, requests
 
-SHOWN = ("output_tokens_per_second", "ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms", "client_share")
+SHOWN = ("output_tokens_per_second", "ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "client_share")
 START_S = 900.0
 
 
@@ -153,8 +153,7 @@ class Bench:
             profile={"kind": "concurrent", "streams": list(self.options.streams)},
             prompt_tokens=self.options.prompt_tokens,
             output_tokens=self.options.output_tokens,
-            duration_s=seconds,
-            warmup_s=warmup,
+            pace={"warmup_s": warmup, "duration_s": seconds},
             seed=1,
             cores=[],
             destination=str(folder),
@@ -206,13 +205,13 @@ def _print_shares(found: list[dict[str, Any]]) -> None:
     bare = [row for row in found if row["way"] == "bare"]
     for row in found if bare else []:
         like = [one for one in bare if one["streams"] == row["streams"]]
-        speed, ttft, itl = (
+        speed, ttft, tpot = (
             (row.get(name, float("nan")), sum(one.get(name, float("nan")) for one in like) / len(like))
-            for name in (SHOWN[0], "ttft_p50_ms", "itl_p50_ms")
+            for name in (SHOWN[0], "ttft_p50_ms", "tpot_p50_ms")
         )
         print(
             f"{row['way']:7} {row['streams']:4} clients: tokens/s {100 * speed[0] / speed[1]:6.1f} % of bare, "
-            f"TTFT p50 {ttft[0] - ttft[1]:+7.1f} ms, ITL p50 {100 * (itl[0] / itl[1] - 1):+6.1f} %"
+            f"TTFT p50 {ttft[0] - ttft[1]:+7.1f} ms, TPOT p50 {100 * (tpot[0] / tpot[1] - 1):+6.1f} %"
         )
 
 

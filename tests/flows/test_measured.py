@@ -30,7 +30,7 @@ def measured(decision: Decision, loads: dict[float, tuple[float, ...]], **figure
     return Measured("v", 100, sweeps, points, performance.objective(sweeps, points, 100, decision), {})
 
 
-@pytest.mark.parametrize("objective", ["size", "ttft", "itl", "throughput"])
+@pytest.mark.parametrize("objective", ["size", "ttft", "tpot", "throughput"])
 def test_errors_break_a_constraint_of_every_objective(objective: Any) -> None:
     decision = Decision(objective=objective)
     found = described(measured(decision, {1: WITHIN, 4: WITHIN}, errors=900), decision)

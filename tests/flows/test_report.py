@@ -36,7 +36,7 @@ FIGURES = {"pareto-plot": 1, "load-plot": 2, "accuracy-plot": 1}
 FETCHED = ("src", "srcset", "href", "xlink:href", "data", "poster")
 """Attributes that make a browser fetch something."""
 PHONE = 390
-LOAD = {"kind": "poisson", "rates": [2, 8], "duration_s": 10}
+LOAD = {"kind": "concurrent", "streams": [2, 8], "duration_s": 10}
 LONG = 1500
 """Prompt tokens of the workload that is called rag."""
 
@@ -141,14 +141,14 @@ def _speed(variant: str, settings: Mapping[str, Any]) -> float:
 
 
 def _sweep(speed: float) -> list[dict[str, Any]]:
-    """One repeat: a rate that the server keeps up with, and one that saturates it."""
+    """One repeat: clients whom the server answers within the limit, and more of them."""
     points = []
-    for rate, busy in ((2.0, 0.5), (8.0, 1.0)):
-        counts = {"requests": 100, "errors": 0, "seconds": 10.0, "concurrency_mean": 4.0, "arrivals_per_second": rate}
-        slowness = {"ttft": 20_000, "itl": 1_000, "request_latency": 90_000}
-        latencies = {f"{n}_{p}_ms": busy * ms / speed for n, ms in slowness.items() for p in ("p50", "p95")}
-        rates = {"output_tokens_per_second": busy * speed, "under_way_growth": 50.0 if busy == 1 else 0.0}
-        points.append({"asked": rate, "unit": "requests_per_second", **counts, **latencies, **rates})
+    for clients, busy, slow in ((2.0, 0.5, 0.5), (8.0, 1.0, 2.0)):
+        counts = {"requests": 100, "errors": 0, "seconds": 10.0, "concurrency_mean": clients}
+        slowness = {"ttft": 20_000, "tpot": 1_000, "request_latency": 90_000}
+        latencies = {f"{n}_{p}_ms": slow * ms / speed for n, ms in slowness.items() for p in ("p50", "p95")}
+        speeds = {"output_tokens_per_second": busy * speed}
+        points.append({"asked": clients, "unit": "streams", **counts, **latencies, **speeds})
     return points
 
 
@@ -178,7 +178,7 @@ def test_report_has_a_section_for_every_workload(on_workloads: Written) -> None:
         ["chat", "deploy", "fp8-dynamic"],
         ["rag", "keep the base", "base"],
     ]
-    assert page.tables["workloads"][1][5] == "2 requests/s,\nnot at 8"
+    assert page.tables["workloads"][1][5] == "2 clients,\nnot at 8"
     expected = {table.name: [list(table.headers), *map(list, table.rows)] for table in on_workloads.tables}
     assert {name: page.tables[name] for name in expected} == expected
     for place in ("workload-chat", "workload-rag", "for-every-workload", "how"):

@@ -20,6 +20,7 @@ from flows.judgement import Judgement
 SHORT = {"kind": "concurrent", "streams": [1, 2], "prompt_tokens": 8, "output_tokens": 8, "duration_s": 1}
 LONG = {**SHORT, "prompt_tokens": 200}
 SEARCH = {"space": [{"kind": "fp8-dynamic", "ignore": [["a"], ["b"]]}], "search": "optuna", "samples": 1}
+SIZE = {"objective": "size"}
 TWO: dict[str, Any] = {"load": None, "workloads": {"chat": SHORT, "rag": LONG}}
 
 
@@ -147,7 +148,9 @@ def test_mistake_about_workloads_gets_one_helpful_line(
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_says_how_long_prompts_and_answers_are(experiment_file: Any, preset: str) -> None:
     asked = {"kind": "poisson", "rates": [1], "preset": preset}
-    experiment = load_experiment(experiment_file(load=None, workloads={"one": asked}, serving={"max_model_len": 4096}))
+    experiment = load_experiment(
+        experiment_file(load=None, workloads={"one": asked}, serving={"max_model_len": 4096}, decision=SIZE)
+    )
     load = experiment.loads["one"]
     assert (load.prompt_tokens, load.output_tokens) == PRESETS[preset]
     written = experiment.model_dump(mode="json")
