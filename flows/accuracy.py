@@ -94,7 +94,8 @@ def paired(
         criterion: what is judged by; None for the experiment's margin.
         weights: what each document counts, 1 on average; None where all count alike.
         rare_errors: whether right and wrong are taken as scores, too: both bounds of a score interval hold at the usual
-            rates, but of the rare ones that a race asks for only those of a bounded mean do.
+            rates, but of the rare ones that a race asks for only those of a bounded mean do. Then nothing but the
+            verdict is asked for.
     """
     criterion = criterion or Criterion(decision.constraints.max_accuracy_drop, None)
     confidence, sign = decision.confidence, 1 if better else -1
@@ -109,7 +110,8 @@ def paired(
         evidence.append(Scores.of(pairs, counted, sources, most))
     found = [one.differences(confidence, np.ones(1)) for one in evidence]
     bounds = [(float(low[0]), float(high[0])) for low, high in found] or [mean_interval(change, sources, confidence)]
-    ratios = [one.ratio(confidence, turned=not better) for one in evidence]
+    asked = evidence if criterion.recovery is not None or not rare_errors else []
+    ratios = [one.ratio(confidence, turned=not better) for one in asked]
     gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
     told = _difference(
         (float(base.mean()), float(variant.mean())),
@@ -127,7 +129,7 @@ def paired(
         p_value=_p_value(change, gained, lost, sources) if binary or sources is not None else None,
         higher_is_better=better,
     )
-    if told.verdict != "inconclusive" or told.undecidable:
+    if told.verdict != "inconclusive" or told.undecidable or rare_errors:
         return told
     needed = _needed(evidence[-1], told, criterion, confidence)
     return replace(told, sources_needed=needed) if told.sources else replace(told, documents_needed=needed)

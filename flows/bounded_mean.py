@@ -23,6 +23,8 @@ from flows.intervals import Bounds
 from flows.roots import last_true
 
 _STEPS = 16
+_SETTLED = 1e-9
+"""Between two steps of a search that converges quadratically."""
 _HALVINGS = 28
 """A bound is known to a millionth of the range then, and to a hundredth of what a million documents can show."""
 _STEEPEST = 30.0
@@ -72,7 +74,9 @@ def _tilt(scaled: np.ndarray, counts: np.ndarray, total: np.ndarray) -> np.ndarr
         left = (1 - tilt) * pull - 1
         low, high = np.where(left > 0, tilt, low), np.where(left > 0, high, tilt)
         step = tilt + left / (pull + (1 - tilt) * (counts * each**2).sum(-1))
-        tilt = np.where((step > low) & (step < high), step, (low + high) / 2)
+        before, tilt = tilt, np.where((step > low) & (step < high), step, (low + high) / 2)
+        if np.abs(tilt - before).max() < _SETTLED:
+            break
     found: np.ndarray = np.clip(tilt, 1e-15, 1 - 1e-15)
     return found
 

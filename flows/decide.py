@@ -168,12 +168,10 @@ class _Found:
         unsure = [d for v in unlost for d in v.differences if d.verdict == "inconclusive"]
         if not unsure:
             return f"{better} no task is judged: perplexities without a recovery asked for are shown only"
-        limits = ", ".join(dict.fromkeys(f"{d.task} within {d.limit}" for d in unsure))
-        needed = {words: d for d in unsure if (words := in_words_needed(d))}
-        most = max(
-            needed, key=lambda words: needed[words].sources_needed or needed[words].documents_needed or 0, default=None
-        )
-        return f"{better} it is not shown to keep {limits}" + (f"; about {most} would settle it" if most else "")
+        limits = ", ".join(dict.fromkeys(f"{d.limit} on {d.task}" for d in unsure))
+        needed = {d.sources_needed or d.documents_needed or 0: in_words_needed(d) for d in unsure}
+        more = f"; about {needed[max(needed)]} would settle it" if max(needed) else ""
+        return f"{better} accuracy is not shown to keep to {limits}{more}"
 
 
 def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:
