@@ -6,7 +6,7 @@ bound is a quantile of the mean with weights drawn at random (Dirichlet): Gaffke
 Learned-Miller and Thomas (2019, arXiv 1905.06208). Of right and wrong it is Clopper and Pearson's bound, of many
 documents as narrow as t. That it never errs more often than it says is proven for right and wrong and conjectured for
 the rest, where no exception is known; `tests/bench/calibration.py` tries it on the skewed. The proven betting intervals
-(Waudby-Smith and Ramdas 2024, J. R. Stat. Soc. B 86:1) were 1.4 to 1.8 times as wide there, which is two to three times
+(Waudby-Smith and Ramdas 2024, J. R. Stat. Soc. B 86:1) were 1.4 to 1.9 times as wide there, which is two to three times
 the documents.
 
 The quantile is not drawn but computed: a sum of exponential variables has a saddlepoint approximation
