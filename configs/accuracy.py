@@ -45,8 +45,8 @@ class Task(Settings):
     path: Path | None = None
     """A YAML file that defines the task, for one that is neither stock nor in configs/tasks."""
     cluster: str | None = None
-    """Field of the documents that names their source, such as a passage or a subject: documents of one
-    source are not independent, and their intervals are wider. Subtasks of a group are sources too."""
+    """Field of the documents that names their source, such as a passage: documents of one source are not independent,
+    and their intervals are wider. For sources that are drawn from more of them; subtasks of a group are not."""
     data_files: dict[str, Path] | None = None
     """Split name to local JSON lines file: runs a stock task without the hub."""
     metric: str | None = None

@@ -56,6 +56,10 @@ OF_SUMS = frozenset({"bleu", "chrf", "chrf++", "ter"})
 """Metrics that go to 100."""
 
 
+GO_TO = {"brier_score": 2.0}
+"""What one document's value of a `mean` goes to, where that is neither 1 nor 100."""
+
+
 def kind_of(metric: str, aggregation: str) -> Kind | None:
     """How a metric is judged; None where it cannot be."""
     return None if metric in NO_NUMBERS else AGGREGATIONS.get(aggregation)

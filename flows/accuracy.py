@@ -3,10 +3,11 @@
 The interval of the mean difference, exact McNemar (McNemar 1947) for right/wrong metrics, flips in both
 directions, recovery with its interval. A variant passes a task when the whole interval lies above minus
 the margin (non-inferiority), fails when it lies below, and is inconclusive otherwise; then the smallest
-loss that so many documents could have shown is given, and how many documents would settle it. Where a task asks for a
-recovery, that interval is judged in its place. Metrics of all documents together are computed again over documents
-drawn anew (`flows.corpus_metrics`). A perplexity without a recovery asked for is shown and judges nobody: a proxy
-never ranks good variants.
+loss that so many documents could have shown is given, and how many would settle it. Where a task asks for a
+recovery, that interval is judged in its place. Right and wrong have score intervals (`flows.proportions`), other means
+those of bounded scores (`flows.bounded_mean`), over the sources where documents share them. Metrics of all documents
+together are computed again over documents drawn anew (`flows.corpus_metrics`). A perplexity without a recovery asked
+for is shown and judges nobody: a proxy never ranks good variants.
 """
 
 import math
@@ -22,17 +23,22 @@ from configs.decision import Decision
 from configs.metrics import OF_SUMS
 from flows import corpus_metrics
 from flows.answers import Answers, TaskAnswers, weights
+from flows.bounded_mean import Scores, most_of
 from flows.criterion import Criterion, verdict
-from flows.intervals import Bounds, PairedProportions, clustered_p_value, mean_interval, mean_ratio, pooled
+from flows.intervals import Bounds, clustered_p_value, mean_interval, pooled
 from flows.judgement import Difference, Pooled
-
-_POWER = 0.8
-_MOST_DOCUMENTS = 1_000_000
-"""Beyond which nobody asks: what was found lies on the margin."""
+from flows.proportions import RightWrong
+from flows.sample_size import MOST_DOCUMENTS, POWER, Evidence, times_needed
 
 
-def differences(variant: Answers, base: Answers, decision: Decision, seed: int) -> tuple[Difference, ...]:
-    """Every task's judged metric, variant against base, on the documents that both answered."""
+def differences(
+    variant: Answers, base: Answers, decision: Decision, seed: int, *, rare_errors: bool = False
+) -> tuple[Difference, ...]:
+    """Every task's judged metric, variant against base, on the documents that both answered.
+
+    Args:
+        rare_errors: as of `paired`.
+    """
     found = []
     for task, theirs in base.items():
         ours = variant[task].values
@@ -41,8 +47,18 @@ def differences(variant: Answers, base: Answers, decision: Decision, seed: int) 
         sources = _numbered([theirs.sources[key] for key in shared]) if theirs.sources else None
         criterion = Criterion.of(theirs, decision)
         if theirs.means:
-            values = np.array(pairs, dtype=float) * weights(theirs, shared)[:, None]
-            one = paired(task, theirs.metric, values, theirs.higher_is_better, decision, sources, criterion)
+            values, counted = np.array(pairs, dtype=float), weights(theirs, shared)
+            one = paired(
+                task,
+                theirs.metric,
+                values,
+                theirs.higher_is_better,
+                decision,
+                sources,
+                criterion,
+                counted,
+                rare_errors=rare_errors,
+            )
         else:
             one = _recomputed(task, theirs, pairs, sources, decision.confidence, criterion, seed)
         found.append(replace(one, filter=theirs.filter))
@@ -63,65 +79,115 @@ def paired(
     decision: Decision,
     sources: np.ndarray | None = None,
     criterion: Criterion | None = None,
+    weights: np.ndarray | None = None,
+    *,
+    rare_errors: bool = False,
 ) -> Difference:
     """Mean difference of a per-document metric with its interval; exact McNemar where it is 0/1.
 
-    Where documents share sources, p is that of the clustered mean, and an interval is never narrower
-    than it would be without them: a few sources that happen to agree prove little.
+    Where documents share sources, p is that of the clustered mean, and an interval is never narrower than it would be
+    without them. The subtasks of a group are strata, from each of which documents are drawn: as if they were drawn
+    from all of them at once, which is never narrower than it should be.
 
     Args:
         pairs: of shape (documents, 2), the base's value and the variant's.
         criterion: what is judged by; None for the experiment's margin.
+        weights: what each document counts, 1 on average; None where all count alike.
+        rare_errors: whether right and wrong are taken as scores, too: both bounds of a score interval hold at the usual
+            rates, but of the rare ones that a race asks for only those of a bounded mean do. Then nothing but the
+            verdict is asked for.
     """
     criterion = criterion or Criterion(decision.constraints.max_accuracy_drop, None)
-    base, variant = pairs[:, 0], pairs[:, 1]
-    change, confidence = variant - base, decision.confidence
-    mean, sign = float(change.mean()), 1 if better else -1
+    confidence, sign = decision.confidence, 1 if better else -1
+    counted = np.ones(len(pairs)) if weights is None else weights
+    base, variant = (pairs * counted[:, None]).T
+    change = variant - base
     binary = bool(np.isin(pairs, (0.0, 1.0)).all())
-    over, under = (variant, base) if better else (base, variant)
-    proportions = PairedProportions.of(base, variant, confidence) if binary else None
-    bounds = [proportions.difference] if proportions else []
-    ratios = [proportions.ratio] if proportions and better else []
-    if sources is not None or not bounds:
-        bounds.append(mean_interval(change, sources, confidence))
-    if sources is not None or not ratios:
-        ratios.append(mean_ratio(over, under, sources, confidence))
-    (low, high), ratio = _widest(bounds), None if None in ratios else _widest([r for r in ratios if r])
-    error = max(mean - low, high - mean) / float(norm.ppf(0.5 + confidence / 2))
+    most, evidence = most_of(metric, pairs), list[RightWrong | Scores]()
+    if binary and (counted == 1).all() and not rare_errors:
+        evidence.append(RightWrong.of(base, variant))
+    if most is not None and (sources is not None or not evidence):
+        evidence.append(Scores.of(pairs, counted, sources, most))
+    found = [one.differences(confidence, np.ones(1)) for one in evidence]
+    bounds = [(float(low[0]), float(high[0])) for low, high in found] or [mean_interval(change, sources, confidence)]
+    asked = evidence if criterion.recovery is not None or not rare_errors else []
+    ratios = [one.ratio(confidence, turned=not better) for one in asked]
     gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
-    detectable = float(norm.ppf(0.5 + confidence / 2) + norm.ppf(_POWER)) * error
-    decided = criterion.verdict((min(sign * low, sign * high), max(sign * low, sign * high)), ratio)
-    undecided = binary and decided == "inconclusive"
-    distance = abs(criterion.allowed(float(base.mean())) + sign * mean)
-    return Difference(
+    told = _difference(
+        (float(base.mean()), float(variant.mean())),
+        _widest(bounds),
+        _widest([ratio for ratio in ratios if ratio]) if ratios and None not in ratios else None,
+        criterion,
+        confidence,
+        undecidable=None if evidence else f"{metric} has no ends between which every document's value must lie",
         task=task,
         metric=metric,
         documents=len(pairs),
-        sources=int(sources.max()) + 1 if sources is not None else None,
-        base=float(base.mean()),
-        variant=float(variant.mean()),
-        difference=mean,
-        low=low,
-        high=high,
-        recovery=float(over.mean() / under.mean()) if ratio else None,
-        recovery_low=ratio[0] if ratio else None,
-        recovery_high=ratio[1] if ratio else None,
-        p_value=_p_value(change, gained, lost, sources) if binary or sources is not None else None,
+        sources=_count(sources),
         gained=gained,
         lost=lost,
-        smallest_detectable=detectable,
-        documents_needed=_needed(len(pairs), detectable, distance) if undecided else None,
-        verdict=decided,
+        p_value=_p_value(change, gained, lost, sources) if binary or sources is not None else None,
         higher_is_better=better,
-        margin=criterion.margin,
+    )
+    if told.verdict != "inconclusive" or told.undecidable or rare_errors:
+        return told
+    needed = _needed(evidence[-1], told, criterion, confidence)
+    return replace(told, sources_needed=needed) if told.sources else replace(told, documents_needed=needed)
+
+
+def _needed(evidence: Evidence, found: Difference, criterion: Criterion, confidence: float) -> int | None:
+    """Documents, or sources, that settle what is inconclusive; None where they would be more than anybody has."""
+    sign, units = 1 if found.higher_is_better else -1, found.sources or found.documents
+    margin, most = criterion.allowed(found.base), MOST_DOCUMENTS / units
+    times = times_needed(evidence, sign * found.difference, margin, sign, confidence, most)
+    return math.ceil(units * times) if times else None
+
+
+def _difference(
+    values: tuple[float, float],
+    bounds: Bounds,
+    ratio: Bounds | None,
+    criterion: Criterion,
+    confidence: float,
+    *,
+    undecidable: str | None,
+    higher_is_better: bool,
+    **known: Any,
+) -> Difference:
+    """The verdict, by the values of base and variant, the interval of their difference and that of the recovery.
+
+    Args:
+        undecidable: why there is none but inconclusive.
+        known: other fields of the difference.
+    """
+    (base, variant), (low, high), judges = values, bounds, criterion.judges
+    over, under = (variant, base) if higher_is_better else (base, variant)
+    turned = (low, high) if higher_is_better else (-high, -low)
+    z = float(norm.ppf(0.5 + confidence / 2))
+    reach = max(variant - base - low, high - variant + base)
+    decided = "inconclusive" if undecidable else criterion.verdict(turned, ratio)
+    return Difference(
+        **known,
+        base=base,
+        variant=variant,
+        difference=variant - base,
+        low=low,
+        high=high,
+        recovery=over / under if ratio else None,
+        recovery_low=ratio[0] if ratio else None,
+        recovery_high=ratio[1] if ratio else None,
+        smallest_detectable=(1 + float(norm.ppf(POWER)) / z) * reach if judges else None,
+        documents_needed=None,
+        verdict=decided if judges else None,
+        higher_is_better=higher_is_better,
+        margin=criterion.margin if judges else None,
         min_recovery=criterion.recovery,
+        undecidable=undecidable if judges else None,
     )
 
 
-def _needed(documents: int, detectable: float, distance: float) -> int | None:
-    """Documents that can show a difference as small as that distance, when so many can show `detectable`."""
-    needed = documents * (detectable / distance) ** 2 if distance else math.inf
-    return math.ceil(needed) if needed <= _MOST_DOCUMENTS else None
+def _count(sources: np.ndarray | None) -> int | None:
+    return int(sources.max()) + 1 if sources is not None else None
 
 
 def _widest(bounds: list[Bounds]) -> Bounds:
@@ -131,18 +197,13 @@ def _widest(bounds: list[Bounds]) -> Bounds:
 def over_tasks(found: Sequence[Difference]) -> Pooled | None:
     """The mean difference over all tasks judged by a margin, each with the same weight, turned so that more is better
     and as a share of what the metric goes to, against the mean of their margins; None for fewer than two."""
-    judged = [difference for difference in found if difference.verdict and difference.margin is not None]
+    judged = [d for d in found if d.verdict and d.margin is not None and not d.undecidable]
     if len(judged) < 2:
         return None
     margin = sum((d.margin or 0.0) / d.goes_to for d in judged) / len(judged)
-    turned = [tuple(sorted((d.low * _turn(d), d.difference * _turn(d), d.high * _turn(d)))) for d in judged]
+    turned = [tuple(sorted(d.turned(value) for value in (d.low, d.difference, d.high))) for d in judged]
     low, middle, high = pooled([(low, middle, high) for low, middle, high in turned])
     return Pooled(tuple(d.task for d in judged), middle, low, high, verdict(low, high, margin))
-
-
-def _turn(found: Difference) -> float:
-    """1 or -1 by the direction of a metric; a hundredth of it where the metric goes to 100."""
-    return (1 if found.higher_is_better else -1) / found.goes_to
 
 
 def _p_value(change: np.ndarray, gained: int, lost: int, sources: np.ndarray | None) -> float:
@@ -160,51 +221,25 @@ def _recomputed(
     criterion: Criterion,
     seed: int,
 ) -> Difference:
-    """A metric of all documents together, with a paired bootstrap interval (percentiles) of the difference over
-    documents or their sources."""
-    kind, better = answers.kind, answers.higher_is_better
-    sums = corpus_metrics.sums_of(kind, pairs)
-    base, variant = (float(corpus_metrics.value_of(kind, side.sum(0))) for side in sums)
-    values_base, values = corpus_metrics.resampled(kind, sums, sources, seed)
-    tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
-    low, high = (float(bound) for bound in np.quantile(values - values_base, tails))
-    unseen = corpus_metrics.unseen(kind, len(pairs) if sources is None else int(sources.max()) + 1, confidence)
-    low, high = min(low, variant - base - unseen), max(high, variant - base + unseen)
-    over, under = (variant, base) if better else (base, variant)
-    below = values_base if better else values
-    sign, ratio = 1 if better else -1, None
-    if under > 0 and (below > 0).all():
-        shares = (values if better else values_base) / below
-        reach, kept = unseen / under, over / under
-        ratio = (
-            min(float(np.quantile(shares, tails[0])), kept - reach),
-            max(float(np.quantile(shares, tails[1])), kept + reach),
-        )
-    alone = sign * np.subtract(*corpus_metrics.of_each(kind, sums)[::-1])
-    turned = (min(sign * low, sign * high), max(sign * low, sign * high))
-    error = max(variant - base - low, high - variant + base) / float(norm.ppf(0.5 + confidence / 2))
-    detectable = float(norm.ppf(0.5 + confidence / 2) + norm.ppf(_POWER)) * error
-    return Difference(
+    """A metric of all documents together, by documents or their sources drawn anew."""
+    better = answers.higher_is_better
+    sums = corpus_metrics.sums_of(answers.kind, pairs)
+    found = corpus_metrics.resampled(answers.kind, sums, sources, seed)
+    alone = (1 if better else -1) * np.subtract(*corpus_metrics.of_each(answers.kind, sums)[::-1])
+    return _difference(
+        found.values,
+        found.difference(confidence),
+        found.ratio(confidence, turned=not better),
+        criterion,
+        confidence,
+        undecidable=found.too_few,
         task=task,
         metric=answers.metric,
         documents=len(pairs),
-        sources=int(sources.max()) + 1 if sources is not None else None,
-        base=base,
-        variant=variant,
-        difference=variant - base,
-        low=low,
-        high=high,
-        recovery=over / under if ratio else None,
-        recovery_low=ratio[0] if ratio else None,
-        recovery_high=ratio[1] if ratio else None,
-        p_value=None,
+        sources=_count(sources),
         gained=int((alone > 0).sum()),
         lost=int((alone < 0).sum()),
-        smallest_detectable=detectable if criterion.judges else None,
-        documents_needed=None,
-        verdict=criterion.verdict(turned, ratio) if criterion.judges else None,
+        p_value=None,
         higher_is_better=better,
-        goes_to=100 if kind in OF_SUMS else 1,
-        margin=criterion.margin if criterion.judges else None,
-        min_recovery=criterion.recovery,
+        goes_to=100 if answers.kind in OF_SUMS else 1,
     )

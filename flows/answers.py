@@ -40,7 +40,8 @@ class TaskAnswers:
 
 
 Answers = dict[str, TaskAnswers]
-"""By task as it was asked for: the subtasks of a group are one task, each a source of its documents."""
+"""By task as it was asked for. The subtasks of a group are one task: they are all that there are of the group, and only
+their documents were drawn from more."""
 
 
 def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
@@ -57,7 +58,7 @@ def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
         with evaluation.files.held() as folder, (folder / f"{name}.jsonl").open() as samples:
             for row in map(json.loads, samples):
                 if row.get("filter", score["filter"]) == score["filter"] and row.get(score["metric"]) is not None:
-                    _add(task, name, row, setting.cluster, shared=asked != name, alike=figures.get("alike", False))
+                    _add(task, name, row, setting.cluster, alike=figures.get("alike", False))
     return found
 
 
@@ -91,7 +92,7 @@ def _none_yet(score: dict[str, Any], asked: Task) -> TaskAnswers:
     )
 
 
-def _add(task: TaskAnswers, name: str, row: dict[str, Any], cluster: str | None, *, shared: bool, alike: bool) -> None:
+def _add(task: TaskAnswers, name: str, row: dict[str, Any], cluster: str | None, *, alike: bool) -> None:
     """One document. Its items, and the answers that were drawn to it, are as many values that share it as their
     source."""
     document, value = f"{name}/{row['doc_id']}/{row['doc_hash']}", row[task.metric]
@@ -103,7 +104,7 @@ def _add(task: TaskAnswers, name: str, row: dict[str, Any], cluster: str | None,
     task.values.update(values)
     if alike:
         task.subtasks.update(dict.fromkeys(values, name))
-    source = str(row["doc"][cluster]) if cluster else name if shared else document if several else None
+    source = str(row["doc"][cluster]) if cluster else document if several else None
     if source is not None:
         task.sources.update(dict.fromkeys(values, source))
 

@@ -5,12 +5,17 @@ anew, which gives its interval: the paired bootstrap (Efron 1979; for translatio
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from configs.metrics import CLASSES, OF_SUMS, PERPLEXITIES, Kind
+from flows.intervals import Bounds
 
+FEWEST = 100
+"""Documents, or sources, from which on the interval was seen to cover (`tests/bench/calibration.py --accuracy`)."""
 _RESAMPLES = 2000
 _AT_ONCE = 100
 """Resamples whose documents are counted at the same time: 100 of 15,000 documents take 12 MB."""
@@ -131,22 +136,86 @@ def unseen(kind: Kind, documents: int, confidence: float) -> float:
     return float((100 if kind in OF_SUMS else 1) * (1 - (1 - confidence) ** (1 / documents)))
 
 
-def resampled(kind: Kind, sums: np.ndarray, sources: np.ndarray | None, seed: int) -> np.ndarray:
-    """The metric over documents, or over sources, drawn again and again: of shape (2, resamples), base and variant on
-    the same draws.
+@dataclass(frozen=True)
+class Resampled:
+    """A metric of base and variant, and of the same documents drawn anew."""
+
+    kind: Kind
+    units: int
+    """Documents, or sources where documents share them."""
+    values: tuple[float, float]
+    """The base's and the variant's."""
+    low_drawn: np.ndarray
+    """Of shape (2, resamples), base and variant on the same draws, from which one more may come: the worst document."""
+    high_drawn: np.ndarray
+    """Likewise with the best one."""
+
+    def difference(self, confidence: float) -> Bounds:
+        """Interval of variant minus base."""
+        low, high = (side[1] - side[0] for side in (self.low_drawn, self.high_drawn))
+        return self._interval(self.values[1] - self.values[0], low, high, confidence, 1.0)
+
+    def ratio(self, confidence: float, *, turned: bool = False) -> Bounds | None:
+        """Interval of variant over base, or of base over variant; None where what stands below reaches 0."""
+        values, low, high = self.values, self.low_drawn, self.high_drawn
+        if turned:
+            values, low, high = values[::-1], high[::-1], low[::-1]
+        if values[0] <= 0 or (low[0] <= 0).any() or (high[0] <= 0).any():
+            return None
+        return self._interval(values[1] / values[0], low[1] / low[0], high[1] / high[0], confidence, values[0])
+
+    def _interval(self, found: float, low: np.ndarray, high: np.ndarray, confidence: float, unit: float) -> Bounds:
+        """Percentiles, or normal theory with the spread of the resamples where that is wider, as of the rare errors
+        that many variants ask for the resamples are too few."""
+        normal = float(norm.ppf(0.5 + confidence / 2)) * max(float(low.std()), float(high.std()))
+        reach = max(unseen(self.kind, self.units, confidence) / unit, normal)
+        bounds = float(np.quantile(low, 0.5 - confidence / 2)), float(np.quantile(high, 0.5 + confidence / 2))
+        return min(bounds[0], found - reach), max(bounds[1], found + reach)
+
+    @property
+    def too_few(self) -> str | None:
+        """Why this interval decides nothing."""
+        if self.units >= FEWEST:
+            return None
+        return f"{self.kind} is judged from {FEWEST} documents or sources on, where its interval is known to cover"
+
+
+def resampled(kind: Kind, sums: np.ndarray, sources: np.ndarray | None, seed: int) -> Resampled:
+    """The metric over documents, or over sources, drawn again and again, each bound's with one more that changes it
+    most: of all that were seen, or of classes of all that there may be. What is rare may not have been seen at all, as
+    with means (`flows.bounded_mean`).
 
     Args:
         sums: of shape (2, documents, sums), as of `sums_of`.
         sources: the number of every document's source, from 0 up; None where each stands for itself.
     """
+    base, variant = (float(value_of(kind, side.sum(0))) for side in sums)
     if sources is not None:
         joined = np.zeros((2, int(sources.max()) + 1, sums.shape[-1]))
         for side in (0, 1):
             np.add.at(joined[side], sources, sums[side])
         sums = joined
-    random, drawn = np.random.default_rng(seed), sums.shape[1]
-    found = []
-    for _ in range(_RESAMPLES // _AT_ONCE):
-        times = random.multinomial(drawn, np.full(drawn, 1 / drawn), size=_AT_ONCE)
-        found.append(value_of(kind, times @ sums))
-    return np.concatenate(found, axis=-1)
+    random, units, width = np.random.default_rng(seed), sums.shape[1], sums.shape[-1]
+    different, counts = np.unique(np.concatenate(sums, axis=-1), axis=0, return_counts=True)
+    if kind in CLASSES:
+        possible = _possible(int(np.sqrt(width)))
+        different, counts = np.concatenate([different, possible]), np.append(counts, np.zeros(len(possible)))
+    sides = np.stack([different[:, :width], different[:, width:]])
+    with_each = value_of(kind, sides + sums.sum(1)[:, None])
+    change = with_each[1] - with_each[0]
+    drawn = []
+    for added in (int(change.argmin()), int(change.argmax())):
+        shares = counts.astype(float)
+        shares[added] += 1
+        rounds = (
+            random.multinomial(units + 1, shares / (units + 1), size=_AT_ONCE) for _ in range(_RESAMPLES // _AT_ONCE)
+        )
+        drawn.append(np.concatenate([value_of(kind, times @ sides) for times in rounds], axis=-1))
+    return Resampled(kind, units, (base, variant), *drawn)
+
+
+def _possible(classes: int) -> np.ndarray:
+    """Every document that there may be: base's and variant's cell of the table, side by side."""
+    cells = np.eye(classes**2).reshape(classes, classes, -1)
+    triples = [(right, one, other) for right in range(classes) for one in range(classes) for other in range(classes)]
+    return np.array([np.concatenate([cells[right, one], cells[right, other]]) for right, one, other in triples])

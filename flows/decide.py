@@ -14,6 +14,7 @@ from flows.reasons import (
     better,
     describe_objective,
     fits,
+    in_words_needed,
     losses,
     rank,
     times,
@@ -163,13 +164,14 @@ class _Found:
         if first.verdict == "pass" and rival is not None:
             return f"{first.name} passes, but {unproven(first, self.decision, self.load)}"
         names = ", ".join(v.name for v in unlost if v.verdict != "pass")
-        needed = [d.documents_needed for v in unlost for d in v.differences if d.documents_needed]
-        more = f"; about {max(needed):,} documents would settle it" if needed else ""
-        margin = self.decision.constraints.max_accuracy_drop
-        return (
-            f"{names} would be better by {self.decision.objective} or may be, but so few documents cannot show that "
-            f"accuracy stays within {margin:g}{more}"
-        )
+        better = f"{names} would be better by {self.decision.objective} or may be, but"
+        unsure = [d for v in unlost for d in v.differences if d.verdict == "inconclusive"]
+        if not unsure:
+            return f"{better} no task is judged: perplexities without a recovery asked for are shown only"
+        limits = ", ".join(dict.fromkeys(f"{d.limit} on {d.task}" for d in unsure))
+        needed = {d.sources_needed or d.documents_needed or 0: in_words_needed(d) for d in unsure}
+        more = f"; about {needed[max(needed)]} would settle it" if max(needed) else ""
+        return f"{better} accuracy is not shown to keep to {limits}{more}"
 
 
 def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:
@@ -229,6 +231,6 @@ def _pareto(judged: list[Judged]) -> tuple[str, ...]:
 
 
 def _accuracy(variant: Judged) -> float:
-    """Mean difference from the base over judged tasks; 0 for the base itself."""
-    changes = [d.difference for d in variant.differences if d.verdict]
+    """Mean difference from the base over judged tasks, more being better; 0 for the base itself."""
+    changes = [d.turned(d.difference) for d in variant.differences if d.verdict]
     return sum(changes) / len(changes) if changes else 0.0

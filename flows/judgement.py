@@ -43,7 +43,8 @@ class Difference:
     """The loss that a test of this size finds with a power of 0.8; None where no verdict is given."""
     documents_needed: int | None
     """Documents with which a variant that differs in truth as was found passes, or fails, with a power of 0.8. None
-    where the verdict is not inconclusive, the metric not right or wrong, or the difference all but on the margin."""
+    where the verdict is not inconclusive, sources limit, the metric is no mean, or the difference all but on the
+    margin."""
     verdict: Verdict | None
     p_holm: float | None = None
     """`p_value`, corrected over the variants of the experiment."""
@@ -56,6 +57,21 @@ class Difference:
     """Largest loss in the metric's own unit; None where a recovery is asked for, or no verdict given."""
     min_recovery: float | None = None
     """Smallest recovery that is asked for in place of a margin."""
+    sources_needed: int | None = None
+    """As `documents_needed`, where documents share sources: more documents of the same ones would not do."""
+    undecidable: str | None = None
+    """Why this interval gives no verdict but inconclusive, wherever it lies."""
+
+    def turned(self, value: float) -> float:
+        """A difference or a bound of one, turned so that more is better, as a share of what the metric goes to."""
+        return (value if self.higher_is_better else -value) / self.goes_to
+
+    @property
+    def limit(self) -> str:
+        """What the difference is judged by, in words."""
+        if self.min_recovery is not None:
+            return f"a recovery of {100 * self.min_recovery:g} %"
+        return f"the margin of {self.margin:g}"
 
 
 @dataclass(frozen=True)

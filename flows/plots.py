@@ -22,23 +22,26 @@ _WIDTH = 4.6
 """Inches of a figure: its letters can still be read where a phone shrinks it, and two stand side by side."""
 
 
-def accuracy(judgement: Judgement, margin: float) -> str:
-    """Interval plot of accuracy differences, with the margin drawn; empty without differences."""
+def accuracy(judgement: Judgement) -> str:
+    """Interval plot of accuracy differences, turned so that more is better and as shares of what their metrics go to,
+    each with its margin; empty without differences."""
     rows = [(v, d) for v in judgement.judged for d in v.differences if d.verdict]
     if not rows:
         return ""
     figure, axes = _figure(0.8 + 0.45 * len(rows))
     for place, (variant, found) in enumerate(rows):
         index = judgement.judged.index(variant)
-        reach = [[found.difference - found.low], [found.high - found.difference]]
-        axes.errorbar(found.difference, place, xerr=reach, capsize=4, **_style(index))
+        low, middle, high = sorted(found.turned(value) for value in (found.low, found.difference, found.high))
+        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], capsize=4, **_style(index))
+        if found.margin is not None:
+            label = None if "margin" in axes.get_legend_handles_labels()[1] else "margin"
+            axes.plot([-found.margin / found.goes_to] * 2, [place - 0.4, place + 0.4], label=label, **_LIMIT)
         label = f"{variant.name}, {found.task} {found.metric}"
         axes.text(0.02, place - 0.25, label, transform=axes.get_yaxis_transform(), fontsize="small", bbox=_ON_WHITE)
     axes.axvline(0, color="#888888", linewidth=0.8)
-    axes.axvline(-margin, label=f"margin {-margin:g}", **_LIMIT)
     axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.5, -0.75)
-    axes.set_xlabel("difference from the base, with its interval")
+    axes.set_xlabel("difference from the base (right is better), with its interval")
     _legend(axes)
     return _svg(figure)
 

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.experiment import Experiment
-from flows import cluster, disk, enough, hub, memory, records, sizes
+from flows import cluster, disk, enough, hub, memory, records, resolution, sizes
 from flows.estimate import Estimate, estimate
 from flows.history import History
 from flows.plan import Plan, VariantPlan
@@ -28,6 +28,7 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     if steps:
         console.print(_steps(plan, todo, known))
     about = [*_changes(plan, todo, known), *_slower(plan), *_machine(plan, needs)]
+    about += resolution.notes(plan, _documents(plan.experiment))
     written = [f"disk: {one}" for one in disk.disks(plan, model, todo)]
     for line in [*about, *enough.notes(plan.experiment), *written, *hub.notes(plan), *_time(ahead)]:
         console.print(line, highlight=False)

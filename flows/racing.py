@@ -3,8 +3,9 @@
 A variant is stopped where a proxy says that it is broken, where its loss is shown to be beyond the
 margin, or where somebody better is already certain. The looks at a variant are planned beforehand, so
 its error rate is split evenly over them, and over the tasks (Bonferroni): whenever one looks, the chance
-that a variant within the margin is stopped stays below the rate. The last slice is judged like any
-other evaluation (`flows.compare`).
+that a variant within the margin is stopped stays below the rate. Its bounds are those of bounded means
+(`flows.bounded_mean`), of right and wrong too: they hold at such rare errors, however skewed a score is. The last slice
+is judged like any other evaluation (`flows.compare`).
 """
 
 from dataclasses import dataclass, replace
@@ -53,18 +54,17 @@ def at_every_look(decision: Decision, error_rate: float, *, looks: int) -> Decis
 
 def beyond_margin(look: Look, decision: Decision) -> Stopped | None:
     """The loss that a look shows to be beyond what is asked for, if any. Metrics of all documents together stop nobody:
-    a bootstrap has too few resamples for so wide an interval."""
+    a bootstrap has too few resamples for so rare an error."""
     judged = {task: told for task, told in look.base.items() if task in look.answers and told.means}
     confidence = 1 - (1 - decision.confidence) / max(1, len(judged))
     wide = decision.model_copy(update={"confidence": confidence})
-    for found in accuracy.differences(look.answers, judged, wide, seed=0):
+    for found in accuracy.differences(look.answers, judged, wide, seed=0, rare_errors=True):
         if found.verdict == "fail":
-            asked = f"the margin of {found.margin:g}" if found.margin is not None else "the recovery asked for"
             return Stopped(
                 name="",
                 rule="not acceptable",
                 reason=f"{found.task} {found.metric} changes by {found.difference:+.3f} [{found.low:+.3f}, "
-                f"{found.high:+.3f}] after {found.documents} documents, beyond {asked} at every look",
+                f"{found.high:+.3f}] after {found.documents} documents, beyond {found.limit} at every look",
                 documents=found.documents,
                 evidence=tuple(record.fingerprint for record in look.evidence),
                 at=max((record.finished_at for record in look.evidence), default=0.0),

@@ -108,17 +108,9 @@ def why_unfit(variant: Judged, decision: Decision) -> str:
 def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: str) -> str:
     if variant.broken_constraints:
         return "; ".join(variant.broken_constraints)
-    margin = decision.constraints.max_accuracy_drop
-    for difference in variant.differences:
-        bounds = f"[{difference.low:+.3f}, {difference.high:+.3f}]"
-        interval = f"{difference.task} {difference.metric} changes by {difference.difference:+.3f} {bounds}"
-        if difference.verdict == "fail":
-            return f"fails: {interval}, beyond the margin of {margin:g}"
-        if difference.verdict == "inconclusive":
-            return (
-                f"inconclusive: {interval} reaches over the margin of {margin:g}; {difference.documents} documents "
-                f"show losses from {difference.smallest_detectable:.3f}{_needed(difference)}"
-            )
+    for verdict in ("fail", "inconclusive"):
+        if found := next((d for d in variant.differences if d.verdict == verdict), None):
+            return why_no_pass(found)
     passes = "passes, but " if variant.verdict else ""
     if variant.objective is None:
         return f"{passes}{decision.objective} could be measured at no load: {why_unusable(variant)}"
@@ -137,6 +129,34 @@ def why_unusable(variant: Judged) -> str:
     )
 
 
-def _needed(difference: Difference) -> str:
-    needed = difference.documents_needed
-    return f"; if it is what was found, about {needed:,} would settle it" if needed else ""
+def why_no_pass(found: Difference) -> str:
+    """Why a task was not passed, by what it is judged by, and what would settle it."""
+    changes = f"changes by {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    kept = (found.recovery, found.recovery_low, found.recovery_high)
+    if found.min_recovery is not None and None not in kept:
+        share, low, high = (f"{100 * (value or 0.0):.1f}" for value in kept)
+        changes = f"keeps {share} % [{low}, {high}]"
+    said = f"{found.task} {found.metric} {changes}"
+    if found.verdict == "fail":
+        return f"fails: {said}, beyond {found.limit}"
+    if found.undecidable:
+        return f"inconclusive: {said}, but {found.undecidable}"
+    if found.min_recovery is not None and found.recovery is None:
+        return f"inconclusive: {said}, and the base has too little of it for a recovery to be given"
+    return f"inconclusive: {said} reaches over {found.limit}{_shown_by(found)}"
+
+
+def _shown_by(found: Difference) -> str:
+    """What so many documents could have shown, and how many would do."""
+    count = f"{found.documents:,} documents" + (f" of {found.sources:,} sources" if found.sources else "")
+    words = f"; {count} show losses from {found.smallest_detectable:.3f}" if found.smallest_detectable else ""
+    if needed := in_words_needed(found):
+        words += f"; if it is what was found, about {needed} would settle it"
+    return words
+
+
+def in_words_needed(found: Difference) -> str | None:
+    """How many documents, or sources, would settle what is inconclusive; None where that is not known."""
+    if found.sources_needed:
+        return f"{found.sources_needed:,} sources"
+    return f"{found.documents_needed:,} documents" if found.documents_needed else None

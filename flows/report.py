@@ -183,7 +183,9 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
 def _asked_for(decision: Decision) -> str:
     """The objective, and what a variant must keep to."""
     limits, words = decision.constraints, [f"best {decision.objective}, by more than {100 * decision.min_gain:g} %"]
-    words.append(f"accuracy at most {limits.max_accuracy_drop:g} below the base on every task")
+    words.append(
+        f"accuracy at most {limits.max_accuracy_drop:g} below the base on every task without a limit of its own"
+    )
     words += [f"{LATENCY_WORDS[name]} p95 at most {limit:g} ms" for name, limit in limits.latency_limits_ms.items()]
     if limits.max_size_gb is not None:
         words.append(f"size at most {limits.max_size_gb:g} GB")

@@ -14,6 +14,10 @@ all variants. All are as fast as the base, or exactly as much faster as the smal
 of them is faster by 10 %. Then verdicts over 2,376 documents of variants whose loss is the margin, with 8 % flips.
 
     PYTHON tests/bench/calibration.py --variants 1 13 100 --repeats 3 5 10
+
+Of intervals and races, on simulated documents whose truth is known (`accuracy_simulated.py`).
+
+    PYTHON tests/bench/calibration.py --accuracy
 """
 
 import argparse
@@ -24,6 +28,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import accuracy_simulated
 
 from configs.decision import Decision
 from configs.racing import Racing
@@ -45,8 +51,11 @@ def main() -> None:
     parser.add_argument("--documents", type=int, help="how many to draw; as many as there are unless given")
     parser.add_argument("--variants", type=int, nargs="*", default=[], help="simulate decisions over so many")
     parser.add_argument("--repeats", type=int, nargs="*", default=[3, 5])
+    parser.add_argument("--accuracy", action="store_true", help="simulate documents and their intervals")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    if options.accuracy:
+        _accuracy(options.comparisons, np.random.default_rng(options.seed))
     if options.logs:
         _on_logs(options)
     random = np.random.default_rng(options.seed)
@@ -54,6 +63,16 @@ def main() -> None:
         for repeats in options.repeats:
             _decisions(variants, repeats, options.comparisons, random)
         _verdicts(variants, options.comparisons // 5, random)
+
+
+def _accuracy(experiments: int, random: np.random.Generator) -> None:
+    """Two tables: of intervals, and of races."""
+    print("| what | documents | covers | passes at the margin | reach |\n| --- | --- | --- | --- | --- |")
+    for line in accuracy_simulated.lines(experiments, random):
+        print(line, flush=True)
+    print("\n| what | documents | stopped at the margin |\n| --- | --- | --- |")
+    for words in accuracy_simulated.races(20 * experiments, random):
+        print(words, flush=True)
 
 
 def _decisions(variants: int, repeats: int, comparisons: int, random: np.random.Generator) -> None:

@@ -4,6 +4,10 @@
 
 Documents are drawn with replacement, the same for all variants, and shuffled; then the race is run as
 `flows.sweep` runs it, with the stops of `flows.racing`. The objective is what the sweep measured.
+
+"$(python3 actors/environments.py path driver)" tests/bench/racing.py --skewed 200 1000
+
+How often a race stops a variant that loses exactly the margin, in scores that are rare and large, of so many documents.
 """
 
 import argparse
@@ -15,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from accuracy_simulated import SKEWED
 
 from configs.decision import Decision
 from configs.loading import load_experiment
@@ -48,18 +54,41 @@ class Sweep:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("experiment", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("experiment", type=Path, nargs="?")
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--skewed", type=int, nargs="+", default=[], help="simulate scores of so many documents")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--looks", type=float, nargs="+", default=list(Racing().looks))
     parser.add_argument("--error-rate", type=float, default=Racing().error_rate)
     options = parser.parse_args()
-    sweep = read(options.experiment, options.store)
     racing = Racing(looks=tuple(options.looks), error_rate=options.error_rate)
+    for documents in options.skewed:
+        stopped_at_the_margin(documents, racing, options.resamples)
+    if options.experiment:
+        replay(read(options.experiment, options.store), racing, options.resamples)
+
+
+def stopped_at_the_margin(documents: int, racing: Racing, experiments: int) -> None:
+    """A line for each kind of skewed scores."""
+    for what, (values, shares) in SKEWED.items():
+        change, random, stopped = np.array(values), np.random.default_rng(1), 0
+        decision = Decision.model_validate({"constraints": {"max_accuracy_drop": -float(np.dot(values, shares))}})
+        wide = at_every_look(decision, racing.error_rate, looks=len(racing.looks))
+        for _ in range(experiments):
+            drawn = random.choice(change, documents, p=shares)
+            base = np.where(drawn > 0, 0.0, 1.0)
+            right = {BASE: {"task": base}, "variant": {"task": base + drawn}}
+            stopped += any(beyond_margin(look(right, "variant", share), wide) for share in racing.looks)
+        rate = f"{100 * stopped / experiments:.2f} % of {experiments}, promised {100 * racing.error_rate:g} %"
+        print(f"{what}, {documents} documents: stopped at the margin in {rate}", flush=True)
+
+
+def replay(sweep: Sweep, racing: Racing, resamples: int) -> None:
+    """A line of how often the race has the winner of measuring everything, and of what it spends."""
     random = np.random.default_rng(1)
     outcomes: Counter[str] = Counter()
     spent = []
-    for _ in range(options.resamples):
+    for _ in range(resamples):
         drawn = {task: random.integers(0, len(values), len(values)) for task, values in sweep.right[BASE].items()}
         right = {name: {task: own[task][drawn[task]] for task in drawn} for name, own in sweep.right.items()}
         full = exhaustive(sweep, right)
@@ -67,10 +96,10 @@ def main() -> None:
         tied = frozenset((full, winner)) in sweep.tied
         outcomes["same" if winner == full else "tied" if tied else "other"] += 1
         spent.append(documents / (len(right) * upto(right[BASE], 1.0)))
-    same = 100 * (outcomes["same"] + outcomes["tied"]) / options.resamples
+    same = 100 * (outcomes["same"] + outcomes["tied"]) / resamples
     print(
-        f"{len(sweep.right)} variants, {upto(sweep.right[BASE], 1.0)} documents, looks {options.looks}, error rate "
-        f"{options.error_rate:g}: same or tied winner {same:.1f} % of {options.resamples} ({dict(outcomes)}), "
+        f"{len(sweep.right)} variants, {upto(sweep.right[BASE], 1.0)} documents, looks {list(racing.looks)}, error "
+        f"rate {racing.error_rate:g}: same or tied winner {same:.1f} % of {resamples} ({dict(outcomes)}), "
         f"{100 * np.mean(spent):.1f} % of the document evaluations (at most {100 * max(spent):.1f} %)"
     )
 

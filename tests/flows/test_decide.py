@@ -10,7 +10,7 @@ from configs.decision import Decision
 from flows.accuracy import paired
 from flows.compare import corrected
 from flows.decide import decide, for_all
-from flows.judgement import Estimate, Gain, Judged, Lead, Point, Ratio, Stopped
+from flows.judgement import Difference, Estimate, Gain, Judged, Lead, Point, Ratio, Stopped
 
 
 def judged(name: str, throughput: float, verdict: Any = "pass", lead: Any = "shown", **settings: Any) -> Judged:
@@ -137,6 +137,62 @@ def test_variant_that_the_base_outruns_at_a_load_that_it_cannot_keep_is_not_depl
 def test_pareto_front_leaves_out_what_another_beats() -> None:
     small, worse = judged("small", 5.0, size_bytes=50), judged("worse", 4.0, size_bytes=60)
     assert decide([BASE, small, worse], Decision(), {}).pareto == ("base", "small")
+
+
+def difference(lost: int, **settings: Any) -> Difference:
+    """A task of 400 documents, so many of which a variant loses."""
+    pairs = np.array([[1, 0]] * lost + [[1, 1]] * (400 - lost), dtype=float)
+    return replace(paired("task", "acc", pairs, True, Decision()), **settings)
+
+
+def test_pareto_front_turns_a_metric_of_which_less_is_better() -> None:
+    """A word error rate that rises by .2 is no better accuracy."""
+    errors = replace(difference(0), higher_is_better=False, difference=0.2, verdict="fail")
+    worse, same = (judged(name, 20.0, differences=(d,)) for name, d in (("worse", errors), ("same", difference(0))))
+    assert "worse" not in decide([BASE, worse, same], Decision(), {}).pareto
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"margin": 0.001, "verdict": "fail"},
+            "fails: task acc changes by -0.025 [-0.045, -0.014], beyond the margin of 0.001",
+        ),
+        (
+            {"margin": None, "min_recovery": 0.99, "verdict": "inconclusive", "documents_needed": None},
+            "inconclusive: task acc keeps 97.5 % [95.5, 98.6] reaches over a recovery of 99 %; 400 documents show "
+            "losses from 0.029",
+        ),
+        (
+            {"margin": 0.03, "verdict": "inconclusive", "sources": 40, "documents_needed": None, "sources_needed": 90},
+            "inconclusive: task acc changes by -0.025 [-0.045, -0.014] reaches over the margin of 0.03; 400 documents "
+            "of 40 sources show losses from 0.029; if it is what was found, about 90 sources would settle it",
+        ),
+        ({"undecidable": "it has no ends", "verdict": "inconclusive"}, "[-0.045, -0.014], but it has no ends"),
+    ],
+)
+def test_reason_names_what_the_task_itself_is_judged_by(settings: dict[str, Any], said: str) -> None:
+    variant = judged("a", 20.0, settings["verdict"], differences=(difference(10, **settings),))
+    assert said in decide([BASE, variant], Decision(), {}).reasons["a"]
+
+
+def test_failed_task_is_the_reason_before_an_inconclusive_one() -> None:
+    both = (difference(10, verdict="inconclusive"), difference(40, task="other", verdict="fail"))
+    reason = decide([BASE, judged("a", 20.0, "fail", differences=both)], Decision(), {}).reasons["a"]
+    assert reason.startswith("fails: other acc")
+
+
+def test_missing_evidence_names_the_task_s_own_margin_and_what_settles_it() -> None:
+    unsure = difference(10, margin=0.03, verdict="inconclusive", documents_needed=1234)
+    sentence = decide([BASE, judged("a", 20.0, "inconclusive", differences=(unsure,))], Decision(), {}).sentence
+    assert "not shown to keep to the margin of 0.03 on task; about 1,234 documents would settle it" in sentence
+
+
+def test_perplexities_alone_ask_for_no_documents() -> None:
+    shown = difference(10, verdict=None, margin=None)
+    sentence = decide([BASE, judged("a", 20.0, "inconclusive", differences=(shown,))], Decision(), {}).sentence
+    assert "documents" not in sentence and "perplexities without a recovery asked for are shown only" in sentence
 
 
 def test_p_values_are_corrected_over_variants() -> None:
