@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from configs.base import Settings
+from configs.base import Seed, Settings
 
 PRESETS = {"chat": (512, 1024), "rag": (2000, 500), "code": (512, 512), "reasoning": (300, 1500)}
 """Prompt and output tokens of a request. Agreed on in this project's issue 4 as typical of each kind of traffic, and
@@ -19,14 +19,14 @@ class _Load(Settings):
     preset: Literal["chat", "rag", "code", "reasoning"] | None = Field(default=None, exclude=True)
     """A kind of traffic by its name, in place of `prompt_tokens` and `output_tokens`: chat 512 and 1024, rag (long
     prompts with what was retrieved) 2000 and 500, code 512 and 512, reasoning 300 and 1500."""
-    prompt_tokens: int = Field(default=512, ge=1)
-    output_tokens: int = Field(default=256, ge=1)
-    duration_s: float = Field(default=60, gt=0)
+    prompt_tokens: int = Field(default=512, ge=1, le=10_000_000)
+    output_tokens: int = Field(default=256, ge=1, le=10_000_000)
+    duration_s: float = Field(default=60, gt=0, le=7 * 86400)
     """Measured seconds of one point, warm-up not counted."""
-    warmup_s: float = Field(default=5, ge=0)
-    repeats: int = Field(default=3, ge=1)
+    warmup_s: float = Field(default=5, ge=0, le=86400)
+    repeats: int = Field(default=3, ge=1, le=1000)
     """How often the whole grid is gone through; intervals are over repeats, and need three."""
-    seed: int = 42
+    seed: Seed = 42
     """Of the prompts and arrivals of the first repeat; each further one takes the next."""
     company: Literal["auto", "never"] = "auto"
     """Whether base and compressed are loaded at the same time: where each has cores or GPUs of its
@@ -34,7 +34,7 @@ class _Load(Settings):
     max_interference: float = Field(default=0.1, ge=0, le=1)
     """Share of its throughput that company may cost the first variant of a group, measured before the
     repeats; beyond it the group is loaded one by one."""
-    grace_s: float = Field(default=120, gt=0)
+    grace_s: float = Field(default=120, gt=0, le=86400)
     """Seconds beyond its own that a point may take to begin and to end, 3 as a rule. GuideLLM now and then
     never ends (vllm-project/guidellm, issues 431 and 1152; here one point in about 300): then the load
     timed out, and is tried again."""
@@ -63,7 +63,7 @@ class ConcurrentLoad(_Load):
     """A fixed number of clients, each with one request under way."""
 
     kind: Literal["concurrent"]
-    streams: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    streams: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, max_length=1000)
 
     @property
     def points(self) -> tuple[float, ...]:
@@ -79,8 +79,16 @@ class RateLoad(_Load):
     """Requests at a fixed mean rate, evenly spaced (`constant`) or as a Poisson process."""
 
     kind: Literal["constant", "poisson"]
-    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    rates: tuple[Annotated[float, Field(gt=0, le=100_000)], ...] = Field(min_length=1, max_length=1000)
     """Requests per second."""
+
+    @model_validator(mode="after")
+    def _some_request_is_sent(self) -> Self:
+        if (slowest := min(self.rates)) * self.duration_s < 1:
+            raise ValueError(
+                f"rates: {slowest:g} a second sends no request within duration_s {self.duration_s:g}; raise one of them"
+            )
+        return self
 
     @property
     def points(self) -> tuple[float, ...]:

@@ -5,7 +5,6 @@ log-probability of every token of prompt and answer. A served variant is compare
 anything is measured, so that a broken kernel is found in seconds.
 """
 
-import json
 import random
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from configs import offline
+from configs.calibration import LocalText
 
 REFERENCE_PROMPTS = (
     "What is the capital of France?",
@@ -38,7 +38,7 @@ def device() -> str:
 def load(checkpoint: Path, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model (in evaluation mode, on this process's device) and tokenizer of a local checkpoint."""
     model = AutoModelForCausalLM.from_pretrained(
-        checkpoint, dtype=getattr(torch, dtype), device_map=device(), local_files_only=True
+        checkpoint, dtype=getattr(torch, dtype), device_map=device(), local_files_only=True, use_safetensors=True
     )
     return model.eval(), AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
 
@@ -153,11 +153,8 @@ def hub_documents(dataset: str, subset: str | None, split: str, field: str) -> l
 
 
 def local_documents(path: Path) -> list[Any]:
-    """The texts of a .txt file (as one document), or the texts or chats of a .jsonl file."""
-    if path.suffix != ".jsonl":
-        return [path.read_text()]
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return [row["messages"] if "messages" in row else row["text"] for row in rows]
+    """The texts or chats of a local calibration file."""
+    return list(LocalText(kind="local", path=path).documents())
 
 
 def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:

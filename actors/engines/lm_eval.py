@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lm_eval import simple_evaluate
+from jinja2 import BaseLoader, StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+from lm_eval import simple_evaluate, utils
 from lm_eval.api.registry import AGGREGATION_REGISTRY
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -24,6 +26,11 @@ _MODEL = {"served": "local-completions", "vllm": "vllm", "hf": "hf"}
 _KEPT = ("metric", "filter", "kind", "higher_is_better")
 _COUNTING = {"bleu": BLEU(), "chrf": CHRF(), "chrf++": CHRF(word_order=2), "ter": TER()}
 """As lm-eval sets them (`lm_eval/api/metrics.py`)."""
+
+_SANDBOX = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
+"""A task's templates are data: lm-eval's own environment would let them reach any function of Python's."""
+_SANDBOX.filters |= utils.env.filters
+utils.env = _SANDBOX
 
 
 def evaluate(
