@@ -95,6 +95,6 @@ class UserError(Exception):
 
 def unknown_key(key: str, valid: Sequence[str]) -> str:
     """What to say of a key that does not exist: the names that would have been valid, the nearest first."""
-    near = difflib.get_close_matches(key, valid, n=1)
+    near = difflib.get_close_matches(key[:80], valid, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown key; {hint}valid keys: {', '.join(valid)}"

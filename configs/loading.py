@@ -105,7 +105,7 @@ def _absolute(path: str) -> str:
 
 
 def _one_line(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"])
+    where = ".".join(f"{part!s:.80}" for part in error["loc"])
     value = error.get("input")
     match error["type"]:
         case "extra_forbidden":
@@ -113,7 +113,7 @@ def _one_line(error: ErrorDetails) -> str:
             return f"{where}: {unknown_key(str(key), _fields_at(parents))}"
         case "union_tag_invalid":
             context = error["ctx"]
-            return f"{where}.kind: {context['tag']!r} is not a kind; valid kinds: {context['expected_tags']}"
+            return f"{where}.kind: {context['tag']!r:.60} is not a kind; valid kinds: {context['expected_tags']}"
         case "union_tag_not_found":
             return f"{where}.kind: missing; say which kind it is"
         case "missing":

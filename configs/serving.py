@@ -41,7 +41,7 @@ _WHY_FIXED = {
     "model": "what is served is the variant's checkpoint",
     "open": "an engine talks to nobody beside its clients",
 }
-_SECRET = re.compile(r"(^|_)(api_?key|hf_token|token|secret|password)s?$")
+_SECRET = re.compile(r"(^|_)(api_?key|hf_token|token|secret|password)$")
 _ARGUMENT = re.compile(r"[a-z][a-z0-9_]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 

@@ -31,10 +31,12 @@ def check(uri: str) -> None:
 def check_database(uri: str) -> None:
     """The same of a database; a server is left alone."""
     kind = urlsplit(uri).scheme.partition("+")[0]
+    if kind != "sqlite" and kind not in _PORTS:
+        return
+    _check_driver(uri)
     if kind == "sqlite":
         _check_file(uri)
-    elif kind in _PORTS:
-        _check_driver(uri)
+    else:
         _check_port(uri, _PORTS[kind])
 
 
@@ -53,12 +55,9 @@ def _check_server(uri: str) -> None:
 
 
 def _check_file(uri: str) -> None:
-    from sqlalchemy.engine import make_url  # comes with MLflow; its import takes a while
+    from sqlalchemy.engine import make_url
 
-    try:
-        named = make_url(uri).database
-    except Exception as error:
-        raise CannotBeOpened(f"is no address of a database ({type(error).__name__}); give sqlite:///FILE") from None
+    named = make_url(uri).database
     if not named or named == ":memory:":
         raise CannotBeOpened("names no file, and what is in memory is gone with the process; give sqlite:///FILE")
     file = Path(named)
@@ -77,7 +76,7 @@ def _check_file(uri: str) -> None:
 
 
 def _check_driver(uri: str) -> None:
-    from sqlalchemy.engine import make_url
+    from sqlalchemy.engine import make_url  # comes with MLflow; its import takes a while
 
     try:
         make_url(uri).get_dialect().import_dbapi()
@@ -87,7 +86,7 @@ def _check_driver(uri: str) -> None:
             f"needs {what}, which is not in the driver environment; give sqlite:///FILE, or the address of a server"
         ) from None
     except Exception as error:
-        raise CannotBeOpened(f"is no address of a database ({type(error).__name__}); check it") from None
+        raise CannotBeOpened(f"is no address of a database ({type(error).__name__}); give sqlite:///FILE") from None
 
 
 def _check_port(uri: str, usual: int) -> None:
