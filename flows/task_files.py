@@ -26,7 +26,17 @@ def read(file: Path, task: Task) -> dict[str, Any]:
     Raises:
         Malformed: it is none, or would run code that nobody has asked for.
     """
-    return _read(file, task, ())
+    definition = _read(file, task, ())
+    for key, named in (("metric_list", "metric"), ("filter_list", "name")):
+        listed = definition.get(key)
+        if listed is not None and not (
+            isinstance(listed, list)
+            and all(isinstance(one, dict) and isinstance(one.get(named), str) for one in listed)
+        ):
+            raise Malformed(f"{file.name}: {key} is no list of mappings that each have a `{named}`")
+    if not isinstance(definition.get("dataset_kwargs", {}), dict | None):
+        raise Malformed(f"{file.name}: dataset_kwargs is no mapping")
+    return definition
 
 
 def _read(file: Path, task: Task, within: tuple[Path, ...]) -> dict[str, Any]:
