@@ -10,6 +10,9 @@ from configs.base import Place, Seed, Settings
 from configs.scheme_base import Calibrated, SchemeBase
 from configs.yaml_files import Malformed
 
+_NO_TEXT = {".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".pdf"}
+"""Endings of files that hold texts in another form than a text file."""
+
 
 class LocalText(Settings):
     """A .txt file, or a .jsonl file with a `text` field or a `messages` list on each line.
@@ -21,7 +24,7 @@ class LocalText(Settings):
     path: Place
 
     def documents(self) -> Iterator[Any]:
-        """The text of a .txt file as one document, or the texts and chats of a .jsonl file.
+        """The texts and chats of a .jsonl file, or the text of any other one as a single document.
 
         Raises:
             Malformed: it is neither, or a row has no text.
@@ -29,7 +32,9 @@ class LocalText(Settings):
         if self.path.suffix == ".jsonl":
             for number, row in json_lines.rows(self.path):
                 yield _document(number, row)
-        elif self.path.suffix == ".txt":
+        elif self.path.suffix in _NO_TEXT:
+            raise Malformed(f"ends in {self.path.suffix!r}; give a text in UTF-8 as .txt or .jsonl")
+        else:
             try:
                 text = self.path.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
@@ -38,8 +43,6 @@ class LocalText(Settings):
                 raise Malformed("is no text (it holds NUL characters); give .txt or .jsonl")
             if text.strip():
                 yield text
-        else:
-            raise Malformed(f"ends in {self.path.suffix or 'nothing'!r}; give a text in UTF-8 as .txt or .jsonl")
 
 
 def _document(number: int, row: dict[str, Any]) -> Any:

@@ -211,8 +211,8 @@ def _judged(one: Needed, at: str, code: int, error: str) -> str:
         raise UserError(f"{one.field}: the {one.what} {_GATED}")
     if code in (401, 403):
         raise UserError(
-            f"{one.field}: {_shown(at)} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a private "
-            "repository, and of a name that does not exist"
+            f"{one.field}: {_shown(at)} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a "
+            "private repository, and of a name that does not exist"
         )
     if code == 404:
         raise UserError(f"{one.field}: the {one.what} does not exist at {_shown(at)}; check its name")

@@ -80,7 +80,8 @@ def missed_by(run: Run) -> Callable[[str], None]:
 
 def remembered(experiment: Experiment) -> dict[str, Any]:
     """Ids of the parent run and of the models by their checkpoint's fingerprint, and what was mirrored last."""
-    return Store.of(experiment.storage).kept(experiment.name, _MIRRORED) or {}
+    kept = Store.of(experiment.storage).kept_mapping(experiment.name, _MIRRORED)
+    return kept if isinstance(kept.get("models", {}), dict) else {}
 
 
 def remember(experiment: Experiment, run_id: str, state: Any, models: dict[str, str]) -> None:

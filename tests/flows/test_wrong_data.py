@@ -59,7 +59,7 @@ CALIBRATION: list[tuple[str, str, bytes, str]] = [
     ("gzip_as_jsonl", "c.jsonl", GZIP, "line 1 is not a JSON object"),
     ("gzip", "c.jsonl.gz", GZIP, "ends in '.gz'; give a text in UTF-8 as .txt or .jsonl"),
     ("json", "c.json", b"[]", "ends in '.json'"),
-    ("no_ending", "c", b"word " * 99, "ends in 'nothing'"),
+    ("parquet", "c.parquet", b"PAR1", "ends in '.parquet'"),
     ("text_binary", "c.txt", bytes(range(256)), "is no UTF-8 text"),
     ("text_nul", "c.txt", b"a\0" * 500, "holds NUL characters"),
     ("text_latin", "c.txt", "é".encode("latin-1") * 500, "is no UTF-8 text (byte 0)"),
