@@ -126,7 +126,8 @@ class Experiment(Settings):
                 "load: stands beside `workloads`, and there is room for one of them; leave one out (a single setting "
                 "is workloads.NAME.KEY)"
             )
-        return values
+        # So that what the environment says in their place is told by the field.
+        return {"storage": {}, "tracking": {}, **values}
 
     @field_validator("schemes")
     @classmethod

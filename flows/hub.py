@@ -185,7 +185,7 @@ def _at_the_hub(one: Needed, at: str) -> str:
     except HTTPException:
         return f"{_shown(at)} is out of reach (it answers no HTTP); it was not asked for what is needed from it"
     except (OSError, ValueError) as error:
-        reason = _without_secrets(" ".join(str(getattr(error, "reason", error)).split()))
+        reason = " ".join(str(getattr(error, "reason", error)).split())
         return f"{_shown(at)} is out of reach ({reason:.100}); it was not asked for what is needed from it"
     return f"at {_shown(at)}"
 
@@ -194,11 +194,6 @@ def _shown(address: str) -> str:
     """An address without a user and a password."""
     found = urlsplit(address)
     return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
-
-
-def _without_secrets(reason: str) -> str:
-    known = token()
-    return reason.replace(known, "***") if known else reason
 
 
 def _judged(one: Needed, at: str, code: int, error: str) -> str:
@@ -220,12 +215,18 @@ def _judged(one: Needed, at: str, code: int, error: str) -> str:
 
 
 def token() -> str | None:
-    """The user's token, as the hub libraries find it."""
-    if given := os.environ.get("HF_TOKEN", "").strip():
-        return given
+    """The user's token, as the hub libraries find it.
+
+    Raises:
+        UserError: no header can hold it.
+    """
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
     file = _expanded(os.environ.get("HF_TOKEN_PATH") or home / "token")
-    return file.read_text().strip() or None if file.is_file() else None
+    given = os.environ.get("HF_TOKEN", "").strip()
+    found = given or (file.read_text(errors="replace").strip() if file.is_file() else "")
+    if not (found.isascii() and found.isprintable()):
+        raise UserError(f"{'HF_TOKEN' if given else file}: holds a character that no token has; set it again")
+    return found or None
 
 
 @cache
