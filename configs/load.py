@@ -44,12 +44,13 @@ class _Load(Settings):
     @model_validator(mode="before")
     @classmethod
     def _tokens_of_the_preset(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("preset") not in PRESETS:
+        preset = values.get("preset") if isinstance(values, dict) else None
+        if not isinstance(preset, str) or preset not in PRESETS:
             return values
-        tokens = dict(zip(("prompt_tokens", "output_tokens"), PRESETS[values["preset"]], strict=True))
+        tokens = dict(zip(("prompt_tokens", "output_tokens"), PRESETS[preset], strict=True))
         if beside := sorted(set(tokens) & set(values)):
             raise ValueError(
-                f"preset {values['preset']!r} says {beside[0]} ({tokens[beside[0]]}) itself; leave out one of the two"
+                f"preset {preset!r} says {beside[0]} ({tokens[beside[0]]}) itself; leave out one of the two"
             )
         return {**values, **tokens}
 

@@ -28,7 +28,9 @@ class Reader(yaml.CSafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
+        except (yaml.YAMLError, Malformed):
+            raise
+        except Exception:  # whatever the constructor of a tag falls over
             kind = node.tag.rpartition(":")[2]
             what = {"int": "number", "float": "number", "timestamp": "date", "bool": "boolean"}.get(kind, kind)
             raise Malformed(

@@ -42,6 +42,7 @@ NUMBERS: list[Case] = [
     ("rates_true", RATES | {"load.rates": [True]}, "rates: True is no number"),
     ("rates_tiny", RATES | {"load.rates": [1e-300]}, "rates: 1e-300 a second sends no request within duration_s"),
     ("rates_huge", RATES | {"load.rates": [1e12]}, "less than or equal to 100000"),
+    ("preset_list", {"load.preset": ["chat"]}, "preset: ['chat'] is not valid"),
     ("seed_negative", {"load.seed": -1}, "seed: -1 is not valid"),
     ("seed_64_bits", {"accuracy.seed": 1 << 40}, "seed: 1099511627776 is not valid"),
     ("seed_nan", {"accuracy.seed": NAN}, "seed: nan is not valid"),

@@ -43,6 +43,7 @@ ALONE = [
     ("timestamp", 'name: !!timestamp "x"\n', "the value at line 1 is no date that can be read; quote it"),
     ("month_13", "name: 2026-13-45\n", "line 1 is no date"),
     ("int", '\nname: !!int "abc"\n', "line 2 is no number"),
+    ("int_empty", "name: !!int \n", "line 1 is no number"),
     ("float", 'name: !!float "x"\n', "line 1 is no number"),
     ("bool", 'name: !!bool "x"\n', "line 1 is no boolean"),
     ("binary", 'name: !!binary "*"\n', "error: "),
