@@ -1,6 +1,7 @@
 """What a plan asks of the machine, or the largest node, and whether that has it: kernels, cores, memory, disk."""
 
 import difflib
+from typing import Any
 
 from configs.base import UserError
 from configs.experiment import section
@@ -9,9 +10,6 @@ from flows import checkpoints, disk, memory, sizes, vllm_sources
 from flows.plan import Plan, engine_args
 from flows.records import Store
 from flows.steps import Step
-
-_SCALED = ("rope_scaling", "rope_parameters", "rope_theta_scaling", "original_max_position_embeddings")
-"""Keys of a configuration by which positions go further than `max_position_embeddings`."""
 
 
 def check(plan: Plan) -> None:
@@ -63,10 +61,22 @@ def _positions(plan: Plan) -> None:
     model = sizes.model_of(plan, Store.of(plan.experiment.storage))
     config = (model.config if model else None) or {}
     most, asked = config.get("max_position_embeddings"), plan.experiment.serving.max_model_len
-    if isinstance(most, int) and asked > most and not any(config.get(key) for key in _SCALED):
+    if isinstance(most, int) and asked > most and not _scaled(config):
         raise UserError(
             f"serving.max_model_len: {asked} exceeds the {most} positions of {plan.experiment.model.label}; lower it"
         )
+
+
+def _scaled(config: dict[str, Any]) -> bool:
+    """Whether a model's positions go further than `max_position_embeddings` says: by `rope_scaling`, or by
+    `rope_parameters`, which transformers 5 writes for every model."""
+    if config.get("rope_scaling") or config.get("original_max_position_embeddings"):
+        return True
+    told = config.get("rope_parameters")
+    if not isinstance(told, dict):
+        return bool(told)
+    each = [one for one in told.values() if isinstance(one, dict)] or [told]  # one for each kind of layer, or for all
+    return any(one.get("rope_type", "default") != "default" for one in each)
 
 
 def _memory(plan: Plan) -> None:

@@ -160,6 +160,11 @@ CASES: list[tuple[str, Change, str]] = [
     ("architecture_number", config(architectures=[3]), "architectures is [3]"),
     ("positions", config(max_position_embeddings=128), "serving.max_model_len: 2048 exceeds the 128 positions"),
     (
+        "positions_not_scaled",
+        config(max_position_embeddings=128, rope_parameters={"rope_type": "default", "rope_theta": 1e4}),
+        "serving.max_model_len: 2048 exceeds the 128 positions",
+    ),
+    (
         "tokenizer_missing",
         lambda f: [without(n)(f) for n in ("tokenizer.json", "tokenizer_config.json")],
         "no tokenizer",
@@ -227,6 +232,21 @@ def test_weights_that_lie_beside_those_of_the_index_count_once(experiment_file: 
     alone = accepted(capfd, experiment(experiment_file, model))
     (model / "consolidated.safetensors").write_bytes(shard.read_bytes())
     assert accepted(capfd, experiment(experiment_file, model)) == alone
+
+
+@pytest.mark.parametrize(
+    "scaled",
+    [
+        {"rope_scaling": {"rope_type": "yarn", "factor": 32.0}},
+        {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
+        {"rope_parameters": {"full_attention": {"rope_type": "yarn"}, "sliding_attention": {"rope_type": "default"}}},
+    ],
+)
+def test_positions_that_are_scaled_are_vllms_to_judge(
+    experiment_file: Any, model: Path, capfd: Any, scaled: dict[str, Any]
+) -> None:
+    config(max_position_embeddings=128, **scaled)(model)
+    assert "to do" in accepted(capfd, experiment(experiment_file, model))
 
 
 def test_layers_for_further_tokens_are_no_mismatch(experiment_file: Any, model: Path, capfd: Any) -> None:
