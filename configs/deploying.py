@@ -9,14 +9,14 @@ class Deploying(Settings):
     """For `deploy --target serve`. The engine's own settings are not among them: they are those of `serving`, as
     they were benchmarked."""
 
-    replicas: int = Field(default=1, ge=1)
+    replicas: int = Field(default=1, ge=1, le=10_000)
     """Engines that are always up."""
-    max_replicas: int | None = Field(default=None, ge=1)
+    max_replicas: int | None = Field(default=None, ge=1, le=10_000)
     """Up to so many by load; None: always `replicas`."""
     target_ongoing_requests: float | None = Field(default=None, gt=0)
     """Requests under way on each engine that another one is added for; None: as many as one engine takes into a
     batch, serving.max_num_seqs."""
-    drain_s: float = Field(default=600, gt=0)
+    drain_s: float = Field(default=600, gt=0, le=7 * 86400)
     """What requests that are under way get to end when an engine is replaced."""
     keep_previous: bool = False
     """Whether the engines that were replaced stay up, for a rollback that waits for nothing."""

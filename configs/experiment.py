@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.accuracy import Accuracy
-from configs.base import Settings
+from configs.base import LONGEST_NAME, Settings
 from configs.calibration import Calibration
 from configs.decision import Decision
 from configs.deploying import Deploying
@@ -33,8 +33,38 @@ class Tracking(Settings):
     """MLflow. Without a URI, a SQLite file in the store, or where the store has an address, on the driver's machine;
     MLFLOW_TRACKING_URI is honoured."""
 
-    uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"))
+    uri: str | None = Field(
+        default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None, validate_default=True
+    )
     log_checkpoints: bool = True
+
+    @field_validator("uri")
+    @classmethod
+    def _server_or_database(cls, uri: str | None) -> str | None:
+        """Not the value itself in what is said: it may hold a password."""
+        if uri is None:
+            return uri
+        give = "give http(s)://HOST:PORT or sqlite:///FILE"
+        if any(ord(character) <= 32 for character in uri):
+            raise ValueError(f"holds a blank or a control character; {give}")
+        try:
+            address = urlsplit(uri)
+            _ = address.port
+        except ValueError as error:
+            raise ValueError(f"is no address ({error}); {give}") from None
+        if address.scheme in ("http", "https"):
+            if not address.hostname:
+                raise ValueError(f"names no host; {give}")
+            if "@" in address.netloc:
+                raise ValueError(
+                    "holds a user or a password, which never stand in an address of a server; put them into "
+                    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                )
+        elif address.scheme in ("", "file"):
+            raise ValueError(f"is a folder, in which MLflow 3.17 keeps no runs; {give}")
+        elif address.scheme.partition("+")[0] not in _DATABASES:
+            raise ValueError(f"begins with {address.scheme:.40}, which is no server or database of MLflow's; {give}")
+        return uri
 
 
 class Quantizing(Settings):
@@ -50,7 +80,7 @@ class Quantizing(Settings):
 class Experiment(Settings):
     """The whole file."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=LONGEST_NAME)
     model: Model
     sweep: Sweep | None = None
     schemes: tuple[Scheme, ...] = Field(default=(), validate_default=True)
@@ -60,15 +90,17 @@ class Experiment(Settings):
     accuracy: Accuracy
     serving: Serving = Serving()
     load: Load | None = None
-    workloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Load] = Field(default_factory=dict)
+    workloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME)], Load] = Field(
+        default_factory=dict
+    )
     """In place of `load`: several kinds of traffic, each with a name, a load and an answer of its own. Accuracy
     is measured once for all."""
     decision: Decision = Decision()
     racing: Racing | None = None
     """None: every variant is measured in full."""
-    retries: int = Field(default=1, ge=0)
+    retries: int = Field(default=1, ge=0, le=1000)
     """How often a variant is tried again after a fault that may pass, such as a crash."""
-    longest_step_s: float = Field(default=6 * 3600, gt=0)
+    longest_step_s: float = Field(default=6 * 3600, gt=0, le=30 * 86400)
     """After so long a quantization or an evaluation counts as stuck: it is ended, and its step timed out. A
     load has its own measure, the length of its points."""
     storage: Storage = Field(default_factory=Storage)
@@ -94,7 +126,8 @@ class Experiment(Settings):
                 "load: stands beside `workloads`, and there is room for one of them; leave one out (a single setting "
                 "is workloads.NAME.KEY)"
             )
-        return values
+        # So that what the environment says in their place is told by the field.
+        return {"storage": {}, "tracking": {}, **values}
 
     @field_validator("schemes")
     @classmethod
@@ -192,14 +225,12 @@ class Experiment(Settings):
 
     @property
     def artifacts(self) -> Path | None:
-        """The folder on this machine that MLflow keeps artifacts in; None where a server does. With a local
+        """The folder on this machine that MLflow keeps artifacts in; None where a server does. With a database as
         `tracking.uri` it is MLflow's default; an experiment that MLflow has already may have another."""
         if self.tracking.uri is None:
             return self.storage.local / "mlartifacts"
-        address = urlsplit(self.tracking.uri)
-        if address.scheme in ("", "file") and self.tracking.uri != "databricks":
-            return Path(address.path)
-        return Path("mlruns") if address.scheme.partition("+")[0] in _DATABASES else None
+        kind = urlsplit(self.tracking.uri).scheme.partition("+")[0]
+        return Path("mlruns") if kind in _DATABASES else None
 
     def place(self, position: int) -> str:
         """Where the file asks for one of the possible schemes."""

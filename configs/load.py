@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from configs.base import Settings
+from configs.base import Seed, Settings
 
 PRESETS = {"chat": (512, 1024), "rag": (2000, 500), "code": (512, 512), "reasoning": (300, 1500)}
 """Prompt and output tokens of a request. Agreed on in this project's issue 4 as typical of each kind of traffic, and
@@ -23,32 +23,32 @@ class _Load(Settings):
     preset: Literal["chat", "rag", "code", "reasoning"] | None = Field(default=None, exclude=True)
     """A kind of traffic by its name, in place of `prompt_tokens` and `output_tokens`: chat 512 and 1024, rag (long
     prompts with what was retrieved) 2000 and 500, code 512 and 512, reasoning 300 and 1500."""
-    prompt_tokens: int = Field(default=512, ge=1)
+    prompt_tokens: int = Field(default=512, ge=1, le=10_000_000)
     """Of a request; their mean where they differ."""
-    prompt_tokens_stdev: int | None = Field(default=None, ge=1)
+    prompt_tokens_stdev: int | None = Field(default=None, ge=1, le=10_000_000)
     """How much prompts differ in length (normally distributed); None: all have the same."""
-    prompt_tokens_min: int | None = Field(default=None, ge=1)
+    prompt_tokens_min: int | None = Field(default=None, ge=1, le=10_000_000)
     """The shortest that a prompt may be; None: what is five standard deviations below the mean, at least 1."""
-    prompt_tokens_max: int | None = Field(default=None, ge=1)
+    prompt_tokens_max: int | None = Field(default=None, ge=1, le=10_000_000)
     """The longest; None: five standard deviations above the mean."""
-    output_tokens: int = Field(default=256, ge=1)
+    output_tokens: int = Field(default=256, ge=1, le=10_000_000)
     """Of an answer, as of `prompt_tokens`. By the seed, every variant gets the same requests of the same lengths."""
-    output_tokens_stdev: int | None = Field(default=None, ge=1)
-    output_tokens_min: int | None = Field(default=None, ge=1)
-    output_tokens_max: int | None = Field(default=None, ge=1)
-    duration_s: float = Field(default=60, gt=0)
+    output_tokens_stdev: int | None = Field(default=None, ge=1, le=10_000_000)
+    output_tokens_min: int | None = Field(default=None, ge=1, le=10_000_000)
+    output_tokens_max: int | None = Field(default=None, ge=1, le=10_000_000)
+    duration_s: float = Field(default=60, gt=0, le=7 * 86400)
     """Seconds of a point's window. Requests that begin in it are followed to their end, under the same load."""
-    requests: int = Field(default=0, ge=0)
+    requests: int = Field(default=0, ge=0, le=10_000_000)
     """Fewest requests that begin in a window, which goes on for them beyond `duration_s`. A 95th percentile needs 72 in
     all repeats together, a 99th 368."""
-    longest_s: float = Field(default=600, gt=0)
+    longest_s: float = Field(default=600, gt=0, le=7 * 86400)
     """Beyond which a window goes on for no more requests."""
-    warmup_s: float = Field(default=5, ge=0)
+    warmup_s: float = Field(default=5, ge=0, le=86400)
     """Seconds before a window, at least. At rates it goes on until the requests under way are steady: until all have
     ended that were due in its first half, which takes two latencies."""
-    repeats: int = Field(default=3, ge=1)
+    repeats: int = Field(default=3, ge=1, le=1000)
     """How often the whole grid is gone through; intervals are over repeats, and need three."""
-    seed: int = 42
+    seed: Seed = 42
     """Of the prompts and arrivals of the first repeat; each further one takes the next."""
     company: Literal["auto", "never"] = "auto"
     """Whether base and compressed are loaded at the same time: where each has cores or GPUs of its
@@ -56,7 +56,7 @@ class _Load(Settings):
     max_interference: float = Field(default=0.1, ge=0, le=1)
     """Share of its throughput that company may cost the first variant of a group, measured before the
     repeats; beyond it the group is loaded one by one."""
-    grace_s: float = Field(default=120, gt=0)
+    grace_s: float = Field(default=120, gt=0, le=86400)
     """Seconds that a warm-up may take beyond `warmup_s`, that the requests of a window may take to end behind it, and
     that a point may take to begin and to end, 3 as a rule. GuideLLM now and then
     never ends (vllm-project/guidellm, issues 431 and 1152; here one point in about 300): then the load
@@ -67,12 +67,13 @@ class _Load(Settings):
     @model_validator(mode="before")
     @classmethod
     def _tokens_of_the_preset(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("preset") not in PRESETS:
+        preset = values.get("preset") if isinstance(values, dict) else None
+        if not isinstance(preset, str) or preset not in PRESETS:
             return values
-        tokens = dict(zip(("prompt_tokens", "output_tokens"), PRESETS[values["preset"]], strict=True))
+        tokens = dict(zip(("prompt_tokens", "output_tokens"), PRESETS[preset], strict=True))
         if beside := sorted(set(tokens) & set(values)):
             raise ValueError(
-                f"preset {values['preset']!r} says {beside[0]} ({tokens[beside[0]]}) itself; leave out one of the two"
+                f"preset {preset!r} says {beside[0]} ({tokens[beside[0]]}) itself; leave out one of the two"
             )
         return {**values, **tokens}
 
@@ -126,7 +127,7 @@ class ConcurrentLoad(_Load):
 
     open_loop = False
     kind: Literal["concurrent"]
-    streams: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    streams: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, max_length=1000)
 
     @property
     def points(self) -> tuple[float, ...]:
@@ -143,8 +144,16 @@ class RateLoad(_Load):
 
     open_loop = True
     kind: Literal["constant", "poisson"]
-    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    rates: tuple[Annotated[float, Field(gt=0, le=100_000)], ...] = Field(min_length=1, max_length=1000)
     """Requests per second."""
+
+    @model_validator(mode="after")
+    def _some_request_is_sent(self) -> Self:
+        if (slowest := min(self.rates)) * self.duration_s < 1:
+            raise ValueError(
+                f"rates: {slowest:g} a second sends no request within duration_s {self.duration_s:g}; raise one of them"
+            )
+        return self
 
     @property
     def points(self) -> tuple[float, ...]:

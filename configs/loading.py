@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from configs import yaml_files
 from configs.base import REPOSITORY, UserError, unknown_key
 from configs.experiment import Experiment
 
@@ -29,49 +29,56 @@ def load_experiment(path: Path, overrides: list[str] | None = None) -> Experimen
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not _is_file(path):
         shipped = ", ".join(sorted(p.name for p in (REPOSITORY / "configs/experiments").glob("*.yaml")))
-        raise UserError(f"{path}: no such file; shipped experiments in configs/experiments: {shipped}")
+        raise UserError(f"{str(path)!s:.200}: no such file; shipped experiments in configs/experiments: {shipped}")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        values = yaml_files.read(path)
+    except yaml_files.Malformed as error:
+        raise UserError(f"{path}: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: an experiment is a mapping of keys to values; the file holds {values!r:.40}")
     return values
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no path at all, such as one that is too long
+        return False
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
+    said = f"--set {override:.80}"
     if not separator or not key:
-        raise UserError(f"--set {override}: must be KEY=VALUE, for example load.duration_s=5")
+        raise UserError(f"{said}: must be KEY=VALUE, for example load.duration_s=5")
+    try:
+        value = yaml_files.parse(text)
+    except yaml_files.Malformed as error:
+        raise UserError(f"{said}: {error}") from None
     *parents, last = key.split(".")
     node: Any = values
-    for parent in parents:
-        node = _child(node, parent, override) if _has(node, parent) else node.setdefault(parent, {})
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML") from None
+    for position, parent in enumerate(parents):
+        node = _section(node, parent, said)
+        if not isinstance(node, list | dict):
+            raise UserError(f"{said}: {'.'.join(parents[: position + 1])} is a plain value, not a section")
+    node[_index(node, last, said) if isinstance(node, list) else last] = value
+
+
+def _section(node: list[Any] | dict[str, Any], key: str, said: str) -> Any:
+    """What stands under a key; a section that is missing, or empty, is made."""
     if isinstance(node, list):
-        node[_index(node, last, override)] = value
-    elif isinstance(node, dict):
-        node[last] = value
-    else:
-        raise UserError(f"--set {override}: {'.'.join(parents)} is a plain value, not a section")
+        return node[_index(node, key, said)]
+    if node.get(key) is None:
+        node[key] = {}
+    return node[key]
 
 
-def _has(node: Any, key: str) -> bool:
-    return isinstance(node, list) or (isinstance(node, dict) and isinstance(node.get(key), dict | list))
-
-
-def _child(node: Any, key: str, override: str) -> Any:
-    return node[_index(node, key, override)] if isinstance(node, list) else node[key]
-
-
-def _index(items: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(items):
-        raise UserError(f"--set {override}: {key!r} must be a position from 0 to {len(items) - 1}")
+def _index(items: list[Any], key: str, said: str) -> int:
+    is_number = key.isascii() and key.isdecimal() and len(key) < 7
+    if not is_number or int(key) >= len(items):
+        raise UserError(f"{said}: {key!r:.40} must be a position from 0 to {len(items) - 1}")
     return int(key)
 
 
@@ -83,12 +90,22 @@ def _anchored(values: Any, key: str = "") -> Any:
     if isinstance(values, list):
         return [_anchored(v, key) for v in values]
     if key in ("path", "root", "cache") and isinstance(values, str) and "://" not in values:
-        return str(REPOSITORY / Path(values).expanduser())
+        return _absolute(values)
     return values
 
 
+def _absolute(path: str) -> str:
+    """A path from the repository's root; what is no path is left for its field to say so."""
+    if not path.strip():
+        return path
+    try:
+        return str(REPOSITORY / Path(path).expanduser())
+    except RuntimeError:  # nobody has that home
+        return path
+
+
 def _one_line(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"])
+    where = ".".join(f"{part!s:.80}" for part in error["loc"])
     value = error.get("input")
     match error["type"]:
         case "extra_forbidden":
@@ -96,7 +113,7 @@ def _one_line(error: ErrorDetails) -> str:
             return f"{where}: {unknown_key(str(key), _fields_at(parents))}"
         case "union_tag_invalid":
             context = error["ctx"]
-            return f"{where}.kind: {context['tag']!r} is not a kind; valid kinds: {context['expected_tags']}"
+            return f"{where}.kind: {context['tag']!r:.60} is not a kind; valid kinds: {context['expected_tags']}"
         case "union_tag_not_found":
             return f"{where}.kind: missing; say which kind it is"
         case "missing":

@@ -1,11 +1,10 @@
 """Where the base model comes from."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.base import Settings
+from configs.base import Place, Settings
 
 
 class HubModel(Settings):
@@ -16,7 +15,7 @@ class HubModel(Settings):
 
     kind: Literal["hub"]
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME")
-    revision: str = "main"
+    revision: str = Field(default="main", pattern=r"^[\w.-]+(/[\w.-]+)*$", max_length=200)
 
     @property
     def label(self) -> str:
@@ -27,7 +26,7 @@ class PathModel(Settings):
     """A folder with config.json, safetensors weights and a tokenizer."""
 
     kind: Literal["path"]
-    path: Path
+    path: Place
 
     @property
     def label(self) -> str:

@@ -22,7 +22,7 @@ class Racing(Settings):
     error_rate: float = Field(default=0.01, gt=0, lt=0.5)
     """Largest chance that a variant whose loss is within the margin is stopped all the same, over all looks
     at it."""
-    frontrunners: int = Field(default=1, ge=1)
+    frontrunners: int = Field(default=1, ge=1, le=10_000)
     """Variants evaluated at the same time beyond the first slice. More of them end sooner, and answer more
     documents."""
     proxy: Task = Task(name="everyday_text", limit=20)

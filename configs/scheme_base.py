@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from configs.base import Settings
+from configs.base import LONGEST_NAME, Settings
 from configs.hardware import Hardware
 
 Recipe = dict[str, dict[str, dict[str, dict[str, Any]]]]
@@ -31,7 +31,7 @@ class Tag:
 class SchemeBase(Settings):
     """What a scheme of any kind has, and what it can be asked."""
 
-    name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$")
+    name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$", max_length=LONGEST_NAME)
     ignore: tuple[str, ...] = ("lm_head",)
     """Layers left as they are: exact names, or regular expressions behind `re:`."""
 
@@ -105,7 +105,7 @@ class SchemeBase(Settings):
 class Calibrated(SchemeBase):
     """A scheme that looks at text, at least with some of its settings."""
 
-    calibration_samples: Annotated[int | None, Tag("cal")] = Field(default=None, ge=1)
+    calibration_samples: Annotated[int | None, Tag("cal")] = Field(default=None, ge=1, le=10_000_000)
     """Sequences of the calibration set; None: as many as the experiment's `calibration` says."""
 
     @property

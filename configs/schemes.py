@@ -9,12 +9,12 @@ Compute capabilities are those that vLLM 0.29 asks for (`get_min_capability` of 
 CUDA C++ programming guide: INT8 from 7.5 (Turing), FP8 from 8.9 (Ada), FP4 from 10.0 (Blackwell).
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import Field
 
+from configs import recipes, yaml_files
+from configs.base import Place
 from configs.hardware import Hardware
 from configs.scheme_base import WEIGHT_MODIFIERS, Calibrated, Recipe, SchemeBase, Tag, WeightOnly
 
@@ -218,10 +218,11 @@ class Nvfp4A16(WeightOnly):
 
 
 class RecipeFile(Calibrated):
-    """Any llm-compressor recipe file; what it does to size and hardware is the author's to know."""
+    """An llm-compressor recipe file of listed modifiers (`configs.recipes`); what it does to size and hardware is the
+    author's to know."""
 
     kind: Literal["recipe"]
-    path: Annotated[Path, Tag("")]
+    path: Annotated[Place, Tag("")]
     calibrated: bool = True
     weight_bits: float = Field(default=16.0, gt=0, le=32)
     logprob_tolerance: float = Field(default=0.35, gt=0)
@@ -241,8 +242,12 @@ class RecipeFile(Calibrated):
         return self.logprob_tolerance
 
     def recipe(self) -> Recipe:
-        loaded: Recipe = yaml.safe_load(self.path.read_text())
-        return loaded
+        """What the file holds.
+
+        Raises:
+            Malformed: it is no recipe, or holds what a recipe may not.
+        """
+        return recipes.checked(yaml_files.read(self.path))
 
 
 _Kind = Fp8Dynamic | Int8W8A8 | Int4W4A16 | W8A16 | Nvfp4A16 | RecipeFile

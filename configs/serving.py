@@ -1,20 +1,59 @@
 """How a variant is served: the engine settings that are benchmarked and later deployed."""
 
+import ipaddress
+import os
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.base import Settings
+
+OWN_SETTINGS = {
+    "dtype": "dtype",
+    "enable_prefix_caching": "prefix_caching",
+    "enforce_eager": "enforce_eager",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "host": "host",
+    "max_model_len": "max_model_len",
+    "max_num_seqs": "max_num_seqs",
+    "port": "port",
+    "tensor_parallel_size": "tensor_parallel_size",
+}
+"""Settings here, by vLLM's argument: what is set twice would be checked once."""
+FIXED = {
+    **dict.fromkeys(("trust_remote_code", "load_format", "model_impl", "code_revision", "hf_overrides"), "code"),
+    **dict.fromkeys(("pt_load_map_location", "model_loader_extra_config", "config_format", "hf_config_path"), "code"),
+    **dict.fromkeys(("enable_prompt_embeds", "worker_cls", "worker_extension_cls", "scheduler_cls"), "code"),
+    **dict.fromkeys(("logits_processors", "io_processor_plugin", "reasoning_parser_plugin"), "code"),
+    **dict.fromkeys(("tool_parser_plugin", "middleware", "model_class_overrides", "additional_config"), "code"),
+    **dict.fromkeys(("model", "model_weights", "served_model_name", "tokenizer", "download_dir"), "model"),
+    **dict.fromkeys(("revision", "tokenizer_revision", "skip_tokenizer_init", "runner", "convert"), "model"),
+    **dict.fromkeys(("distributed_executor_backend", "master_addr", "master_port", "nnodes", "node_rank"), "open"),
+    **dict.fromkeys(("data_parallel_address", "data_parallel_rpc_port", "kv_transfer_config"), "open"),
+    **dict.fromkeys(("kv_events_config", "ec_transfer_config", "weight_transfer_config", "uds", "root_path"), "open"),
+    **dict.fromkeys(("allowed_local_media_path", "allowed_media_domains", "otlp_traces_endpoint"), "open"),
+    **dict.fromkeys(("profiler_config", "enable_log_requests", "allowed_origins", "ssl_keyfile"), "open"),
+}
+"""Arguments of vLLM that an experiment does not set, by what they would undo."""
+_WHY_FIXED = {
+    "code": "only safetensors are loaded, and no code of a model's or a plugin's",
+    "model": "what is served is the variant's checkpoint",
+    "open": "an engine talks to nobody beside its clients",
+}
+_SECRET = re.compile(r"(^|_)(api_?key|hf_token|token|secret|password)$")
+_ARGUMENT = re.compile(r"[a-z][a-z0-9_]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 class Serving(Settings):
     """vLLM's engine settings, the same for every variant."""
 
-    max_model_len: int = Field(default=2048, ge=64)
-    max_num_seqs: int = Field(default=64, ge=1)
+    max_model_len: int = Field(default=2048, ge=64, le=100_000_000)
+    max_num_seqs: int = Field(default=64, ge=1, le=10_000)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Activations and unquantized weights. `auto`: bfloat16, or float32 on a CPU without AVX-512."""
-    tensor_parallel_size: int = Field(default=1, ge=1)
+    tensor_parallel_size: int = Field(default=1, ge=1, le=1024)
     gpu_share: float = Field(default=1, gt=0, le=1)
     """Share of a GPU that one engine holds: with 0.5 two engines are up on each, and are loaded one after the other.
     How much memory they take there is `gpu_memory_utilization`."""
@@ -34,8 +73,39 @@ class Serving(Settings):
     """Further arguments of vLLM's engine, by its own names."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    start_timeout_s: float = Field(default=900, gt=0)
+    start_timeout_s: float = Field(default=900, gt=0, le=7 * 86400)
     """Seconds in which a server has to come up, and then to answer the few short texts of its reference."""
+
+    @field_validator("engine_args")
+    @classmethod
+    def _leaves_what_is_safe(
+        cls, arguments: dict[str, str | int | float | bool]
+    ) -> dict[str, str | int | float | bool]:
+        for name in arguments:
+            plain = name.replace("-", "_")
+            if _SECRET.search(plain):
+                raise ValueError(f"{name:.60}: a secret never stands in an experiment; use the environment")
+            if not _ARGUMENT.fullmatch(name):
+                raise ValueError(f"{name!r:.60} is no name of an argument; write it as in max_num_batched_tokens")
+            if own := OWN_SETTINGS.get(name):
+                raise ValueError(f"{name}: has its own setting; use serving.{own}")
+            if fixed := FIXED.get(name):
+                raise ValueError(f"{name}: is fixed, as {_WHY_FIXED[fixed]}; leave it out")
+        return arguments
+
+    @field_validator("host")
+    @classmethod
+    def _closed_or_with_a_key(cls, host: str) -> str:
+        try:
+            is_loopback = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            is_loopback = host == "localhost"
+            if host and not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r:.60} is no host; give an address such as 127.0.0.1") from None
+        if not is_loopback and not os.environ.get("VLLM_API_KEY", "").strip():
+            where = host if host not in ("", "0.0.0.0", "::") else "every interface"
+            raise ValueError(f"{where}, and no key: set VLLM_API_KEY in the environment, or keep to 127.0.0.1")
+        return host
 
     @model_validator(mode="after")
     def _share_of_one_gpu(self) -> "Serving":

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from itertools import product
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
+from pydantic_core import InitErrorDetails, PydanticKnownError
 
-from configs.base import Settings, unknown_key
+from configs.base import Settings, check_numbers, mistake, unknown_key
 from configs.schemes import KINDS, Scheme
 
+_LARGEST = 1e18
+_MOST_IN_A_RANGE = 1_000_000_000
 Value = bool | int | float | str | Path | tuple[str, ...] | None
 """What a field of a scheme may hold."""
 
@@ -172,12 +174,6 @@ class Template(Settings):
         return Choices(name, tuple(dict.fromkeys(values)))
 
 
-def mistake(message: str, *location: str | int) -> ValidationError:
-    """A mistake at a place inside the settings that are being checked."""
-    kind = PydanticCustomError("value_error", "{text}", {"text": message})
-    return ValidationError.from_exception_data("Sweep", [InitErrorDetails(type=kind, loc=location, input=None)])
-
-
 def _is_choices(field: FieldInfo, given: Any) -> bool:
     if get_origin(field.annotation) is tuple:
         return isinstance(given, list) and any(isinstance(item, list) for item in given)
@@ -186,6 +182,7 @@ def _is_choices(field: FieldInfo, given: Any) -> bool:
 
 def _checked(field: FieldInfo, value: Any, *location: str | int) -> Value:
     """A value of a field, as the scheme's type has it."""
+    check_numbers(value, field.annotation, *location)
     try:
         checked: Value = TypeAdapter(field.rebuild_annotation()).validate_python(value)
     except ValidationError as error:
@@ -214,17 +211,20 @@ def _range(name: str, field: FieldInfo, given: dict[str, Any]) -> Range:
     if not _is_number(step) or step <= 0 or (integer and step != int(step)):
         wanted = "a whole number" if integer else "a number"
         raise mistake(f"{step!r} is no step here; give {wanted} above 0", name, "step")
-    return Range(name, low, high, int(step) if integer else step, integer)
+    found = Range(name, low, high, int(step) if integer else step, integer)
+    if found.count > _MOST_IN_A_RANGE:
+        raise mistake(f"{step!r} is a step of more than {_MOST_IN_A_RANGE:,} values; give a larger one", name, "step")
+    return found
 
 
 def _end(key: str, name: str, field: FieldInfo, given: dict[str, Any]) -> float:
     if key not in given:
         raise mistake("missing; a range is {low, high, step}, with both ends", name, key)
     end = _checked(field, given[key], name, key)
-    if not isinstance(end, int | float) or not isfinite(end):
+    if not _is_number(end) or not isinstance(end, int | float):
         raise mistake(f"{given[key]!r} is no end of a range; give a number", name, key)
     return end
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST

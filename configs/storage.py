@@ -9,13 +9,24 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
-from configs.base import Settings, UserError
+from configs.base import Place, Settings, UserError, sound_path
 
 GIB = 1 << 30
 
 
-def _home(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / default) / "model-serve-flow"
+def _home(variable: str, default: str) -> Path | None:
+    """A folder of this user's; None for one without a home, as a container's random user is."""
+    if given := os.environ.get(variable):
+        return Path(given) / "model-serve-flow"
+    home = os.path.expanduser("~")
+    return None if home.startswith("~") else Path(home) / default / "model-serve-flow"
+
+
+def _cache(root: Any) -> Path | None:
+    """Without a home, in the store's folder: what is compiled is code, and nobody else can have put it there."""
+    if given := os.environ.get("MSF_CACHE"):
+        return Path(given)
+    return _home("XDG_CACHE_HOME", ".cache") or (root / "cache" if isinstance(root, Path) else None)
 
 
 class Storage(Settings):
@@ -30,7 +41,7 @@ class Storage(Settings):
         validate_default=True,
     )
     """A folder, or an address such as s3://BUCKET/PREFIX."""
-    cache: Path = Field(default_factory=lambda: Path(os.environ.get("MSF_CACHE") or _home("XDG_CACHE_HOME", ".cache")))
+    cache: Place = Field(default_factory=lambda given: _cache(given.get("root")), validate_default=True)
     """A folder of each node's own, at the same path on all of them: for what its engines compile, and with an address
     for what is pulled from it."""
     cache_gib: float = Field(default=100, gt=0)
@@ -40,8 +51,12 @@ class Storage(Settings):
     @field_validator("root", mode="before")
     @classmethod
     def _folder_or_address(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("this user has no home to keep records in; give a folder, here or in MSF_STORE")
+        if isinstance(value, str) and any(ord(character) < 32 for character in value):
+            raise ValueError("holds a control character; give a path or an address without one")
         if not isinstance(value, str) or "://" not in value:
-            return Path(value) if isinstance(value, str) else value
+            return Path(sound_path(value)) if isinstance(value, str | Path) else value
         protocol, _, place = value.partition("://")
         found = urlsplit(value)
         if "::" in value or found.query or found.fragment or (":" in found.netloc.partition("@")[0] and "@" in value):
@@ -53,7 +68,7 @@ class Storage(Settings):
         if protocol == "file":
             if not place.startswith("/"):
                 raise ValueError(f"{value!r} is not a folder; give file:///PATH, or the path itself")
-            return Path(place)
+            return Path(sound_path(place))
         if protocol == "memory":
             raise ValueError(f"{value!r} lies in the memory of one process, and a run has many; give a folder")
         if not place.strip("/"):

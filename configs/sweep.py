@@ -9,9 +9,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from configs import names
-from configs.base import Settings
+from configs.base import Seed, Settings, mistake
 from configs.schemes import Scheme
-from configs.space import Parameter, Template, Value, mistake
+from configs.space import Parameter, Template, Value
+
+MOST_SCHEMES = 1000
+"""Each is a checkpoint, and a row of every table."""
 
 
 class Sweep(Settings):
@@ -21,11 +24,11 @@ class Sweep(Settings):
     chooses each by what the earlier ones brought, while the experiment runs.
     """
 
-    space: tuple[Template, ...] = Field(min_length=1)
+    space: tuple[Template, ...] = Field(min_length=1, max_length=MOST_SCHEMES)
     search: Literal["exhaustive", "random", "optuna"] = "exhaustive"
-    samples: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, le=MOST_SCHEMES)
     """How many variants to try; for `random` and `optuna`."""
-    seed: int = 42
+    seed: Seed = 42
     """Of the draws. More samples with the same seed are the earlier ones and further ones."""
     max_concurrent: int | None = Field(default=None, ge=1)
     """Variants under way at once; None: as many as there are places for engines, and one that is quantized ahead."""
@@ -34,6 +37,8 @@ class Sweep(Settings):
     def _can_be_searched(self) -> Self:
         if self.search == "exhaustive":
             self._takes_all()
+        elif (corners := sum(prod(len(p.ends) for p in template.parameters) for template in self.space)) > 100_000:
+            raise mistake(f"{corners:,} combinations of choices and ends; at most 100,000: give fewer choices", "space")
         elif self.samples is None:
             message = f"missing; search {self.search} needs to know how many variants to try"
             raise mistake(message, "samples")
@@ -57,6 +62,11 @@ class Sweep(Settings):
                     "search: random or optuna"
                 )
                 raise mistake(message, "space", position, parameter.field)
+        if (size := self.size or 0) > MOST_SCHEMES:
+            message = (
+                f"{size:,} schemes; at most {MOST_SCHEMES:,}: take larger steps, or set search: random with samples"
+            )
+            raise mistake(message, "space")
 
     @property
     def size(self) -> int | None:

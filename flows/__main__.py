@@ -13,14 +13,16 @@ from pathlib import Path
 
 from actors import environments
 
-if __name__ == "__main__" and Path(sys.prefix).resolve().parent != environments.home().resolve():
+if __name__ == "__main__":
     # `python` is anything: a Ray job's entrypoint gets the first one on its node's path. The driver lives in its own.
     try:
+        is_driver = Path(sys.prefix).resolve().parent == environments.home().resolve()
         driver = str(environments.interpreter("driver"))
     except environments.EnvironmentMissing as missing:
         print(f"error: {missing}", file=sys.stderr)
         sys.exit(2)
-    os.execv(driver, [driver, "-m", "flows", *sys.argv[1:]])
+    if not is_driver:
+        os.execv(driver, [driver, "-m", "flows", *sys.argv[1:]])
 
 from rich.console import Console
 
@@ -53,6 +55,7 @@ from flows.records import Store
 from flows.tracking.client import ui_command
 
 DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
+_LONGEST_LINE = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, environments.EnvironmentMissing) as error:
+        print(f"error: {_in_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     except own_ray.NotStarted as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,6 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(interruption.STOPPED, file=sys.stderr)
         return interruption.INTERRUPTED
     return code
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong, whatever was in the input: no line breaks, no control characters, no end of words."""
+    text = " ".join(str(error).split())
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return plain if len(plain) <= _LONGEST_LINE else f"{plain[:_LONGEST_LINE]} ..."
 
 
 def _parser() -> argparse.ArgumentParser:

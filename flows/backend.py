@@ -1,6 +1,7 @@
 """What a store needs of the place that it lies in: a folder (`flows/folder_backend.py`) or an object store
 (`flows/object_backend.py`). Both keep to one promise: what has a record is whole, what has none does not exist."""
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +12,49 @@ from typing import Any, Protocol
 from flows.writers import Writer
 
 RECORD = "record.json"
+SCHEMA = 1
+"""Of a record's keys. Raised where an older version of this project could not read a record any more; a record without
+a number is of 1."""
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "variant": str,
+    "fingerprint": str,
+    "identity": dict,
+    "result": dict,
+    "seconds": (int, float),
+    "finished_at": (int, float),
+    "where": dict,
+}
 FINISHED = re.compile(r"[0-9a-f]{16}")
+
+
+class Broken(Exception):
+    """Why a record cannot be read."""
+
+
+class Newer(Broken):
+    """A record of a later version of this project."""
+
+
+def parsed(content: bytes) -> dict[str, Any]:
+    """What a record says; keys that are not known yet are for later versions.
+
+    Raises:
+        Broken: it is none.
+    """
+    try:
+        told = json.loads(content)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise Broken("is not a JSON object; it was cut short, or is no record")
+    schema = told.pop("schema", 1)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise Newer(f"is of a later version of this project (schema {schema!r:.20}, this one reads {SCHEMA})")
+    for key, kind in _KEYS.items():
+        if not isinstance(told.get(key), kind):
+            raise Broken(f"has no `{key}` that can be read")
+    return told
 
 
 class Files(Protocol):
@@ -83,10 +126,18 @@ class Backend(Protocol):
         """Write a file of an experiment, whole or not at all."""
 
     def find(self, step: str) -> tuple[dict[str, Any], Files] | None:
-        """The record and the files of a finished step, by its name under the root."""
+        """The record and the files of a finished step, by its name under the root.
 
-    def all(self) -> list[tuple[dict[str, Any], Files]]:
-        """Those of every finished step."""
+        Raises:
+            Broken: there is a record that cannot be read.
+        """
+
+    def all(self, passed_over: Callable[[str, Broken], None]) -> list[tuple[dict[str, Any], Files]]:
+        """Those of every finished step. A record that cannot be read is passed over, and told by its name."""
+
+    def set_aside(self, step: str) -> None:
+        """Take what bears a broken record out of the way of a step that is done again. Its files stay, as a draft that
+        nobody writes to any more."""
 
     def begin(self, step: str) -> Work:
         """A step that begins."""

@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from configs.base import UserError
 from configs.schemes import Scheme
 
 _WEIGHTS, _BESIDE_WEIGHTS = ".safetensors", (".json", ".jinja", ".model", ".txt")
-DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "F8_E4M3": 1}
+_INDEX = "model.safetensors.index.json"
+_LONGEST_HEADER = 20_000_000  # bytes; 100,000 tensors have 15 million. More would fill memory before it is refused
+_LONGEST_JSON = 48 << 20  # the largest tokenizer.json seen has 33 MB
+DTYPE_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
+}
 """Bytes of one element, by safetensors' word for its dtype."""
 
 
@@ -32,15 +41,24 @@ def config(folder: Path) -> dict[str, Any]:
     Raises:
         Damaged: it is missing or no JSON object.
     """
-    return _json_object(folder / "config.json")
+    return json_object(folder / "config.json")
 
 
-def _json_object(file: Path) -> dict[str, Any]:
+def json_object(file: Path) -> dict[str, Any]:
+    """What a JSON file holds.
+
+    Raises:
+        Damaged: it is missing or no JSON object.
+    """
     try:
-        loaded = json.loads(file.read_text())
+        if file.stat().st_size > _LONGEST_JSON:
+            raise Damaged(f"{file}: larger than {_LONGEST_JSON >> 20} MiB")
+        loaded = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise Damaged(f"{file}: missing") from None
-    except ValueError:
+    except OSError as error:
+        raise Damaged(f"{file}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):
         loaded = None
     if not isinstance(loaded, dict):
         raise Damaged(f"{file}: not a JSON object")
@@ -51,48 +69,103 @@ def tensors(folder: Path) -> list[Tensor]:
     """Every tensor of a checkpoint.
 
     Raises:
-        Damaged: a header does not parse, a shard is not as long as its header says, or the index names
-            a shard or tensor that is not there.
+        Damaged: a header does not parse, a tensor does not fill its bytes, a shard is not as long as its header says,
+            or the index names a shard or tensor that is not there.
     """
-    shards = {shard.name: _header(shard) for shard in sorted(folder.glob("*.safetensors"))}
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        _check_index(index, shards)
-    found = [tensor for held in shards.values() for tensor in held]
+    held = {shard.name: _header(shard) for shard in shards(folder)}
+    if (folder / _INDEX).is_file():
+        _check_index(folder / _INDEX, held)
+    found = [tensor for tensors in held.values() for tensor in tensors]
     if not found:
         raise Damaged(f"{folder}: no safetensors weights")
     return found
 
 
-def _check_index(index: Path, shards: Mapping[str, list[Tensor]]) -> None:
-    """Raise Damaged unless every tensor lies where the index says."""
-    places = _json_object(index).get("weight_map")
+def shards(folder: Path) -> list[Path]:
+    """The files of weights that a checkpoint is loaded from: those that its index names, or all where it has none.
+    What lies beside them, as Mistral's consolidated.safetensors does, are the same weights once more.
+
+    Raises:
+        Damaged: the index names a shard that is missing.
+    """
+    index = folder / _INDEX
+    if not index.is_file():
+        return sorted(folder.glob(f"*{_WEIGHTS}"))
+    named = _places(index).values()
+    for shard in named:
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(_WEIGHTS):
+            raise Damaged(f"{index}: names {shard!r:.60} as a shard")
+        if not (folder / shard).exists():
+            raise Damaged(f"{index}: names the shard {shard}, which is missing")
+    return [folder / shard for shard in sorted(set(named))]
+
+
+def _places(index: Path) -> dict[str, Any]:
+    places = json_object(index).get("weight_map")
     if not isinstance(places, dict):
         raise Damaged(f"{index}: no weight_map")
+    return places
+
+
+def _check_index(index: Path, shards: Mapping[str, list[Tensor]]) -> None:
+    """Raise Damaged unless every tensor lies where the index says."""
     held = {(tensor.name, shard) for shard, tensors in shards.items() for tensor in tensors}
-    for name, shard in sorted(places.items()):
-        if shard not in shards:
-            raise Damaged(f"{index}: names the shard {shard}, which is missing")
+    for name, shard in sorted(_places(index).items()):
         if (name, shard) not in held:
             raise Damaged(f"{index}: names {name} in {shard}, which does not hold it")
 
 
 def _header(shard: Path) -> list[Tensor]:
-    size = shard.stat().st_size
+    """The tensors of a file, each of which fills its own bytes, all bytes taken and none twice.
+
+    The layout is that of the safetensors format: 8 bytes with the header's length, the header in JSON, the data.
+    """
     try:
+        size = shard.stat().st_size
         with shard.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length >= size:
-                raise ValueError
-            header = json.loads(file.read(length))
+                raise ValueError("it ends before its header")
+            if length > _LONGEST_HEADER:
+                raise Damaged(f"{shard}: a header of {length:,} bytes; at most {_LONGEST_HEADER:,}")
+            header = json.loads(file.read(length), object_pairs_hook=_once)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-        found = [Tensor(name, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()]
-    except (struct.error, ValueError, TypeError, KeyError, AttributeError, IndexError):
+        spans = sorted((*map(int, entry["data_offsets"]), name) for name, entry in entries.items())
+        found = [
+            Tensor(name, str(entry["dtype"]), tuple(map(_whole, entry["shape"]))) for name, entry in entries.items()
+        ]
+    except OSError as error:
+        raise Damaged(f"{shard}: cannot be read ({error.strerror})") from None
+    except (struct.error, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError):
         raise Damaged(f"{shard}: not a safetensors file") from None  # any JSON, or none, may stand there
+    end = max((end for _, end, _ in spans), default=0)
     if size != 8 + length + end:
         raise Damaged(f"{shard}: {size} bytes, its header tells of {8 + length + end}")
+    needed = {tensor.name: _bytes(shard, tensor) for tensor in found}
+    at = 0
+    for begin, end, name in spans:
+        if begin != at or end - begin != needed[name]:
+            raise Damaged(f"{shard}: {name} does not fill its bytes")
+        at = end
     return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _whole(number: Any) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ValueError("no length of an axis")
+    return number
+
+
+def _bytes(shard: Path, tensor: Tensor) -> int:
+    if tensor.dtype not in DTYPE_BYTES:
+        raise Damaged(f"{shard}: {tensor.name} has the dtype {tensor.dtype!r:.20}, which this project does not know")
+    return prod(tensor.shape) * DTYPE_BYTES[tensor.dtype]
 
 
 def verify(folder: Path, *, compressed: bool) -> None:
@@ -111,7 +184,8 @@ def files(folder: Path) -> dict[str, dict[str, Any]]:
 
 def names(folder: Path) -> list[str]:
     """The files of a checkpoint that a model is loaded from."""
-    return sorted(path.name for path in folder.iterdir() if path.suffix in (_WEIGHTS, *_BESIDE_WEIGHTS))
+    beside = {path.name for path in folder.iterdir() if path.suffix in _BESIDE_WEIGHTS}
+    return sorted(beside | {path.name for path in shards(folder)})
 
 
 def described(folder: Path, *, compressed: bool) -> dict[str, Any]:
@@ -138,7 +212,7 @@ def link(folder: Path, destination: Path) -> None:
 
 
 def weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sum(path.stat().st_size for path in shards(folder))
 
 
 def digest(folder: Path) -> str:
@@ -153,29 +227,11 @@ def digest(folder: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raise UserError unless a folder holds a model that this project can work on."""
-    if not folder.is_dir():
-        raise UserError(f"model.path: {folder} is not a folder; give one with config.json and safetensors weights")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"model.path: {folder} has no config.json; give the folder of a saved model")
-    if not list(folder.glob("*.safetensors")):
-        other = sorted(p.name for pattern in ("*.bin", "*.pt", "*.gguf") for p in folder.glob(pattern))
-        hint = f"it holds {other[0]}; only safetensors are loaded, convert it first" if other else "save them there"
-        raise UserError(f"model.path: {folder} has no safetensors weights; {hint}")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        raise UserError(f"model.path: {folder} has no tokenizer; save the model's tokenizer beside it")
-    try:
-        verify(folder, compressed=False)
-    except Damaged as damage:
-        raise UserError(f"model.path: {damage}; copy or download it again") from None
-
-
 def has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True
     settings = folder / "tokenizer_config.json"
-    return settings.is_file() and bool(json.loads(settings.read_text()).get("chat_template"))
+    return settings.is_file() and bool(json_object(settings).get("chat_template"))
 
 
 def check_divides(found: list[Tensor], scheme: Scheme, place: str) -> None:

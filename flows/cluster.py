@@ -16,7 +16,7 @@ from actors.lease import on_nodes
 from configs.base import REPOSITORY, UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
-from flows import interruption, own_ray
+from flows import interruption, named_cluster, own_ray
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "amx_fp16")
 PYTHONPATH = str(REPOSITORY)
@@ -55,11 +55,8 @@ def _join() -> None:
     if ray.is_initialized():
         return
     address = os.environ["RAY_ADDRESS"]
-    if "://" in address and not address.startswith("ray://"):
-        raise UserError(
-            f"RAY_ADDRESS: {address} is where jobs are submitted; a driver joins at HOST:PORT, or use `auto`"
-        )
     _quieten()
+    named_cluster.check(address)
     try:
         ray.init(**_QUIET)
     except ray.exceptions.AuthenticationError:
@@ -67,7 +64,7 @@ def _join() -> None:
             f"RAY_ADDRESS: the cluster at {address} refuses this token, or there is none; put the cluster's into "
             "~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names, and set RAY_AUTH_MODE=token"
         ) from None
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"RAY_ADDRESS: no cluster could be joined at {address}: {reason:.200}; start it with this project's "

@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from configs.base import UserError
@@ -104,7 +105,13 @@ def before(asked: Experiment, target: Standing) -> tuple[Experiment, str]:
             "deploy a variant with --variant NAME"
         )
     now = {name: getattr(asked, name) for name in _ELSEWHERE}
-    return Experiment.model_validate({**previous["experiment"], **now}), previous["variant"]
+    try:
+        return Experiment.model_validate({**previous["experiment"], **now}), previous["variant"]
+    except (ValidationError, KeyError, TypeError):
+        raise UserError(
+            f"--rollback: the deployment of {asked.name} before was made by another version of this project; deploy a "
+            "variant with --variant NAME"
+        ) from None
 
 
 def delete(asked: Experiment, target: Standing, console: Console) -> None:
@@ -138,4 +145,4 @@ def _record(chosen: Chosen, deployed: Deployed) -> None:
 
 def _recorded(asked: Experiment) -> dict[str, Any]:
     """The record of the present deployment; empty where there is none."""
-    return Store.of(asked.storage).kept(asked.name, DEPLOYMENT) or {}
+    return Store.of(asked.storage).kept_mapping(asked.name, DEPLOYMENT)

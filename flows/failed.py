@@ -17,10 +17,10 @@ def keep(run: Run) -> None:
 
 def recall(run: Run) -> None:
     """Fill in why variants failed, unless they are measured by now, or their steps are others."""
-    for name, told in (run.store.kept(run.plan.experiment.name, _FILE) or {}).items():
-        outcome = run.outcomes.get(name)
-        if outcome is not None and not outcome.complete and told["steps"] == _steps(outcome):
-            outcome.failure = told["reason"]
+    for name, told in run.store.kept_mapping(run.plan.experiment.name, _FILE).items():
+        outcome, said = run.outcomes.get(name), told if isinstance(told, dict) else {}
+        if outcome is not None and not outcome.complete and said.get("steps") == _steps(outcome):
+            outcome.failure = str(said.get("reason"))
 
 
 def _steps(outcome: Outcome) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.base import UserError
-from flows.backend import FINISHED, RECORD, Entry, Files, Work, no_records
+from flows.backend import FINISHED, RECORD, Broken, Entry, Files, Work, no_records, parsed
 from flows.writers import WRITER, Writer
 
 _DRAFT = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\.partial")
@@ -98,14 +98,24 @@ class FolderBackend:
         _flush(file.parent)
 
     def find(self, step: str) -> tuple[dict[str, Any], Files] | None:
-        content = self.read(f"{step}/{RECORD}")
-        return None if content is None else (json.loads(content), FolderFiles(self.root / step, self.root))
+        try:
+            content = self.read(f"{step}/{RECORD}")
+        except OSError as error:
+            raise Broken(f"cannot be read ({error.strerror})") from None
+        return None if content is None else (parsed(content), FolderFiles(self.root / step, self.root))
 
-    def all(self) -> list[tuple[dict[str, Any], Files]]:
-        found = self.read_all(f"records/*/[!.]*/{RECORD}")
-        return [
-            (json.loads(content), FolderFiles((self.root / name).parent, self.root)) for name, content in found.items()
-        ]
+    def all(self, passed_over: Callable[[str, Broken], None]) -> list[tuple[dict[str, Any], Files]]:
+        found = []
+        for file in sorted(self.root.glob(f"records/*/[!.]*/{RECORD}")):
+            step = str(file.parent.relative_to(self.root))
+            try:
+                found.append(self.find(step))
+            except Broken as broken:
+                passed_over(step, broken)
+        return [one for one in found if one]
+
+    def set_aside(self, step: str) -> None:
+        (self.root / step).rename(draft_name(self.root / step))
 
     def begin(self, step: str) -> Work:
         return FolderWork(self.root / step)

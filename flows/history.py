@@ -58,7 +58,7 @@ class History:
         documents: of tasks by name, where they can be counted.
         """
         self._counted = documents or {}
-        self._records = [r for r in records if _hardware(r) in (None, hardware)]
+        self._records = [r for r in records if _can_be_read(r) and _hardware(r) in (None, hardware)]
         self._accelerator, self._parameters = accelerator, parameters
 
     def seconds(self, step: Step) -> Figure:
@@ -157,11 +157,15 @@ class History:
     ) -> "list[_Seen]":
         """Records that fit, the nearest first: of the same checkpoint, then of the same variant, then the latest; of
         them only those that are as near as the first."""
-        fitting = [
-            seen
-            for seen in map(_Seen, self._records)
-            if wanted(seen) and same(seen.settings) == same(dict(step.settings))
-        ]
+        asked = same(dict(step.settings))
+
+        def fits(seen: "_Seen") -> bool:
+            try:
+                return wanted(seen) and bool(same(seen.settings) == asked)
+            except (KeyError, TypeError, AttributeError):
+                return False  # its settings are of an older shape
+
+        fitting = [seen for seen in map(_Seen, self._records) if fits(seen)]
 
         def distance(seen: "_Seen") -> tuple[bool, bool]:
             other = seen.inputs.get("checkpoint") != step.inputs.get("checkpoint")
@@ -192,6 +196,21 @@ class _Seen:
         self.result, self.seconds, self.finished_at = record.result, record.seconds, record.finished_at
         self.settings: dict[str, Any] = record.identity["settings"]
         self.inputs: dict[str, str] = record.identity["inputs"]
+
+
+_RESULTS: dict[str, tuple[str, ...]] = {"prepare": (), "quantize": (), "evaluate": ("tasks",), "benchmark": ("points",)}
+"""What the result of a step of a kind has at least, for its time to say anything."""
+
+
+def _can_be_read(record: Record) -> bool:
+    """Whether a record has the shape of today's; an older one tells nothing, and is in nobody's way."""
+    settings, needed = record.identity.get("settings"), _RESULTS.get(record.kind)
+    if not isinstance(settings, dict) or not isinstance(record.identity.get("inputs"), dict) or needed is None:
+        return False
+    try:
+        return record.result.keys() >= set(needed) and (record.kind != "benchmark" or _configured(settings["load"]) > 0)
+    except (KeyError, TypeError):
+        return False
 
 
 def _hardware(record: Record) -> str | None:

@@ -13,9 +13,10 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from http.client import HTTPMessage
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote, urlsplit
 
 from actors.digests import Damaged
 from configs import offline
@@ -134,12 +135,30 @@ def cache_folder(kind: str) -> Path:
     """Where the hub libraries keep a `model` or a `dataset`, by their own variables."""
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
     variable, folder = ("HF_HUB_CACHE", "hub") if kind == "model" else ("HF_DATASETS_CACHE", "datasets")
-    return Path(os.environ.get(variable) or home / folder).expanduser()
+    return _expanded(os.environ.get(variable) or home / folder)
+
+
+def _expanded(path: str | Path) -> Path:
+    """A path below somebody's home; as it is where nobody has one, as a container's random user."""
+    return Path(os.path.expanduser(path))
 
 
 def endpoint() -> str:
-    """The hub that is asked."""
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    """The hub that is asked.
+
+    Raises:
+        UserError: HF_ENDPOINT is no address. It is not repeated, as it may hold a password.
+    """
+    given = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").strip().rstrip("/")
+    try:
+        address = urlsplit(given)
+        is_one = address.scheme in ("http", "https") and bool(address.hostname) and given.isprintable()
+        _ = address.port
+    except ValueError:
+        is_one = False
+    if not is_one or " " in given:
+        raise UserError("HF_ENDPOINT: is no address; give http(s)://HOST, or unset it")
+    return given
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -156,44 +175,58 @@ def _at_the_hub(one: Needed, at: str) -> str:
     """What the hub says of a repository, asked once."""
     file = "config.json" if one.kind == "model" else "README.md"
     place = one.repository if one.kind == "model" else f"datasets/{one.repository}"
-    request = urllib.request.Request(f"{at}/{place}/resolve/{one.revision}/{file}", method="HEAD")
+    request = urllib.request.Request(f"{at}/{place}/resolve/{quote(one.revision, safe='')}/{file}", method="HEAD")
     if known := token():
         request.add_unredirected_header("Authorization", f"Bearer {known}")
     try:
         urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S).close()
     except urllib.error.HTTPError as answer:
         return _judged(one, at, answer.code, answer.headers.get("X-Error-Code") or "")
+    except HTTPException:
+        return f"{_shown(at)} is out of reach (it answers no HTTP); it was not asked for what is needed from it"
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        return f"{at} is out of reach ({reason:.100}); it was not asked for what is needed from it"
-    return f"at {at}"
+        return f"{_shown(at)} is out of reach ({reason:.100}); it was not asked for what is needed from it"
+    return f"at {_shown(at)}"
+
+
+def _shown(address: str) -> str:
+    """An address without a user and a password."""
+    found = urlsplit(address)
+    return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
 
 
 def _judged(one: Needed, at: str, code: int, error: str) -> str:
     """An answer that is no success; the hub's own codes tell the cases apart (huggingface_hub, utils/_http.py)."""
     if 300 <= code < 400 or error == "EntryNotFound":
-        return f"at {at}"
+        return f"at {_shown(at)}"
     if error == "RevisionNotFound":
         raise UserError(f"{one.field}: the {one.what} has no revision {one.revision!r}; check it")
     if error == "GatedRepo":
         raise UserError(f"{one.field}: the {one.what} {_GATED}")
     if code in (401, 403):
         raise UserError(
-            f"{one.field}: {at} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a private "
-            "repository, and of a name that does not exist"
+            f"{one.field}: {_shown(at)} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a "
+            "private repository, and of a name that does not exist"
         )
     if code == 404:
-        raise UserError(f"{one.field}: the {one.what} does not exist at {at}; check its name")
-    return f"{at} answered {code}; whether it can be had is not known"
+        raise UserError(f"{one.field}: the {one.what} does not exist at {_shown(at)}; check its name")
+    return f"{_shown(at)} answered {code}; whether it can be had is not known"
 
 
 def token() -> str | None:
-    """The user's token, as the hub libraries find it."""
-    if given := os.environ.get("HF_TOKEN"):
-        return given
+    """The user's token, as the hub libraries find it.
+
+    Raises:
+        UserError: no header can hold it.
+    """
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
-    file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
-    return file.read_text().strip() or None if file.is_file() else None
+    file = _expanded(os.environ.get("HF_TOKEN_PATH") or home / "token")
+    given = os.environ.get("HF_TOKEN", "").strip()
+    found = given or (file.read_text(errors="replace").strip() if file.is_file() else "")
+    if not (found.isascii() and found.isprintable()):
+        raise UserError(f"{'HF_TOKEN' if given else file}: holds a character that no token has; set it again")
+    return found or None
 
 
 @cache
@@ -201,7 +234,7 @@ def model_bytes(repository: str, revision: str) -> int | None:
     """Size of a model's safetensors files, as the hub tells it; None where it does not."""
     if offline.is_set():
         return None
-    address = f"{endpoint()}/api/models/{repository}/revision/{revision}?blobs=true"
+    address = f"{endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
     request = urllib.request.Request(address)
     if known := token():
         request.add_unredirected_header("Authorization", f"Bearer {known}")
@@ -209,5 +242,5 @@ def model_bytes(repository: str, revision: str) -> int | None:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S) as answer:
             files = json.load(answer)["siblings"]
         return sum(file["size"] for file in files if file["rfilename"].endswith(".safetensors")) or None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException):
         return None

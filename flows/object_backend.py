@@ -27,7 +27,7 @@ from actors.lease import on_node
 from actors.object_store import Stored
 from configs.base import UserError
 from configs.storage import GIB, Storage
-from flows.backend import FINISHED, RECORD, Entry, Files, Work, no_records
+from flows.backend import FINISHED, RECORD, Broken, Entry, Files, Work, no_records, parsed
 from flows.writers import GIVEN_UP_AFTER_S, WRITER, Writer
 
 _ID = re.compile(r"[0-9a-f]{8}")
@@ -117,16 +117,29 @@ class ObjectBackend:
         content = self._known.get(step) or self.read(f"{step}/{RECORD}")
         if content is None:
             return None
+        told = self._told(step, content)
         self._known[step] = content
-        return self._told(step, content)
+        return told
 
-    def all(self) -> list[tuple[dict[str, Any], Files]]:
-        found = self.read_all(f"records/*/*/{RECORD}")
-        return [self._told(name.removesuffix(f"/{RECORD}"), content) for name, content in found.items()]
+    def all(self, passed_over: Callable[[str, Broken], None]) -> list[tuple[dict[str, Any], Files]]:
+        found = []
+        for name, content in self.read_all(f"records/*/*/{RECORD}").items():
+            step = name.removesuffix(f"/{RECORD}")
+            try:
+                found.append(self._told(step, content))
+            except Broken as broken:
+                passed_over(step, broken)
+        return found
+
+    def set_aside(self, step: str) -> None:
+        self._known.pop(step, None)
+        object_store.remove(f"{self.root}/{step}", [RECORD])
 
     def _told(self, step: str, content: bytes) -> tuple[dict[str, Any], Files]:
-        record = json.loads(content)
-        objects = record.pop(_OBJECTS)
+        record = parsed(content)
+        objects = record.pop(_OBJECTS, None)
+        if not isinstance(objects, dict) or not objects.keys() >= {"at", "files"}:
+            raise Broken("does not say where its files are")
         place = f"{step}/{objects['at']}"
         # Two stores may have the same step, never under the same ID.
         pullable = Pullable(place.replace("/", "."), f"{self.root}/{place}", objects["files"])
@@ -170,7 +183,7 @@ class ObjectBackend:
         for name, stored in files.items():
             parts[name.partition("/")[0]].append(stored)
         record = self.read(f"{step}/{RECORD}") if RECORD in parts else None
-        at = json.loads(record)[_OBJECTS]["at"] if record else None
+        at = _at(record)
         if record:
             yield _entry(step, fingerprint, [*parts[RECORD], *parts.get(str(at), [])], has_record=True)
         for name, objects in parts.items():
@@ -181,7 +194,7 @@ class ObjectBackend:
     def remove(self, entry: Entry, needed: Callable[[], bool]) -> bool:
         step, _, draft = entry.name.rpartition("/") if entry.is_draft else (entry.name, "", "")
         record = self.read(f"{step}/{RECORD}")
-        at = json.loads(record)[_OBJECTS]["at"] if record else None
+        at = _at(record)
         if entry.is_draft and draft == at:
             return False  # it was finished just now
         if record and not entry.is_draft:
@@ -192,6 +205,14 @@ class ObjectBackend:
         place = f"{self.root}/{step}/{draft or at}"
         object_store.remove(place, object_store.listed(place))
         return True
+
+
+def _at(record: bytes | None) -> str | None:
+    """Under which ID a record's files are; None where it cannot be read."""
+    try:
+        return str(json.loads(record)[_OBJECTS]["at"]) if record else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _entry(

@@ -9,7 +9,7 @@ from typing import Any
 
 from actors import environments
 from actors.cores import Seats, cpu_seats, gpu_seats
-from configs.accuracy import TASKS_FOLDER, Task
+from configs.accuracy import Task, local_task
 from configs.experiment import BASE, Experiment
 from configs.hardware import Hardware
 from configs.model import PathModel
@@ -31,7 +31,7 @@ _METHOD = {"prepare": 3, "quantize": 3, "evaluate": 4, "benchmark": 5}
 taken for new ones."""
 
 
-_HOW_JUDGED = {"path", "data_files", "cluster", "metric", "filter", "margin", "recovery"}
+_HOW_JUDGED = {"path", "data_files", "runs_code", "cluster", "metric", "filter", "margin", "recovery"}
 """Settings of a task that do not change what is written of its documents; its files count by their content."""
 
 
@@ -227,7 +227,7 @@ def task_files(task: Task) -> list[Path]:
     """The local files that define a task and its data; none for a stock task from the hub."""
     if task.data_files:
         return sorted(task.data_files.values())
-    definition = task.path or next(iter(TASKS_FOLDER.rglob(f"{task.name}.yaml")), None)
+    definition = task.path or local_task(task.name)
     return sorted(p for p in definition.parent.iterdir() if p.is_file()) if definition else []
 
 

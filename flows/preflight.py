@@ -4,24 +4,35 @@ import difflib
 import json
 import os
 import socket
-import urllib.error
-import urllib.request
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from actors import environments
-from configs.accuracy import TASKS_FOLDER, Task
+from configs.accuracy import TASKS_FOLDER, Task, local_task
 from configs.base import REPOSITORY, UserError
 from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.metrics import PERPLEXITIES
 from configs.model import PathModel
 from configs.schemes import RecipeFile
-from flows import checkpoints, cluster, disk, gpu_memory, hub, judgeable, memory, prompts, sizes, stock_tasks
-from flows.plan import Plan, engine_args
+from configs.yaml_files import Malformed
+from flows import (
+    capacity,
+    checkpoints,
+    cluster,
+    gpu_memory,
+    hub,
+    judgeable,
+    model_folder,
+    prompts,
+    stock_tasks,
+    task_files,
+)
+from flows.plan import Plan
 from flows.records import Store
-from flows.steps import Step
+from flows.tracking import address
 
 
 def check_inputs(experiment: Experiment, accelerator: str) -> None:
@@ -31,7 +42,7 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     _store_writable(experiment.storage.local)
     Store.of(experiment.storage).check_usable()
     if isinstance(experiment.model, PathModel):
-        checkpoints.check_model_folder(experiment.model.path)
+        model_folder.check(experiment.model.path, accelerator)
         for position, scheme in enumerate(experiment.possible):
             checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, experiment.place(position))
     for position, scheme in enumerate(experiment.possible):
@@ -52,14 +63,13 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
 def check(plan: Plan) -> None:
     """Raise UserError for the first thing in a plan that this machine cannot do; take nothing."""
     experiment = plan.experiment
-    _servable(plan)
-    _memory(plan)
+    capacity.check(plan)
     prompts.check(plan)
     hub.check(plan)
     if experiment.tracking.uri:
         _tracking_reachable(experiment.tracking.uri)
     if missing := Store.of(experiment.storage).missing(plan.steps):
-        _disk(plan, missing)
+        capacity.check_disk(plan, missing)
         if not plan.hardware.on_cpu:
             gpu_memory.check(experiment.serving, cluster.gpu_use(plan.hardware))
 
@@ -69,11 +79,9 @@ def _recipe(scheme: RecipeFile, place: str) -> None:
     if not scheme.path.is_file():
         raise UserError(f"{field}: {scheme.path} is not a file; give an llm-compressor recipe in YAML")
     try:
-        recipe = scheme.recipe()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{field}: {scheme.path.name} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(recipe, dict) or not recipe:
-        raise UserError(f"{field}: {scheme.path.name} holds no recipe; a recipe is a mapping of stages")
+        scheme.recipe()
+    except Malformed as error:
+        raise UserError(f"{field}: {scheme.path.name}: {error}") from None
 
 
 def _environments_built(accelerator: str) -> None:
@@ -85,8 +93,7 @@ def _environments_built(accelerator: str) -> None:
 
 
 def _store_writable(root: Path) -> None:
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-    if (job.get("runtime_env") or {}).get("working_dir") and root.resolve().is_relative_to(REPOSITORY):
+    if _in_a_job() and root.resolve().is_relative_to(REPOSITORY):
         raise UserError(
             f"storage.root: {root} lies inside the working directory of a Ray job, which Ray deletes; give a folder "
             "that every node reaches, in the experiment or in MSF_STORE"
@@ -100,13 +107,14 @@ def _store_writable(root: Path) -> None:
         raise UserError(f"storage.root: {root} is not writable ({error.strerror}); choose another folder") from None
 
 
-def _servable(plan: Plan) -> None:
-    for position, variant in enumerate(plan.variants[1:]):
-        if variant.left_out and plan.experiment.unservable == "refuse":
-            raise UserError(
-                f"{plan.experiment.place(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
-                "remove it, or set unservable: leave_out to compare the rest"
-            )
+def _in_a_job() -> bool:
+    """Whether a Ray job runs this in a working directory of its own; what is not Ray's says nothing."""
+    try:
+        told = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    except ValueError:
+        return False
+    environment = told.get("runtime_env") if isinstance(told, dict) else None
+    return isinstance(environment, dict) and bool(environment.get("working_dir"))
 
 
 def _calibration(experiment: Experiment) -> None:
@@ -127,29 +135,34 @@ def _calibration(experiment: Experiment) -> None:
         return
     if not source.path.is_file():
         raise UserError(f"calibration.source.path: {source.path} is not a file; give a .txt or .jsonl file")
-    size = source.path.stat().st_size
-    wanted = calibration.samples * (calibration.sequence_length if calibration.packed else 1)
+    try:
+        documents, size, chats = _counted(source)
+    except Malformed as error:
+        raise UserError(f"calibration.source.path: {source.path.name} {error}") from None
     if size == 0:
         raise UserError(f"calibration.source.path: {source.path} is empty; give a file with text")
-    if source.path.suffix == ".jsonl":
-        rows = [line for line in source.path.read_text().splitlines() if line.strip()]
-        if not calibration.packed and len(rows) < calibration.samples:
-            raise UserError(
-                f"{field}: {calibration.samples} asked for, {source.path.name} has {len(rows)} rows; "
-                "ask for fewer or give a longer file"
-            )
-        keys = set(yaml.safe_load(rows[0])) if rows else set()
-        if not keys & {"text", "messages"}:
-            raise UserError(
-                f"calibration.source.path: rows of {source.path.name} have neither `text` nor `messages`; add one"
-            )
-        if "messages" in keys:
-            _chat_template(experiment, "calibration.source.path")
+    if source.path.suffix == ".jsonl" and not calibration.packed and documents < calibration.samples:
+        raise UserError(
+            f"{field}: {calibration.samples} asked for, {source.path.name} has {documents} rows; "
+            "ask for fewer or give a longer file"
+        )
+    if chats:
+        _chat_template(experiment, "calibration.source.path")
+    wanted = calibration.samples * (calibration.sequence_length if calibration.packed else 1)
     if size < wanted:
         raise UserError(
             f"{field}: {calibration.samples} samples of {calibration.sequence_length} tokens need more "
             f"text than the {size} bytes of {source.path.name}; ask for fewer or give a longer file"
         )
+
+
+def _counted(source: LocalText) -> tuple[int, int, bool]:
+    """Documents of a calibration file, its bytes, and whether any is a chat. Every one of them is looked at."""
+    documents, chats = 0, False
+    for document in source.documents():
+        documents += 1
+        chats = chats or isinstance(document, list)
+    return documents, source.path.stat().st_size if documents else 0, chats
 
 
 def _chat_template(experiment: Experiment, field: str) -> None:
@@ -166,15 +179,31 @@ def _task(task: Task, field: str, accelerator: str) -> str:
     for file in [task.path, *(task.data_files or {}).values()]:
         if file and not file.is_file():
             raise UserError(f"{field}: {file} is not a file; check the path")
-    local = task.path or next(iter(TASKS_FOLDER.rglob(f"{task.name}.yaml")), None)
+    local = task.path or local_task(task.name)
     if local is None:
         _known_to_lm_eval(task, field, accelerator)
     try:
-        return judgeable.judged_by(prompts.definitions(task, accelerator), task)
-    except yaml.YAMLError as error:
-        raise UserError(f"{field}: the task file is not valid YAML: {' '.join(str(error).split())}") from None
+        definitions = _definitions(task, local, accelerator)
+    except (Malformed, yaml.YAMLError) as error:
+        where = ".path" if task.path else ".data_files" if task.data_files else ""
+        raise UserError(f"{field}{where}: {' '.join(str(error).split())}") from None
+    try:
+        return judgeable.judged_by(definitions, task)
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
+
+
+def _definitions(task: Task, local: Path | None, accelerator: str) -> list[dict[str, Any]]:
+    """The files of a task, or of all tasks of a group, after every document that lies on this machine was read."""
+    if local is None:
+        definitions = stock_tasks.definitions(task.name, accelerator)
+        if task.data_files:
+            task_files.check_documents(task, definitions[0] if definitions else {}, task.data_files)
+        return definitions
+    definition = task_files.read(local, task)
+    if files := task_files.own_data_files(definition, local.parent):
+        task_files.check_documents(task, definition, files)
+    return [definition]
 
 
 def _known_to_lm_eval(task: Task, field: str, accelerator: str) -> None:
@@ -191,74 +220,6 @@ def _known_to_lm_eval(task: Task, field: str, accelerator: str) -> None:
         )
 
 
-def _memory(plan: Plan) -> None:
-    hardware, serving = plan.hardware, plan.experiment.serving
-    if not hardware.on_cpu:
-        if serving.tensor_parallel_size > hardware.gpus:
-            raise UserError(
-                f"serving.tensor_parallel_size: {serving.tensor_parallel_size} GPUs asked for, this machine has "
-                f"{hardware.gpus}; ask for fewer"
-            )
-        _quantizing_memory(plan)
-        return
-    if serving.cores and serving.cores > hardware.cores:
-        raise UserError(f"serving.cores: {serving.cores} asked for, this machine has {hardware.cores}; ask for fewer")
-    engine = memory.serving_host_bytes(_base_bytes(plan), serving, on_cpu=True)
-    wanted, held = engine * len(plan.seats.engines), hardware.memory_bytes
-    if wanted > held:
-        raise UserError(
-            f"serving: {len(plan.seats.engines)} engines side by side need about {wanted / memory.GIB:.1f} GiB of "
-            f"memory, this machine has {held / memory.GIB:.1f}; lower serving.kv_cache_gib, or give serving.cores "
-            f"all {hardware.cores} cores for one engine at a time"
-        )
-    _longest_request(plan)
-
-
-def _longest_request(plan: Plan) -> None:
-    """On a CPU the KV cache has the size that is asked for; on a GPU it is what the weights leave."""
-    serving, model = plan.experiment.serving, sizes.model_of(plan, Store.of(plan.experiment.storage))
-    dtype = str(engine_args(plan.experiment, plan.hardware)["dtype"])
-    config = model.config if model and model.config else {}
-    wanted = memory.kv_cache_bytes(config, serving.max_model_len, dtype)
-    if wanted and wanted > serving.kv_cache_gib * memory.GIB:
-        raise UserError(
-            f"serving.max_model_len: one request of {serving.max_model_len} tokens needs {wanted / memory.GIB:.1f} GiB "
-            f"of KV cache, serving.kv_cache_gib gives {serving.kv_cache_gib}; lower the one or raise the other"
-        )
-
-
-def _quantizing_memory(plan: Plan) -> None:
-    """A quantizer has its model on one GPU, whole."""
-    model, available = plan.experiment.model, plan.hardware.gpu_memory_bytes
-    if not isinstance(model, PathModel):
-        return
-    tensors = checkpoints.tensors(model.path)
-    for position, variant in enumerate(plan.variants[1:]):
-        if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
-            raise UserError(
-                f"{plan.experiment.place(position)}: quantizing {variant.name!r} needs about "
-                f"{wanted / memory.GIB:.1f} GiB of GPU memory, {plan.hardware.name} has {available / memory.GIB:.1f}; "
-                "use a larger GPU or a smaller model"
-            )
-
-
-def _disk(plan: Plan, missing: list[Step]) -> None:
-    model = sizes.model_of(plan, Store.of(plan.experiment.storage))
-    for one in disk.disks(plan, model, {step.fingerprint for step in missing}):
-        if one.bytes > one.free:
-            settings = ", ".join(writing.setting for writing in one.writings)
-            raise UserError(f"{settings}: the disk is too small: {one}; choose a larger one or fewer schemes")
-
-
-def _base_bytes(plan: Plan) -> int:
-    """Size of the base model's weights: measured where it is at hand, else 0 (not guessed)."""
-    model = plan.experiment.model
-    if isinstance(model, PathModel):
-        return checkpoints.weight_bytes(model.path)
-    record = Store.of(plan.experiment.storage).find(plan.base.checkpoint)
-    return int(record.result["weight_bytes"]) if record else 0
-
-
 def check_port_free(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -272,14 +233,7 @@ def check_port_free(host: str, port: int) -> None:
 
 
 def _tracking_reachable(uri: str) -> None:
-    if not uri.startswith(("http://", "https://")):
-        return
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
-    except urllib.error.HTTPError:
-        return
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"tracking.uri: the MLflow server {uri} is out of reach ({reason}); start it or change tracking.uri"
-        ) from None
+        address.check(uri)
+    except address.CannotBeOpened as error:
+        raise UserError(f"tracking.uri: {error}") from None

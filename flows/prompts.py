@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from configs.accuracy import TASKS_FOLDER, Task
+from configs.accuracy import Task, local_task
 from configs.base import UserError
 from flows import sizes, stock_tasks
 from flows.plan import Plan, engine_args
@@ -60,7 +60,7 @@ def longest_answer(definition: dict[str, Any], task: Task) -> int | None:
 
 def definitions(task: Task, accelerator: str) -> list[dict[str, Any]]:
     """The task files of a task, local or stock."""
-    local = task.path or next(iter(TASKS_FOLDER.rglob(f"{task.name}.yaml")), None)
+    local = task.path or local_task(task.name)
     return [stock_tasks.read(local)] if local else stock_tasks.definitions(task.name, accelerator)
 
 

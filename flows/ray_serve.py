@@ -254,7 +254,7 @@ def _check_named() -> None:
 def _seat(chosen: Chosen) -> tuple[int, ...]:
     """Cores as benchmarked; another seat than that of the deployment which is up, where there is one."""
     seats = chosen.run.plan.seats.engines
-    deployed = chosen.run.store.kept(chosen.run.plan.experiment.name, DEPLOYMENT) or {}
+    deployed = chosen.run.store.kept_mapping(chosen.run.plan.experiment.name, DEPLOYMENT)
     taken = tuple(deployed.get("cores", ()))
     return next((seat for seat in seats if seat != taken), seats[0])
 

@@ -7,16 +7,17 @@ latest run refers to; `flows/clean.py` finds the others. Where and how all this 
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from configs.base import UserError
 from configs.storage import Storage
-from flows.backend import Backend, Entry, Files, Work
+from flows.backend import RECORD, SCHEMA, Backend, Broken, Entry, Files, Newer, Work
 from flows.folder_backend import FolderBackend
 from flows.object_backend import ObjectBackend
 from flows.steps import Step
@@ -40,6 +41,10 @@ class Record:
     """From when a node began to work on it: waiting for a seat is no part of it."""
     finished_at: float
     where: dict[str, Any]
+
+
+_FIELDS = tuple(field.name for field in fields(Record) if field.name != "files")
+_TOLD: set[str] = set()
 
 
 class Draft:
@@ -80,8 +85,28 @@ class Store:
         return self._backend.root
 
     def find(self, step: Step) -> Record | None:
-        found = self._backend.find(_name(step))
+        """The record of a step; None where there is none that can be read.
+
+        Raises:
+            UserError: it is of a later version of this project, which knows better.
+        """
+        name = _name(step)
+        try:
+            found = self._backend.find(name)
+        except Newer as newer:
+            raise UserError(
+                f"{self.root}/{name}/{RECORD}: {newer}; update this one, or set another storage.root"
+            ) from None
+        except Broken as broken:
+            self._pass_over(name, broken)
+            return None
         return _record(*found) if found else None
+
+    def _pass_over(self, name: str, broken: Broken) -> None:
+        """Say once what is not taken for a record; what else is in the store is used as it is."""
+        if (line := f"passed over: {self.root}/{name}/{RECORD}: {broken}") not in _TOLD:
+            _TOLD.add(line)
+            print(line, file=sys.stderr)
 
     def missing(self, steps: Iterable[Step]) -> list[Step]:
         """Those of some steps that have no record yet."""
@@ -93,12 +118,17 @@ class Store:
 
         Two runs that finish the same step at once both succeed: the first record stays.
         """
+        try:
+            self._backend.find(_name(step))
+        except Broken:
+            self._backend.set_aside(_name(step))
         work = self._backend.begin(_name(step))
         try:
             draft = Draft(work)
             yield draft
             work.finish(
                 {
+                    "schema": SCHEMA,
                     "kind": step.kind,
                     "variant": step.variant,
                     "fingerprint": step.fingerprint,
@@ -113,8 +143,8 @@ class Store:
             work.discard()
 
     def all(self) -> list[Record]:
-        """Every record of every experiment."""
-        return [_record(*found) for found in self._backend.all()]
+        """Every record of every experiment that can be read."""
+        return [_record(*found) for found in self._backend.all(self._pass_over)]
 
     def refer(self, experiment: str, steps: Iterable[Step]) -> None:
         """Leave in the store which steps an experiment is about, in the place of what it said before.
@@ -140,6 +170,16 @@ class Store:
         """
         content = self.kept_text(experiment, name)
         return None if content is None else json.loads(content)
+
+    def kept_mapping(self, experiment: str, name: str) -> dict[str, Any]:
+        """The same of a file that says what may be said anew: empty, too, where it cannot be read, which is told."""
+        try:
+            kept = self.kept(experiment, name)
+        except (ValueError, RecursionError, OSError):
+            kept = ()
+        if kept is not None and not isinstance(kept, dict):
+            print(f"passed over: {self.root}/experiments/{experiment}/{name}: not a JSON object", file=sys.stderr)
+        return kept if isinstance(kept, dict) else {}
 
     def kept_text(self, experiment: str, name: str) -> str | None:
         """What a text file of it holds; None where there is none."""
@@ -207,7 +247,7 @@ def _name(step: Step) -> str:
 
 
 def _record(told: dict[str, Any], files: Files) -> Record:
-    return Record(files=files, **told)
+    return Record(files=files, **{key: told[key] for key in _FIELDS})
 
 
 def nearest(step: Step, records: Iterable[Record]) -> Record | None:

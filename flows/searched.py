@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from configs.schemes import Scheme
 from flows.context import Run
@@ -26,10 +26,13 @@ class Search:
 
 def found(plan: Plan, store: Store) -> Search:
     """How far the search of an experiment has come; one that asked something else does not count."""
-    kept = store.kept(plan.experiment.name, _FILE) or {}
+    kept = store.kept_mapping(plan.experiment.name, _FILE)
     if kept.get("asked") != _asked(plan):
         return Search()
-    return Search(tuple(_SCHEME.validate_python(scheme) for scheme in kept["schemes"]), kept["ended"])
+    try:
+        return Search(tuple(_SCHEME.validate_python(scheme) for scheme in kept["schemes"]), bool(kept["ended"]))
+    except (ValidationError, KeyError, TypeError):
+        return Search()  # of another version; the search begins again, and what it measured has its records
 
 
 def goes_on(plan: Plan, store: Store) -> bool:

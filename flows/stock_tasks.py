@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from actors import environments
+from configs import yaml_files
 
 _NAME = re.compile(r"""^["']?(task|group|tag)["']?:[ \t]*["']?([\w./-]+)["']?\s*$""", re.MULTILINE)
 _TAGS = re.compile(r"""^["']?tag["']?:[ \t]*\n((?:[ \t]*-.*\n?)+)""", re.MULTILINE)
@@ -35,11 +36,11 @@ DOCUMENTS = {
 """Documents of tasks often named, by the cards of their data sets; of others they are known once the data are here."""
 
 
-class _Reader(yaml.CSafeLoader):
+class TaskReader(yaml_files.Reader):
     """Task files name Python functions: `!function utils.mean` is read as "!mean", and imported by nobody."""
 
 
-_Reader.add_multi_constructor("!", lambda loader, suffix, node: f"!{str(node.value).rpartition('.')[2]}")
+TaskReader.add_multi_constructor("!", lambda loader, suffix, node: f"!{str(node.value).rpartition('.')[2]}")
 
 
 @cache
@@ -95,8 +96,8 @@ def _members(group: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 @cache
 def read(file: Path) -> dict[str, Any]:
-    """A task file with what it includes."""
-    loaded = yaml.load(file.read_text(), _Reader)  # a safe loader
+    """A task file of lm-eval's with what it includes; some of them have a key twice."""
+    loaded = yaml.load(file.read_text(), TaskReader)  # a safe loader
     own: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
     included = own.get("include") or []
     base: dict[str, Any] = {}

