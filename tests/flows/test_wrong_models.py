@@ -242,7 +242,7 @@ def test_weights_that_lie_beside_those_of_the_index_count_once(experiment_file: 
     "scaled",
     [
         {"rope_scaling": {"rope_type": "yarn", "factor": 32.0}},
-        {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
+        {"rope_parameters": {"rope_type": "longrope", "factor": 8.0}},
         {"rope_parameters": {"full_attention": {"rope_type": "yarn"}, "sliding_attention": {"rope_type": "default"}}},
     ],
 )
