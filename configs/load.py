@@ -11,6 +11,10 @@ PRESETS = {"chat": (512, 1024), "rag": (2000, 500), "code": (512, 512), "reasoni
 taken from no published trace: who has a trace of their own writes its figures down instead."""
 
 
+_STARTS = {"cpu": 1, "cuda": 2}
+"""Of an engine, unless an experiment says how many: on a GPU kernels and memory are chosen anew with each."""
+
+
 WARMING_S = 3.0
 """Seconds of a point while an engine is warmed up."""
 
@@ -24,8 +28,17 @@ class _Load(Settings):
     duration_s: float = Field(default=60, gt=0)
     """Measured seconds of one point, warm-up not counted."""
     warmup_s: float = Field(default=5, ge=0)
-    repeats: int = Field(default=3, ge=1)
-    """How often the whole grid is gone through; intervals are over repeats, and need three."""
+    repeats: int = Field(default=4, ge=1)
+    """How often the whole grid is gone through, by a variant and by the base in turn: once the one first, once the
+    other, so that an even number favours neither. Intervals are over starts, or over repeats of the one start; those
+    over repeats need three."""
+    starts: int | None = Field(default=None, ge=1)
+    """Independent starts of every engine, the base's beside each, over which the repeats are spread; from two on, what
+    differs from start to start is part of every interval. None: 2 on a GPU and 1 on a CPU, if there are as many
+    repeats."""
+    control: bool = True
+    """Whether the base is put under the load against a second start of itself (A/A): what that finds to differ is part
+    of every interval."""
     seed: int = 42
     """Of the prompts and arrivals of the first repeat; each further one takes the next."""
     company: Literal["auto", "never"] = "auto"
@@ -52,6 +65,26 @@ class _Load(Settings):
                 f"preset {values['preset']!r} says {beside[0]} ({tokens[beside[0]]}) itself; leave out one of the two"
             )
         return {**values, **tokens}
+
+    @model_validator(mode="after")
+    def _every_start_has_a_repeat(self) -> Self:
+        if self.starts and self.starts > self.repeats:
+            raise ValueError(f"starts: {self.starts} exceeds repeats {self.repeats}; every start needs one")
+        return self
+
+    def starts_on(self, accelerator: str) -> int:
+        """Starts of every engine on a kind of device."""
+        return self.starts or min(self.repeats, _STARTS[accelerator])
+
+    def repeats_a_start(self, accelerator: str) -> int | None:
+        """Repeats of every start but the last, which has those that are left over; None where there is one start."""
+        starts = self.starts_on(accelerator)
+        return self.repeats // starts if starts > 1 else None
+
+    def start_of(self, repeat: int, accelerator: str) -> int:
+        """Which start of the engines a repeat belongs to, from 0 up."""
+        each = self.repeats_a_start(accelerator)
+        return min(repeat // each, self.starts_on(accelerator) - 1) if each else 0
 
     @property
     def warming(self) -> Self:

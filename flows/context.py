@@ -171,9 +171,15 @@ class Run:
                 self.outcomes[variant.name] = Outcome.of(variant, self.store)
 
     def seated(
-        self, outcome: Outcome, services: Services, *, to_be_measured: bool, to_be_measured_next: bool = False
+        self,
+        outcome: Outcome,
+        services: Services,
+        *,
+        to_be_measured: bool,
+        to_be_measured_next: bool = False,
+        seats: int = 1,
     ) -> contextlib.AbstractContextManager[Place]:
-        """A seat for a variant, as of `actors.conductor.seated`; for whom it waits is said."""
+        """A seat for a variant, or two, as of `actors.conductor.seated`; for whom it waits is said."""
         mine = self.plan.experiment.name
 
         def waits(occupants: list[Occupant]) -> None:
@@ -186,17 +192,36 @@ class Run:
             waits,
             to_be_measured=to_be_measured,
             to_be_measured_next=to_be_measured_next,
+            seats=seats,
         )
 
     def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
         """The record of a step; where there is none, it is done here, or waited for where another experiment
         is doing it."""
-        with claimed(services.conductor, f"{self.store.root}/{step.kind}/{step.fingerprint}"):
-            if (found := self.store.find(step)) is None:
-                with self.store.writing(step) as draft:
-                    draft.where = {"hardware": self.plan.hardware.name}
-                    work(draft)
-                found = self.store.find(step)
-            if found is None:
-                raise StepFailed(f"{step.kind}: its record vanished as soon as it was written")
+        found = self.do_all([step], services, lambda drafts: work(drafts[step.fingerprint]))
+        return found[step.fingerprint]
+
+    def do_all(
+        self, steps: Sequence[Step], services: Services, work: Callable[[dict[str, Draft]], None]
+    ) -> dict[str, Record]:
+        """The same of steps that are done in one go; records by fingerprint.
+
+        Args:
+            work: is given the drafts of those without a record, by fingerprint.
+        """
+        once = sorted({step.fingerprint: step for step in steps}.items())
+        with contextlib.ExitStack() as claims:
+            for fingerprint, step in once:
+                claims.enter_context(claimed(services.conductor, f"{self.store.root}/{step.kind}/{fingerprint}"))
+            if missing := self.store.missing(step for _, step in once):
+                with contextlib.ExitStack() as writing:
+                    drafts = {step.fingerprint: writing.enter_context(self.store.writing(step)) for step in missing}
+                    for draft in drafts.values():
+                        draft.where = {"hardware": self.plan.hardware.name}
+                    work(drafts)
+            found = {}
+            for fingerprint, step in once:
+                if (record := self.store.find(step)) is None:
+                    raise StepFailed(f"{step.kind}: its record vanished as soon as it was written")
+                found[fingerprint] = record
         return found

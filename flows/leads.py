@@ -16,6 +16,7 @@ from configs.decision import Decision
 from flows import performance
 from flows.judgement import Lead, Point
 from flows.performance import Sweep
+from flows.ratios import FEWEST, Pairs, Spread, SpreadOf, Starts, no_spread, of_units, ratio
 
 _POWER = 0.8
 _MOST_REPEATS = 100
@@ -29,13 +30,17 @@ class Loaded:
     size_bytes: int
     sweeps: list[Sweep]
     points: tuple[Point, ...]
+    starts: Starts = ()
+    """As of `flows.ratios`."""
 
 
-def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lead | None:
+def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread: SpreadOf = no_spread) -> Lead | None:
     """The objective of a variant over the base's; None where no load that both keep tells.
 
     Args:
+        theirs: the base in turn with the variant.
         variants: how many are compared with the base.
+        spread: of a figure at two points, by all variants.
     """
     if decision.objective == "size":
         ratio = theirs.size_bytes / ours.size_bytes
@@ -49,8 +54,9 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lea
         return None
     best = (_best(ours, places, figure, better), _best(theirs, places, figure, better))
     at = " against ".join(dict.fromkeys(ours.points[place].in_words for place in best))
-    unsettled = _unsettled(ours, theirs, decision)
-    return of_pairs(_pairs(ours, theirs, best, figure), better, decision, variants, at=at, unsettled=unsettled)
+    unsettled = _unsettled(ours, theirs, decision, spread)
+    pairs, known = _pairs(ours, theirs, best, figure), spread(best, figure)
+    return of_pairs(pairs, better, decision, variants, starts=ours.starts, spread=known, at=at, unsettled=unsettled)
 
 
 def _best(side: Loaded, places: Sequence[int], figure: str, better: int) -> int:
@@ -58,11 +64,13 @@ def _best(side: Loaded, places: Sequence[int], figure: str, better: int) -> int:
 
 
 def of_pairs(
-    pairs: Sequence[tuple[float, float]],
+    pairs: Pairs,
     better: int,
     decision: Decision,
     variants: int,
     *,
+    starts: Starts = (),
+    spread: Spread | None = None,
     at: str | None = None,
     unsettled: tuple[str, ...] = (),
 ) -> Lead | None:
@@ -71,14 +79,16 @@ def of_pairs(
     Args:
         better: 1 where more is better, -1 where less is.
         variants: how many are compared with the base.
+        starts: of every pair, and `spread` of all variants' pairs, as of `flows.ratios`.
     """
-    ours, theirs = zip(*pairs, strict=True)
-    found = performance.ratio(ours, theirs, better, decision.confidence)
-    sure, most = (performance.ratio(ours, theirs, better, decision.over(of).confidence) for of in (variants, 1))
-    if found is None or sure is None or most is None:
+    levels = (decision.confidence, decision.over(variants).confidence, decision.over(1).confidence)
+    found, sure, most = (ratio(pairs, better, level, starts, spread) for level in levels)
+    units = of_units(pairs, starts, better)
+    if found is None or sure is None or most is None or units is None:
         return None
-    needed = _repeats_needed(better * np.log(np.array(ours) / np.array(theirs)), decision, variants)
-    return Lead(found.value, found.low, found.high, sure.low, most.high, len(pairs), at, unsettled, needed)
+    needed = _needed(units, decision, variants, spread if starts else None)
+    bounds = (found.value, found.low, found.high, sure.low, most.high)
+    return Lead(*bounds, len(pairs), at, unsettled, needed, starts=len(units) if starts else 1)
 
 
 def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> list[tuple[float, float]]:
@@ -88,7 +98,7 @@ def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> li
     return found if all(min(pair) > 0 for pair in found) else []
 
 
-def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision) -> tuple[str, ...]:
+def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision, spread: SpreadOf) -> tuple[str, ...]:
     """Loads that may be kept by both as well, at which the variant may have the smallest gain."""
     if decision.objective not in ("throughput", "cost"):
         return ()
@@ -99,8 +109,9 @@ def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision) -> tuple[str, .
         if "not shown" not in standings or "breaks" in standings or any(point.void for point in both):
             continue
         pairs = _pairs(ours, theirs, (place, place), figure)
-        ratio = of_pairs(pairs, better, decision, variants=1) if pairs else None
-        if ratio is None or not excluded(ratio, decision):
+        known = spread((place, place), figure)
+        found_there = of_pairs(pairs, better, decision, 1, starts=ours.starts, spread=known) if pairs else None
+        if found_there is None or not excluded(found_there, decision):
             found.append(both[0].in_words)
     return tuple(found)
 
@@ -119,19 +130,23 @@ def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: i
     return Lead(mine.asked / base.asked, low, high, sure, high, len(ours.sweeps))
 
 
-def _repeats_needed(logarithms: np.ndarray, decision: Decision, variants: int) -> int | None:
-    """Repeats that show a gain as large as was found to be above the smallest one, or below it.
+def _needed(units: np.ndarray, decision: Decision, variants: int, spread: Spread | None) -> int | None:
+    """Units (starts, or repeats of the one start) that show a gain as large as was found to be above the smallest one,
+    or below it.
 
     Args:
-        logarithms: of the ratio in every repeat, turned so that more is better.
+        units: logarithms of the ratio, turned so that more is better.
+        spread: where it is known from all variants; more units of each bring it more degrees of freedom.
     """
-    if len(logarithms) < 2:
+    if len(units) < 2:
         return None
-    distance, spread = float(logarithms.mean()) - math.log(1 + decision.min_gain), float(logarithms.std(ddof=1))
+    distance = float(units.mean()) - math.log(1 + decision.min_gain)
+    deviation = math.sqrt(spread.variance) if spread else float(units.std(ddof=1))
     confidence = decision.over(variants if distance > 0 else 1).confidence
-    repeats = np.arange(performance.FEWEST, _MOST_REPEATS + 1)
-    quantiles = student.ppf(0.5 + confidence / 2, repeats - 1) + student.ppf(_POWER, repeats - 1)
-    enough = repeats[quantiles * spread / np.sqrt(repeats) <= abs(distance)]
+    counts = np.arange(2 if spread else FEWEST, _MOST_REPEATS + 1)
+    freedom = np.maximum(1, counts * spread.freedom / len(units)) if spread else counts - 1
+    quantiles = student.ppf(0.5 + confidence / 2, freedom) + student.ppf(_POWER, freedom)
+    enough = counts[quantiles * deviation / np.sqrt(counts) <= abs(distance)]
     return int(enough[0]) if len(enough) else None
 
 

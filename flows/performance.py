@@ -1,10 +1,9 @@
 """What the repeats of a load say of a variant, and of a variant against the base. Pure functions.
 
 A figure is the mean over repeats with Student's t interval. A limit is kept or broken where the repeats show
-it; what they leave open is told as such. Variants are compared at the same point of
-the common grid only, repeat by repeat: the ratio is that of the geometric means, its interval that of
-the paired differences of logarithms. Repeats of one round follow each other, so what drifts on the
-machine meets both and leaves the ratio alone.
+it; what they leave open is told as such. Variants are compared with the base at the same point of the common grid
+only, and within blocks (`flows.stages.block`): repeat by repeat with the base that was loaded in turn with them
+(`flows.ratios`), so what drifts on the machine meets both and leaves the ratio alone.
 """
 
 from collections import Counter
@@ -18,7 +17,8 @@ from actors.benchmarker import REQUESTS
 from configs.decision import Constraints, Decision
 from flows import requests
 from flows.intervals import Bounds, mean_interval
-from flows.judgement import VOID, Capacity, Estimate, Gain, Point, Ratio, Standing
+from flows.judgement import VOID, Capacity, Estimate, Gain, Point, Standing
+from flows.ratios import FEWEST, SpreadOf, Starts, no_spread, ratio
 from flows.records import Record
 
 _COMPARED = {
@@ -34,23 +34,26 @@ _COMPARED = {
 """Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
 LATENCY_WORDS = {"ttft": "TTFT", "itl": "ITL", "request_latency": "request latency"}
 _STREAMS = "streams"
-FEWEST = 3
-"""Repeats that an interval needs."""
-
 Sweep = list[dict[str, Any]]
 """One repeat: every point of the grid, in the grid's order, with its figures."""
 
 
 def sweeps(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
     """The repeats of a variant, goodput under these limits among their figures."""
-    return [_with_goodput(record, limits) for record in records]
+    return [_with_goodput(record, record.result["points"], "", limits) for record in records]
 
 
-def _with_goodput(record: Record, limits: Constraints) -> Sweep:
-    points: Sweep = record.result["points"]
+def sweeps_of_base(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
+    """The same of the base that was loaded in turn with a variant; none where none was."""
+    found = (record for record in records if "base" in record.result)
+    return [_with_goodput(record, record.result["base"]["points"], "base", limits) for record in found]
+
+
+def _with_goodput(record: Record, points: Sweep, place: str, limits: Constraints) -> Sweep:
     if not limits.latency_limits_ms:
         return points
-    with record.files.held() as folder:
+    with record.files.held() as files:
+        folder = files / place
         if not (folder / REQUESTS).is_file():
             return points
         open_loop = points[0]["unit"] != _STREAMS
@@ -64,20 +67,6 @@ def _with_goodput(record: Record, limits: Constraints) -> Sweep:
 def estimate(values: Sequence[float], confidence: float) -> Estimate:
     """The mean of some repeats and its interval; none from fewer than three."""
     return Estimate(float(np.mean(values)), *(_bounds(values, confidence) or (None, None)))
-
-
-def ratio(variant: Sequence[float], base: Sequence[float], better: int, confidence: float) -> Ratio | None:
-    """Variant over base, turned so that above 1 is better; None where a value is not positive.
-
-    Args:
-        better: 1 where more is better, -1 where less is.
-    """
-    pairs = list(zip(variant, base, strict=False))
-    if not pairs or min(min(pair) for pair in pairs) <= 0:
-        return None
-    logarithms = [better * float(np.log(ours / theirs)) for ours, theirs in pairs]
-    value, bounds = float(np.exp(np.mean(logarithms))), _bounds(logarithms, confidence)
-    return Ratio(value, *map(float, np.exp(bounds))) if bounds else Ratio(value, None, None)
 
 
 def _bounds(values: Sequence[float], confidence: float) -> Bounds | None:
@@ -186,17 +175,28 @@ def capacity(measured: Sequence[Point]) -> Capacity:
     )
 
 
-def gains(variant: list[Sweep], base: list[Sweep], confidence: float) -> tuple[Gain, ...]:
-    """Every compared figure at every load that both were put under, where it counts in every repeat of both."""
+def gains(
+    variant: list[Sweep], base: list[Sweep], confidence: float, starts: Starts = (), spread: SpreadOf = no_spread
+) -> tuple[Gain, ...]:
+    """Every compared figure at every load that both were put under, where it counts in every repeat of both.
+
+    Args:
+        base: in turn with the variant.
+        starts: as of `flows.ratios.ratio`.
+        spread: of a figure at a point.
+    """
     found = []
-    for place, point in enumerate(variant[0]):
+    for place, point in enumerate(variant[0] if base else []):
         key = (point["unit"], point["asked"])
         matched = next((i for i, p in enumerate(base[0]) if (p["unit"], p["asked"]) == key), None)
         if matched is None or not (_counts(variant, place) and _counts(base, matched)):
             continue
         for figure, better in _COMPARED.items():
             ours, theirs = (_values(s, at, figure) for s, at in ((variant, place), (base, matched)))
-            if ours and theirs and (compared := ratio(ours, theirs, better, confidence)):
+            if len(ours) != len(variant) or len(theirs) != len(base):
+                continue
+            pairs = list(zip(ours, theirs, strict=True))
+            if compared := ratio(pairs, better, confidence, starts, spread((place, matched), figure)):
                 means = float(np.mean(theirs)), float(np.mean(ours))
                 found.append(Gain(point["asked"], point["unit"], figure, *means, compared))
     return tuple(found)

@@ -26,13 +26,17 @@ _LIBRARIES = {
 """For each kind of step: the environment it runs in, and the libraries that shape its result."""
 
 
-_METHOD = {"prepare": 2, "quantize": 2, "evaluate": 3, "benchmark": 4}
+_METHOD = {"prepare": 2, "quantize": 2, "evaluate": 3, "benchmark": 5}
 """Raised when this project changes how it makes or measures something, so that old records are not
 taken for new ones."""
 
 
 _HOW_JUDGED = {"path", "data_files", "cluster", "metric", "filter", "margin", "recovery"}
 """Settings of a task that do not change what is written of its documents; its files count by their content."""
+
+
+_HOW_REPEATED = {"repeats", "starts", "control", "max_interference", "grace_s"}
+"""Settings of a load that do not change what one repeat measures."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,14 @@ class VariantPlan:
     control: Step | None
     """The base's evaluation again, in batches of another size."""
     benchmarks: tuple[Step, ...]
-    """One for each repeat of every load, in the order of `Experiment.benchmarks`."""
+    """One for each repeat of every load, in the order of `Experiment.benchmarks`: the variant's turn and the base's,
+    as what is compared is what was measured beside each other."""
     left_out: str | None = None
+
+    @property
+    def beside_base(self) -> bool:
+        """Whether it is loaded in turn with the base; of the base, whether with a second start of itself."""
+        return all("base" in step.inputs for step in self.benchmarks)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -118,7 +128,7 @@ class _Maker:
             evaluations=tuple(self._evaluate(name, checkpoint, share=share) for share in self._shares),
             proxy=self._proxy(name, checkpoint),
             control=None if scheme else self._control(name, checkpoint),
-            benchmarks=tuple(self._benchmark(name, checkpoint, *asked) for asked in self.experiment.benchmarks),
+            benchmarks=tuple(self._benchmark(scheme, name, checkpoint, *asked) for asked in self.experiment.benchmarks),
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
 
@@ -191,17 +201,19 @@ class _Maker:
             inputs |= {f"{task.name}/{path.name}": _file_digest(path) for path in task_files(task)}
         return self._step("evaluate", name, settings, inputs)
 
-    def _benchmark(self, name: str, checkpoint: Step, workload: str, repeat: int) -> Step:
+    def _benchmark(self, scheme: Scheme | None, name: str, checkpoint: Step, workload: str, repeat: int) -> Step:
         """The workload's name is not in it: two names for the same load share their work."""
         load = self.experiment.loads[workload]
         settings = {
-            "load": load.model_dump(mode="json", exclude={"repeats", "max_interference", "grace_s"}),
+            "load": load.model_dump(mode="json", exclude=_HOW_REPEATED),
             "repeat": repeat,
+            "repeats_a_start": load.repeats_a_start(self.hardware.accelerator),
             "engine_args": engine_args(self.experiment, self.hardware),
             "hardware": self.hardware.name,
             "engine_cores": len(self.seats.engines[0]),
         }
-        return self._step("benchmark", name, settings, {"checkpoint": checkpoint.fingerprint})
+        beside = {"base": self._prepare().fingerprint} if scheme or load.control else {}
+        return self._step("benchmark", name, settings, {"checkpoint": checkpoint.fingerprint, **beside})
 
 
 def engine_args(experiment: Experiment, hardware: Hardware) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
             "intervals",
             f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents, "
             f"{100 * accuracy_of(run).confidence:.4g} % for {compared_in(run)} variants at once; load: over repeats "
-            "(Student's t)",
+            "(Student's t), ratios to the base over its turns in the same block, by starts where there are several",
         ),
         ("latencies", _latencies(experiment.loads)),
         ("asked for", _asked_for(experiment.decision)),
@@ -166,7 +166,8 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     companies = [", ".join(names) for names in sorted(together) if names]
     shape = (
         f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens, {load.duration_s:g} s a point "
-        f"after {load.warmup_s:g} s of warm-up, {load.repeats} repeats, seed {load.seed} and the next ones"
+        f"after {load.warmup_s:g} s of warm-up, {load.repeats} repeats in turn with the base, "
+        f"{load.starts_on(run.plan.hardware.accelerator)} starts of each, seed {load.seed} and the next ones"
     )
     found = [
         ("load", shape),

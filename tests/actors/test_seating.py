@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from actors.cores import Seats
-from actors.seating import Member, Place, Round, Seating, Series, Turn
+from actors.rounds import Member, Round, Series, Turn
+from actors.seating import Place, Seating
 
 TWO = Seats(engines=((0,), (1,)), clients=((1,), (0,)), together=False)
 ONE = Seats(engines=((0,),), clients=((),), together=False)

@@ -125,8 +125,10 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
     for variant in made.variants:
         if variant.name != BROKEN:
             kept = {task: answers & (random.random(400) >= LOST[variant.name]) for task, answers in right.items()}
-            sweeps = [_sweep(_speed(variant.name, step.settings)) for step in variant.benchmarks]
-            write_records(store, variant, 1e9, [kept] * len(evaluations_of(variant)), sweeps)
+            sweeps, beside = (
+                [_sweep(_speed(name, step.settings)) for step in variant.benchmarks] for name in (variant.name, "base")
+            )
+            write_records(store, variant, 1e9, [kept] * len(evaluations_of(variant)), sweeps, beside)
     run = Run.of(made, store, Progress(), tmp_path)
     run.outcomes[BROKEN].failure = WENT_WRONG
     judgement = compare.judge(run)
