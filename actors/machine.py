@@ -111,10 +111,10 @@ def gpu_use(visible: str = "") -> list[dict[str, Any]]:
     ]
 
 
-def driver_version() -> str | None:
-    """Of the GPUs' driver; None where there is none."""
+def host_and_driver() -> dict[str, str | None]:
+    """This node's name as `host`, and as `driver` the version of its GPUs' driver; None where there is none."""
     versions = [row[0] for row in _nvidia_smi("gpu=driver_version", "")]
-    return versions[0] if versions else None
+    return {"host": socket.gethostname(), "driver": versions[0] if versions else None}
 
 
 def _holder(process: int, mib: str) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class Seating:
             and host.round is None
             and (wish.to_be_measured or not host.ready)
             and (host.free or wish.seats > 1)
+            and len(host.seats.engines) >= wish.seats
         ]
         return [name for _, name in sorted(hosts, key=lambda found: found[0], reverse=True)]
 

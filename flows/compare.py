@@ -94,6 +94,15 @@ def accuracy_of(run: Run) -> Decision:
     return run.plan.experiment.decision.over(max(2, compared_in(run)))
 
 
+def fails(run: Run, outcome: Outcome, base: Outcome) -> bool:
+    """Whether the accuracy of a variant that was evaluated in full, as the base was, is shown to fail."""
+    if not (outcome.evaluated and base.evaluated):
+        return False
+    asked = run.plan.experiment.accuracy
+    found = accuracy.differences(_answers(outcome, asked), _answers(base, asked), accuracy_of(run), asked.seed)
+    return any(difference.verdict == "fail" for difference in found)
+
+
 def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
     """How every variant that was measured completely answers otherwise than the base, which comes first: with
     what differs when nothing does but the size of its batches."""
@@ -208,14 +217,12 @@ def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
     for workload in experiment.loads:
         if run.base.checkpoint and run.base.loaded:
             everybody = _Loaded.of(run, workload)
-            rival = rival_of(described(everybody.base, decision))
-            seen = [
-                everybody.judged(outcome.name, decision, compared_in(run))
-                for outcome in loaded
-                if outcome is not run.base
-            ]
+            base = described(everybody.base, decision)
+            names, variants = [outcome.name for outcome in loaded], compared_in(run)
+            seen = [base if n == base.name else everybody.judged(n, decision, variants) for n in names]
+            rival = rival_of(base)
         else:
-            rival, seen = None, [described(Measured.of(outcome, experiment, workload), decision) for outcome in loaded]
+            rival, seen = None, [described(Measured.of(one, experiment, workload), decision) for one in loaded]
         orders.append([found.name for found in sorted(seen, key=lambda v: standing(v, rival, decision))])
     return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))
 

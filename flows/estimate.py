@@ -132,6 +132,10 @@ def _block(
     of = (experiment.benchmarks[place] for place in places)
     starts = {experiment.loads[name].start_of(repeat, plan.hardware.accelerator) for name, repeat in of}
     engines = 2 if variant.beside_base else 1
+    for name, load in experiment.loads.items():
+        if len(load.looks) > 1 and any(experiment.benchmarks[place][0] == name for place in places):
+            words = f"{load.looks[-1]}, and {load.looks[0]} where the first look shows that they are enough"
+            take(Figure(0.0, f"repeats of {f'load {name}'.rstrip()} that end by themselves: assumed the most, {words}"))
     begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[places[0]])
     up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
     warmed = sum(take(warming) for _ in range(len(starts) * engines))

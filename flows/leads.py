@@ -8,6 +8,7 @@ by the difference between two loads.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.stats import t as student
@@ -16,7 +17,7 @@ from configs.decision import Decision
 from flows import performance
 from flows.judgement import Lead, Point
 from flows.performance import Sweep
-from flows.ratios import FEWEST, Pairs, Spread, SpreadOf, Starts, no_spread, of_units, ratio
+from flows.ratios import FEWEST, Pairs, Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, ratio
 
 _POWER = 0.8
 _MOST_REPEATS = 100
@@ -32,6 +33,8 @@ class Loaded:
     points: tuple[Point, ...]
     starts: Starts = ()
     """As of `flows.ratios`."""
+    looks: int = 1
+    """At which its repeats might have been enough."""
 
 
 def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread: SpreadOf = no_spread) -> Lead | None:
@@ -56,7 +59,17 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread
     at = " against ".join(dict.fromkeys(ours.points[place].in_words for place in best))
     unsettled = _unsettled(ours, theirs, decision, spread)
     pairs, known = _pairs(ours, theirs, best, figure), spread(best, figure)
-    return of_pairs(pairs, better, decision, variants, starts=ours.starts, spread=known, at=at, unsettled=unsettled)
+    return of_pairs(
+        pairs,
+        better,
+        decision,
+        variants,
+        starts=ours.starts,
+        spread=known,
+        looks=ours.looks,
+        at=at,
+        unsettled=unsettled,
+    )
 
 
 def _best(side: Loaded, places: Sequence[int], figure: str, better: int) -> int:
@@ -71,6 +84,7 @@ def of_pairs(
     *,
     starts: Starts = (),
     spread: Spread | None = None,
+    looks: int = 1,
     at: str | None = None,
     unsettled: tuple[str, ...] = (),
 ) -> Lead | None:
@@ -80,13 +94,16 @@ def of_pairs(
         better: 1 where more is better, -1 where less is.
         variants: how many are compared with the base.
         starts: of every pair, and `spread` of all variants' pairs, as of `flows.ratios`.
+        looks: at which the pairs might have been enough, so that the error is split over them (Bonferroni; Jennison and
+            Turnbull, Group sequential methods, 2000, chapter 2, on why it has to be).
     """
-    levels = (decision.confidence, decision.over(variants).confidence, decision.over(1).confidence)
+    shown_at = at_every_look(decision.confidence, looks)
+    levels = (shown_at, decision.over(variants * looks).confidence, decision.over(looks).confidence)
     found, sure, most = (ratio(pairs, better, level, starts, spread) for level in levels)
     units = of_units(pairs, starts, better)
     if found is None or sure is None or most is None or units is None:
         return None
-    needed = _needed(units, decision, variants, spread if starts else None)
+    needed = _needed(units, decision, variants * looks, spread if starts else None)
     bounds = (found.value, found.low, found.high, sure.low, most.high)
     return Lead(*bounds, len(pairs), at, unsettled, needed, starts=len(units) if starts else 1)
 
@@ -110,7 +127,9 @@ def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision, spread: SpreadO
             continue
         pairs = _pairs(ours, theirs, (place, place), figure)
         known = spread((place, place), figure)
-        found_there = of_pairs(pairs, better, decision, 1, starts=ours.starts, spread=known) if pairs else None
+        found_there = (
+            of_pairs(pairs, better, decision, 1, starts=ours.starts, spread=known, looks=ours.looks) if pairs else None
+        )
         if found_there is None or not excluded(found_there, decision):
             found.append(both[0].in_words)
     return tuple(found)
@@ -120,7 +139,7 @@ def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: i
     """The ratio of two capacities, each of which lies between two points of the grid: between the heaviest that is
     shown to keep to the limits and the lightest that is shown to break one."""
     mine, base = (performance.capacity(side.points) for side in (ours, theirs))
-    wide = decision.over(variants)
+    wide = decision.over(variants * ours.looks)
     surely = [performance.capacity(performance.points(side.sweeps, wide)) for side in (ours, theirs)]
     if mine.asked is None or base.asked is None:
         return None
@@ -143,11 +162,21 @@ def _needed(units: np.ndarray, decision: Decision, variants: int, spread: Spread
     distance = float(units.mean()) - math.log(1 + decision.min_gain)
     deviation = math.sqrt(spread.variance) if spread else float(units.std(ddof=1))
     confidence = decision.over(variants if distance > 0 else 1).confidence
-    counts = np.arange(2 if spread else FEWEST, _MOST_REPEATS + 1)
-    freedom = np.maximum(1, counts * spread.freedom / len(units)) if spread else counts - 1
-    quantiles = student.ppf(0.5 + confidence / 2, freedom) + student.ppf(_POWER, freedom)
+    counts, quantiles = _quantiles(confidence, spread.freedom / len(units) if spread else None)
     enough = counts[quantiles * deviation / np.sqrt(counts) <= abs(distance)]
     return int(enough[0]) if len(enough) else None
+
+
+@cache
+def _quantiles(confidence: float, freedom: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """For so many units each, how many standard errors a mean has to be away to be told with the power.
+
+    Args:
+        freedom: degrees of freedom that each unit brings; None where a variant stands for itself.
+    """
+    counts = np.arange(FEWEST if freedom is None else 2, _MOST_REPEATS + 1)
+    degrees = counts - 1 if freedom is None else np.maximum(1, counts * freedom)
+    return counts, student.ppf(0.5 + confidence / 2, degrees) + student.ppf(_POWER, degrees)
 
 
 def shown(found: Lead, decision: Decision) -> bool:

@@ -11,7 +11,7 @@ from configs.experiment import Experiment
 from flows import leads, performance
 from flows.context import Outcome
 from flows.judgement import Judged, Point
-from flows.ratios import Spread, SpreadOf, Starts, no_spread, of_units, spread_of
+from flows.ratios import Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, spread_of
 from flows.records import Record
 
 
@@ -30,10 +30,12 @@ class Measured:
     """The base in turn with it; empty for the base where no control was made."""
     starts: Starts = ()
     """As of `flows.ratios`."""
+    looks: int = 1
+    """At which the repeats might have been enough."""
 
     @property
     def loaded(self) -> leads.Loaded:
-        return leads.Loaded(self.size_bytes, self.sweeps, self.points, self.starts)
+        return leads.Loaded(self.size_bytes, self.sweeps, self.points, self.starts, self.looks)
 
     def base_of(self, size_bytes: int, decision: Decision) -> leads.Loaded:
         """The base in turn with it, which has so many bytes."""
@@ -63,6 +65,7 @@ class Measured:
             evidence=_evidence([checkpoint, *evaluations, *benchmarks]),
             base=performance.sweeps_of_base(benchmarks, decision.constraints),
             starts=_starts(benchmarks),
+            looks=len(experiment.loads[workload].looks),
         )
 
 
@@ -83,7 +86,7 @@ def spread_among(variants: Sequence[Measured], control: Measured | None) -> Spre
     def found(places: tuple[int, int], figure: str) -> Spread | None:
         told = control.units(places, figure) if control and places[0] == places[1] else None
         units = [one.units(places, figure) for one in variants]
-        one_start = not any(one.starts for one in variants)
+        one_start = not any(one.starts for one in (*variants, *([control] if control else [])))
         return spread_of([one for one in units if one is not None], told, one_start=one_start)
 
     return found
@@ -123,9 +126,10 @@ def under_load(
     found = described(ours, decision)
     if base_bytes is None or not ours.base:
         return found
+    confidence = at_every_look(decision.confidence, ours.looks)
     return replace(
         found,
-        gains=performance.gains(ours.sweeps, ours.base, decision.confidence, ours.starts, spread),
+        gains=performance.gains(ours.sweeps, ours.base, confidence, ours.starts, spread),
         against_base=leads.lead(ours.loaded, ours.base_of(base_bytes, decision), decision, variants, spread),
     )
 
@@ -139,14 +143,15 @@ def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Jud
     control = None
     if decision.objective not in ("size", "capacity"):
         control = leads.lead(base.loaded, base.base_of(base.size_bytes, decision), decision, 1, by_itself)
-    gains = performance.gains(base.sweeps, base.base, decision.confidence, base.starts, by_itself)
+    confidence = at_every_look(decision.confidence, base.looks)
+    gains = performance.gains(base.sweeps, base.base, confidence, base.starts, by_itself)
     return replace(found, gains=gains, control=control)
 
 
 def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
     """The checkpoint, and the repeats of one load."""
-    if outcome.checkpoint is None or not outcome.loaded:
-        raise ValueError(f"{outcome.name} was not put under load completely")
+    if outcome.checkpoint is None or not any(outcome.benchmarks):
+        raise ValueError(f"{outcome.name} was not put under load")
     asked = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
     return outcome.checkpoint, [record for (name, _), record in asked if record and name == workload]
 

@@ -12,6 +12,7 @@ it finds to differ is added to every interval, as the square root of the sum of 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.stats import t as student
@@ -65,6 +66,11 @@ def ratio(
     return Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach))
 
 
+def at_every_look(confidence: float, looks: int) -> float:
+    """Of one interval, so that those of all looks together have the confidence (Bonferroni)."""
+    return 1 - (1 - confidence) / looks
+
+
 def of_units(pairs: Pairs, starts: Starts, better: int = 1) -> np.ndarray | None:
     """Logarithms of the ratio by start, or by repeat where there is one start; None where a value is not positive."""
     if not pairs or min(min(pair) for pair in pairs) <= 0:
@@ -109,4 +115,10 @@ def _control(spread: Spread | None) -> float:
 
 
 def _student(variance: float, freedom: int, units: int, confidence: float) -> float:
-    return float(student.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(variance / units)
+    return _quantile(confidence, freedom) * math.sqrt(variance / units)
+
+
+@cache
+def _quantile(confidence: float, freedom: int) -> float:
+    """Of Student's t, for a two-sided interval."""
+    return float(student.ppf(0.5 + confidence / 2, freedom))

@@ -166,7 +166,7 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     companies = [", ".join(names) for names in sorted(together) if names]
     shape = (
         f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens, {load.duration_s:g} s a point "
-        f"after {load.warmup_s:g} s of warm-up, {load.repeats} repeats in turn with the base, "
+        f"after {load.warmup_s:g} s of warm-up, {_repeats(load)} repeats in turn with the base, "
         f"{load.starts_on(run.plan.hardware.accelerator)} starts of each, seed {load.seed} and the next ones"
     )
     found = [
@@ -175,6 +175,11 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
         ("interference", _interference(records)),
     ]
     return [(f"{workload}: {key}" if workload else key, words) for key, words in found]
+
+
+def _repeats(load: Load) -> str:
+    looks = ", ".join(map(str, load.looks[:-1]))
+    return f"{load.looks[-1]}" if len(load.looks) == 1 else f"at most {load.looks[-1]} (enough at {looks} or not)"
 
 
 def _asked_for(decision: Decision) -> str:

@@ -23,10 +23,11 @@ import ray
 
 from actors.conductor import my_id
 from actors.lease import on_node
-from actors.machine import driver_version
+from actors.machine import host_and_driver
 from actors.rounds import Member, Series, Turn
 from actors.seating import Place
 from actors.serving import check_up
+from flows import looks
 from flows.context import Outcome, Run, Services
 from flows.records import Draft
 from flows.stages.load import fastest, sweep, warmed_up
@@ -46,8 +47,9 @@ def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First
     room = len(run.plan.seats.engines) > 1
     seats = 2 if room and outcome.plan.beside_base else 1
     with run.seated(outcome, services, to_be_measured=True, seats=seats) as place:
-        for start, places in _starts(run, outcome).items():
-            block = _Block(run, outcome, services, place, start, places)
+        looks.take(run, outcome, services)
+        while starts := _starts(run, outcome):
+            block = _Block(run, outcome, services, place, min(starts))
             if room or not outcome.plan.beside_base:
                 block.side_by_side(first)
             else:
@@ -56,13 +58,14 @@ def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First
 
 
 def _starts(run: Run, outcome: Outcome) -> dict[int, list[int]]:
-    """Places of the benchmarks without a record, by the start that they are made with."""
+    """Places of the benchmarks that are due and have no record, by the start that they are made with."""
     experiment, found = run.plan.experiment, dict[int, list[int]]()
-    for place, (workload, repeat) in enumerate(experiment.benchmarks):
+    for place in outcome.due:
+        workload, repeat = experiment.benchmarks[place]
         if outcome.benchmarks[place] is None:
             start = experiment.loads[workload].start_of(repeat, run.plan.hardware.accelerator)
             found.setdefault(start, []).append(place)
-    return dict(sorted(found.items()))
+    return found
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,11 @@ class _Block:
     services: Services
     place: Place
     start: int
-    places: list[int]
+
+    @property
+    def _places(self) -> list[int]:
+        """Benchmarks of this start that are due."""
+        return _starts(self.run, self.outcome).get(self.start, [])
 
     @property
     def _sides(self) -> tuple[str, ...]:
@@ -91,12 +98,15 @@ class _Block:
                 first(served[_VARIANT])
             served = {side: warmed_up(self.run, one, self.services) for side, one in served.items()}
             began = time.time()
-            self._take_turns(self._series(), lambda turn: self._turn(turn, served, began))
+            while places := self._places:
+                self._take_turns(self._series(places), lambda turn: self._turn(turn, served, began))
+                looks.take(self.run, self.outcome, self.services)
 
     def one_after_the_other(self, first: _First | None) -> None:
         """Each engine for itself, with all repeats of this start: the whole of it is one turn on the host."""
         alone = (Series((self.start,), 1.0),)
-        self._take_turns(alone, lambda _: self._each_for_itself(first))
+        self._take_turns(alone, lambda _: self._each_for_itself(self._places, first))
+        looks.take(self.run, self.outcome, self.services)
 
     def _take_turns(self, series: tuple[Series, ...], take: Callable[[Turn], float]) -> None:
         name, conductor = self.outcome.name, self.services.conductor
@@ -106,11 +116,11 @@ class _Block:
         while (turn := ray.get(conductor.next_turn.remote(my_id()))) is not None:
             ray.get(conductor.done.remote(my_id(), turn, take(turn)))
 
-    def _series(self) -> tuple[Series, ...]:
-        """What is missing, load by load."""
+    def _series(self, places: list[int]) -> tuple[Series, ...]:
+        """What is due, load by load."""
         experiment = self.run.plan.experiment
         return tuple(
-            Series(tuple(p for p in self.places if experiment.benchmarks[p][0] == workload), load.max_interference)
+            Series(tuple(p for p in places if experiment.benchmarks[p][0] == workload), load.max_interference)
             for workload, load in experiment.loads.items()
         )
 
@@ -168,8 +178,8 @@ class _Block:
             asked = {side: pool.submit(self._sweep, one, place, folder) for side, one in served.items()}
             return {side: one.result() for side, one in asked.items()}
 
-    def _each_for_itself(self, first: _First | None) -> float:
-        plan, steps = self.outcome.plan, self.outcome.plan.benchmarks
+    def _each_for_itself(self, places: list[int], first: _First | None) -> float:
+        steps = self.outcome.plan.benchmarks
         order = self._sides[:: -1 if self.start % 2 else 1]
 
         def measure(drafts: dict[str, Draft]) -> None:
@@ -183,9 +193,9 @@ class _Block:
                         if first and side == _VARIANT:
                             first(one)
                         served[side] = one = warmed_up(self.run, one, self.services)
-                        for place in {steps[place].fingerprint: place for place in self.places}.values():
+                        for place in {steps[place].fingerprint: place for place in places}.values():
                             if (of := steps[place].fingerprint) in drafts:
-                                self._say(place, side, one)
+                                self._say(place, side)
                                 since = time.monotonic()
                                 points.setdefault(of, {})[side] = self._sweep(one, place, folders[of])
                                 seconds[of] += time.monotonic() - since
@@ -194,11 +204,11 @@ class _Block:
                 draft.result = self._result(served, points[of], began, seconds[of])
                 draft.result |= {"company": [], "interference": None, "first": order[0]}
 
-        found = self.run.do_all([plan.benchmarks[place] for place in self.places], self.services, measure)
-        for place in self.places:
+        found = self.run.do_all([steps[place] for place in places], self.services, measure)
+        for place in places:
             record = self.outcome.benchmarks[place] = found[steps[place].fingerprint]
             self._say_rates(record.result, record.result["load_s"])
-        return fastest(found[steps[self.places[0]].fingerprint].result["points"])
+        return fastest(found[steps[places[0]].fingerprint].result["points"])
 
     def _result(
         self, served: Mapping[str, Served], points: Mapping[str, _Points], began: float, seconds: float
@@ -220,15 +230,15 @@ class _Block:
             }
             for side, one in served.items()
         }
-        where = {"node": self.place.host, "driver": on_node(self.place.host, driver_version)}
-        told = {"start": began, "load_s": seconds, "where": where}
+        told = {"start": began, "load_s": seconds, "block": on_node(self.place.host, host_and_driver)}
         return found.pop(_VARIANT) | found | told
 
-    def _say(self, place: int, what: str, served: Served | None = None) -> None:
+    def _say(self, place: int, what: str) -> None:
         workload, repeat = self.run.plan.experiment.benchmarks[place]
         load = self.run.plan.experiment.loads[workload]
-        under = f"under load {workload}".rstrip()
-        self.run.progress.say(self.outcome.name, f"{under}, {what}, {repeat + 1} of {load.repeats} ...")
+        under, most = f"under load {workload}".rstrip(), "at most " if load.repeats == "auto" else ""
+        told = f"{under}, {what}, {repeat + 1} of {most}{load.looks[-1]} ..."
+        self.run.progress.say(self.outcome.name, told)
 
     def _say_rates(self, result: Mapping[str, Any], seconds: float) -> None:
         rates = " against ".join(

@@ -30,19 +30,20 @@ def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
     _stop_if_hopeless(run, outcome)
     if run.plan.experiment.accuracy.engine != "served":
         _fill_in(run, outcome, slices, partial(_evaluate_alone, run, outcome, services))
-    evaluates, loads = not outcome.evaluated_on(slices), not outcome.loaded
     # Where one engine has the host for itself, the one that answers is loaded before another is started.
-    at_once = evaluates and loads and len(run.plan.seats.engines) == 1
-    if evaluates and not at_once:
+    one_engine = len(run.plan.seats.engines) == 1
+    if one_engine and not (outcome.evaluated_on(slices) or outcome.loaded):
+        put_under_load(run, outcome, services, partial(_answer_first, run, services, slices))
+    if not outcome.evaluated_on(slices):
         with (
-            run.seated(outcome, services, to_be_measured=False, to_be_measured_next=loads) as place,
+            run.seated(outcome, services, to_be_measured=False, to_be_measured_next=not outcome.loaded) as place,
             serving(run, outcome, services, place) as started,
             lease(Evaluator, Needs(), node=place.host) as evaluator,  # imports its libraries while the engine starts
         ):
             served = bring_up(run, services, started)
             _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
-    if loads:
-        put_under_load(run, outcome, services, partial(_answer_first, run, services, slices) if at_once else None)
+    if not outcome.loaded:
+        put_under_load(run, outcome, services)
 
 
 def _answer_first(run: Run, services: Services, slices: Sequence[int], served: Served) -> None:

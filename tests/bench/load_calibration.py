@@ -11,9 +11,7 @@ as fast as the base, or one of them is faster by 10 %.
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from configs.decision import Decision
 from configs.load import ConcurrentLoad
 from flows.decide import decide
-from flows.judgement import Judged
-from flows.leads import of_pairs
-from flows.performance import estimate
-from flows.ratios import Pairs, of_units, spread_of
+from flows.judgement import Estimate, Judged, Lead
+from flows.leads import excluded, of_pairs, shown
+from flows.looks import near
+from flows.ratios import Pairs, Spread, of_units, spread_of
 
 DECISION = Decision()
 GAIN = 1.10
@@ -88,101 +86,151 @@ class Machine:
         return float(np.exp(self._wander + self._noise.drift * self._turns + times * (engine + beside)))
 
 
-def block(machine: Machine, truth: float, load: ConcurrentLoad, *, room: bool, times: float) -> tuple[Pairs, list[int]]:
-    """A variant in turn with the base: the pairs of its repeats, and the start of each.
+@dataclass
+class Block:
+    """A variant in turn with the base."""
 
-    Args:
-        room: whether both engines are up at once; else each start is one after the other.
-        times: how much noisier than others the variant is.
-    """
-    pairs, names = [], []
-    for start in range(load.starts_on("cpu")):
-        repeats = [r for r in range(load.repeats) if load.start_of(r, "cpu") == start]
-        names += [start] * len(repeats)
-        if room:
-            ours, theirs = machine.start(), machine.start()
-            for repeat in repeats:
-                first, second = ((ours, times), (theirs, 1.0))[:: -1 if repeat % 2 else 1]
-                one, other = machine.turn(*first), machine.turn(*second)
-                pairs.append((truth * other, one) if repeat % 2 else (truth * one, other))
-        else:
-            sides = [(truth, times), (1.0, 1.0)][:: -1 if start % 2 else 1]
-            turns = [[speed * t for t in _alone(machine, noisy, len(repeats))] for speed, noisy in sides]
-            ours_, theirs_ = turns[:: -1 if start % 2 else 1]
-            pairs += list(zip(ours_, theirs_, strict=True))
-    return pairs, names
+    machine: Machine
+    truth: float
+    load: ConcurrentLoad
+    times: float = 1.0
+    """How much noisier than others the variant is."""
+    room: bool = True
+    """Whether both engines are up at once; else each start is one after the other."""
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)
+    """Of every pair; empty where one start is asked for."""
+    engines: int = 0
+    """Started for it."""
+    _up: tuple[float, float] = (0.0, 0.0)
+
+    def go_on(self, until: int) -> None:
+        """The repeats up to so many."""
+        several = self.load.repeats_a_start("cpu") is not None
+        repeats = range(len(self.pairs), until)
+        for start in dict.fromkeys(self.load.start_of(repeat, "cpu") for repeat in repeats):
+            mine = [repeat for repeat in repeats if self.load.start_of(repeat, "cpu") == start]
+            self.starts += [float(start)] * len(mine) if several else []
+            if not self.room:
+                self._alone(len(mine), start)
+                continue
+            if mine[0] == 0 or several:
+                self._up, self.engines = (self.machine.start(), self.machine.start()), self.engines + 2
+            for repeat in mine:
+                sides = ((self._up[0], self.times), (self._up[1], 1.0))
+                one, other = (self.machine.turn(*side) for side in sides[:: -1 if repeat % 2 else 1])
+                ours, theirs = (other, one) if repeat % 2 else (one, other)
+                self.pairs.append((self.truth * ours, theirs))
+
+    def _alone(self, repeats: int, start: int) -> None:
+        turns = []
+        for times in (self.times, 1.0)[:: -1 if start % 2 else 1]:
+            engine, self.engines = self.machine.start(), self.engines + 1
+            turns.append([self.machine.turn(engine, times) for _ in range(repeats)])
+        ours, theirs = turns[:: -1 if start % 2 else 1]
+        self.pairs += [(self.truth * mine, base) for mine, base in zip(ours, theirs, strict=True)]
+
+    def lead(self, variants: int, spread: Spread | None) -> Lead | None:
+        """Over the base beside it."""
+        looks = len(self.load.looks)
+        return of_pairs(self.pairs, 1, DECISION, variants, starts=self.starts, spread=spread, looks=looks)
+
+    def until_enough(self, variants: int, control: "Block | None") -> None:
+        """Look by look, by the rule of `flows.looks`."""
+        for until in self.load.looks:
+            self.go_on(until)
+            spread = _spread([self], control) if control else _spread([], self) if self.starts else None
+            lead = self.lead(variants, spread)
+            if lead is None or until == self.load.looks[-1]:
+                continue
+            if (
+                (near(lead, DECISION.min_gain))
+                if control is None
+                else (shown(lead, DECISION) or excluded(lead, DECISION))
+            ):
+                return
 
 
-def _alone(machine: Machine, times: float, repeats: int) -> Iterator[float]:
-    engine = machine.start()
-    for _ in range(repeats):
-        yield machine.turn(engine, times)
+def _spread(blocks: list[Block], control: Block) -> Spread | None:
+    units = [of_units(block.pairs, block.starts) for block in blocks]
+    again, one_start = of_units(control.pairs, control.starts), not control.starts
+    return spread_of([one for one in units if one is not None], again, one_start=one_start)
 
 
-def experiment(truth: list[float], noise: Noise, load: ConcurrentLoad, random: np.random.Generator, room: bool) -> str:
+@dataclass(frozen=True)
+class Found:
+    """What an experiment said, and what it cost for each variant and the control."""
+
+    answer: str
+    repeats: float
+    engines: float
+
+
+def experiment(
+    truth: list[float], noise: Noise, load: ConcurrentLoad, random: np.random.Generator, room: bool
+) -> Found:
     """The answer; a wrong one where a variant is deployed whose gain is not above the smallest."""
     machine = Machine(noise, random)
     times = [1.0 if noise.alike or place % 2 else 4.0 for place in range(len(truth))]
-    control, _ = block(machine, 1.0, load, room=room, times=1.0)
-    found = [block(machine, one, load, room=room, times=t) for one, t in zip(truth, times, strict=True)]
-    several = load.starts_on("cpu") > 1
-    names = found[0][1] if several else []
-    units = [of_units(pairs, names) for pairs, _ in found]
-    spread = spread_of([one for one in units if one is not None], of_units(control, names), one_start=not several)
-    judged = [_judged("base", control, None)]
-    for place, (pairs, _) in enumerate(found):
-        lead = of_pairs(pairs, 1, DECISION, len(truth), starts=names, spread=spread)
-        judged.append(_judged(str(place), pairs, lead))
-    answer = decide(judged, DECISION, {})
-    if answer.answer != "deploy" or answer.recommended is None:
-        return answer.answer
-    return "deploy" if truth[int(answer.recommended)] > 1 + DECISION.min_gain else "deploy wrongly"
+    control = Block(machine, 1.0, load, room=room)
+    control.until_enough(1, None)
+    blocks = [Block(machine, one, load, t, room) for one, t in zip(truth, times, strict=True)]
+    for block in blocks:
+        block.until_enough(len(truth), control)
+    spread = _spread(blocks, control)
+    judged = [_judged("base", control.pairs, None)]
+    judged += [_judged(str(n), block.pairs, block.lead(len(truth), spread)) for n, block in enumerate(blocks)]
+    said = decide(judged, DECISION, {})
+    everybody = [control, *blocks]
+    cost = (float(np.mean([len(block.pairs) for block in everybody])), float(np.mean([b.engines for b in everybody])))
+    if said.answer != "deploy" or said.recommended is None:
+        return Found(said.answer, *cost)
+    right = truth[int(said.recommended)] > 1 + DECISION.min_gain
+    return Found("deploy" if right else "deploy wrongly", *cost)
 
 
-def _judged(name: str, pairs: Pairs, lead: object) -> Judged:
+def _judged(name: str, pairs: Pairs, lead: Lead | None) -> Judged:
     """A variant that passes, with nothing but its throughputs."""
-    objective = estimate([ours for ours, _ in pairs], DECISION.confidence)
-    verdict = None if name == "base" else "pass"
-    return Judged(name, 1, (), None, (), objective, lead, None, (), None, verdict, (), {})  # type: ignore[arg-type]
+    objective = Estimate(float(np.mean([ours for ours, _ in pairs])), None, None)
+    return Judged(name, 1, (), None, (), objective, lead, None, (), None, None if name == "base" else "pass", (), {})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--variants", type=int, nargs="+", default=[1, 13])
     parser.add_argument("--starts", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--repeats", type=int, nargs="+", default=[4, 8])
+    parser.add_argument("--repeats", nargs="+", default=["4", "8", "auto"])
+    parser.add_argument("--max-repeats", type=int, help="with auto")
     parser.add_argument("--one-engine", action="store_true", help="a host with room for one engine")
     parser.add_argument("--experiments", type=int, default=1000)
+    parser.add_argument("--errors-only", action="store_true", help="only where all are as fast as the base")
     parser.add_argument("--noise", type=int, nargs="*", default=list(range(len(NOISES))), help="which of the noises")
+    parser.add_argument("--all", type=float, default=1.0, help="how fast all are, the base being 1; 1.03 errs most")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for starts in options.starts:
-        for repeats in (r for r in options.repeats if r >= starts):
-            load = ConcurrentLoad(kind="concurrent", streams=(1,), repeats=repeats, starts=starts)
+        for repeats in options.repeats:
+            asked = {"repeats": repeats, "starts": starts, "max_repeats": options.max_repeats}
+            load = ConcurrentLoad.model_validate({"kind": "concurrent", "streams": (1,), **asked})
             for variants in options.variants:
                 for noise in (NOISES[place] for place in options.noise):
-                    _line(noise, load, variants, options, room=not options.one_engine)
+                    print(line(noise, load, variants, options), flush=True)
 
 
-def _line(noise: Noise, load: ConcurrentLoad, variants: int, options: argparse.Namespace, *, room: bool) -> None:
-    """Errors where all are equal, and what is found where one is faster, with what it costs a variant."""
-    random, began = np.random.default_rng(options.seed), time.monotonic()
-    equal, one = [1.0] * variants, [GAIN, *[1.0] * (variants - 1)]
-    seen: dict[str, Callable[[list[float]], list[str]]] = {}
-    answers = [
-        [experiment(truth, noise, load, random, room) for _ in range(options.experiments)] for truth in (equal, one)
-    ]
-    wrong, found = (
-        100 * answer.count(word) / options.experiments
-        for answer, word in zip(answers, ("deploy wrongly", "deploy"), strict=True)
-    )
-    kept = 100 * answers[0].count("keep the base") / options.experiments
-    also_wrong = 100 * answers[1].count("deploy wrongly") / options.experiments
-    print(
-        f"| {variants} | {load.starts} | {load.repeats} | {noise.words} | {wrong:.1f} % | {kept:.1f} % | {found:.1f} % "
-        f"| {also_wrong:.1f} % | {time.monotonic() - began:.0f} s |",
-        flush=True,
-    )
+def line(noise: Noise, load: ConcurrentLoad, variants: int, options: argparse.Namespace) -> str:
+    """How often one is deployed wrongly, and the base kept, where all are equal; how often the faster is found, and
+    another deployed, where one is; and for both the repeats and engine starts of each."""
+    random, count, room = np.random.default_rng(options.seed), options.experiments, not options.one_engine
+    equal, one = [options.all] * variants, [GAIN, *[options.all] * (variants - 1)]
+    truths = [(equal, ("deploy wrongly", "keep the base"))]
+    truths += [] if options.errors_only else [(one, ("deploy", "deploy wrongly"))]
+    cells, cost = [], []
+    for truth, words in truths:
+        found = [experiment(truth, noise, load, random, room) for _ in range(count)]
+        cells += [f"{100 * sum(one.answer == word for one in found) / count:.1f} %" for word in words]
+        cost += [f"{np.mean([one.repeats for one in found]):.1f} / {np.mean([one.engines for one in found]):.1f}"]
+    asked = (str(variants), str(load.starts), str(load.repeats), noise.words)
+    return f"| {' | '.join((*asked, *cells, *cost))} |"
 
 
 if __name__ == "__main__":
