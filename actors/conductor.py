@@ -17,7 +17,8 @@ from ray._private import state as cluster_state
 from ray.experimental import internal_kv
 
 from actors.cores import Seats
-from actors.seating import Member, Place, Seating, Turn
+from actors.rounds import Member, Turn
+from actors.seating import Place, Seating
 
 _NAME, _NAMESPACE = "conductor", "model-serve-flow"
 _LOOK_S = 2.0
@@ -48,8 +49,8 @@ class Conductor:
             self._tell()
             return self._shape
 
-    async def take(self, holder: str, occupant: Occupant, *, to_be_measured: bool) -> Place:
-        """A seat, in the order of asking.
+    async def take(self, holder: str, occupant: Occupant, *, to_be_measured: bool, seats: int) -> Place:
+        """A seat, or two on the same host, in the order of asking.
 
         Raises:
             RuntimeError: no node is left that has any.
@@ -57,7 +58,7 @@ class Conductor:
         _, nodes = await asyncio.to_thread(_living)
         self._seating.keep_hosts(nodes)
         self._occupants[holder] = occupant
-        self._seating.queue(holder, to_be_measured=to_be_measured)
+        self._seating.queue(holder, to_be_measured=to_be_measured, seats=seats)
         return await self._when(lambda: self._seating.take(holder))
 
     async def sitting(self) -> list[Occupant]:
@@ -166,8 +167,9 @@ def seated(
     *,
     to_be_measured: bool,
     to_be_measured_next: bool = False,
+    seats: int = 1,
 ) -> Iterator[Place]:
-    """A seat for the length of the block.
+    """A seat for the length of the block, or two on the same host.
 
     Args:
         waits: is told for whom the seats are held, where none is there at once.
@@ -176,7 +178,7 @@ def seated(
     """
     holder, next_ = my_id(), False
     try:
-        seat = conductor.take.remote(holder, occupant, to_be_measured=to_be_measured)
+        seat = conductor.take.remote(holder, occupant, to_be_measured=to_be_measured, seats=seats)
         if not ray.wait([seat], timeout=_AT_ONCE_S)[0]:
             waits(ray.get(conductor.sitting.remote()))
         yield ray.get(seat)

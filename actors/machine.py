@@ -111,6 +111,12 @@ def gpu_use(visible: str = "") -> list[dict[str, Any]]:
     ]
 
 
+def host_and_driver() -> dict[str, str | None]:
+    """This node's name as `host`, and as `driver` the version of its GPUs' driver; None where there is none."""
+    versions = [row[0] for row in _nvidia_smi("gpu=driver_version", "")]
+    return {"host": socket.gethostname(), "driver": versions[0] if versions else None}
+
+
 def _holder(process: int, mib: str) -> dict[str, Any]:
     found = {"process": process, "name": "", "mib": int(mib) if mib.isdigit() else None, "of": ""}
     try:

@@ -1,178 +1,34 @@
-"""Who sits where, and whose turn it is to be measured. Plain state, without Ray or time.
+"""Who sits where, and when a host is measured. Plain state, without Ray or time.
 
 A seat is a share of a host: cores, or GPUs. Whatever computes sits on one, quantizers and engines
-alike, so that nothing waits for a device while it holds another. A host is either at work or being
+alike, so that nothing waits for a device while it holds another; a variant that is loaded in turn with the base takes
+two at once, where a host has two. A host is either at work or being
 measured: a round opens when everybody who sits there is ready for it, and while it lasts nobody else
-sits down. Inside a round the turns are given one after the other, or to all at the same time where
-company was seen to cost little. What a benchmark is stays its member's business: here it is a number.
+sits down (`actors.rounds`).
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from actors.cores import Seats
+from actors.rounds import Member, Round, Seen, Turn
 
 
 @dataclass(frozen=True)
 class Place:
-    """A seat on a host."""
+    """A seat on a host, or two for a variant and the base beside it."""
 
     host: str
     seat: int
+    beside: int | None = None
 
+    @property
+    def seats(self) -> tuple[int, ...]:
+        return (self.seat,) if self.beside is None else (self.seat, self.beside)
 
-@dataclass(frozen=True)
-class Turn:
-    """What a member of a round does next: one of its benchmarks, or one that goes into no record."""
-
-    benchmark: int
-    """Its place among those of the member."""
-    probe: bool = False
-    """Only to see how fast the member is, alone or in company."""
-    company: tuple[str, ...] = ()
-    """Names of all that are loaded at the same time; empty where the member is loaded alone."""
-    interference: Mapping[str, Any] | None = None
-    """What company was seen to cost the first member, where that was measured."""
-    number: int = 0
-    """Of the batches of its round."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """Benchmarks under the same load, which follow each other."""
-
-    missing: tuple[int, ...]
-    """Places of those that have no record yet."""
-    max_interference: float
-
-
-@dataclass(frozen=True)
-class Member:
-    """Somebody who is ready to be measured."""
-
-    name: str
-    series: tuple[Series, ...]
-    """One for each load, in the same order for all members."""
-    experiment: str = ""
-
-
-_Company = tuple[frozenset[str], int, int]
-"""Of which experiments, under which of their loads, and how many variants."""
-_Seen = dict[_Company, Mapping[str, Any]]
-"""What company was seen to cost on a host."""
-_Turns = dict[str, Turn]
-
-
-class Round:
-    """The turns of those who are measured together. Turns come in batches: the next batch is given out
-    when the last is done. Who goes first changes from benchmark to benchmark, so that what drifts on the
-    machine favours nobody. What company costs depends on the load, so every series has its own probes: the
-    first member alone, then all at once. They hold for as many of the same experiments on the same host."""
-
-    def __init__(self, members: Mapping[str, Member], *, together: bool, seen: _Seen | None = None) -> None:
-        self.members = dict(members)
-        self._together = together
-        self._seen: _Seen = {} if seen is None else seen
-        self._place = -1
-        """Of the series under way."""
-        self._company: _Company | None = None
-        """Who might be loaded together in it; None for one after the other."""
-        self._batches: list[_Turns] = []
-        self._given = 0
-        self._now: _Turns = {}
-        """The turns of the latest batch that are not done."""
-        self._probes: list[dict[str, float]] = []
-        """Output tokens per second of the first member alone, then of all in company."""
-        self._advance()
-
-    def turn(self, holder: str) -> Turn | None:
-        """The holder's turn, if it has one now: the same until it is done."""
-        return self._now.get(holder)
-
-    def done(self, holder: str, turn: Turn, tokens_per_second: float | None) -> None:
-        """A turn has ended; without a speed it failed. Said twice it counts once."""
-        if self._now.get(holder) != turn:
-            return
-        del self._now[holder]
-        if turn.probe and tokens_per_second is not None:
-            self._probes[-1][holder] = tokens_per_second
-        self._advance()
-
-    def drop(self, holder: str) -> None:
-        """A member is gone."""
-        self.members.pop(holder, None)
-        self._now.pop(holder, None)
-        self._advance()
-
-    def _advance(self) -> None:
-        while self.members and not self._now:
-            if not self._batches and not self._go_on():
-                self.members.clear()
-                return
-            batch = self._batches.pop(0) if self._batches else {}
-            if any(turn.probe for turn in batch.values()):
-                self._probes.append({})
-            self._given += 1
-            present = {holder: turn for holder, turn in batch.items() if holder in self.members}
-            self._now = {holder: replace(turn, number=self._given) for holder, turn in present.items()}
-
-    def _go_on(self) -> bool:
-        """From a series' probes to its benchmarks, from these to the next series; False after the last."""
-        if self._probes:
-            self._judge_company()
-            self._batches = self._benchmarks()
-            return True
-        self._place += 1
-        if self._place >= max(len(member.series) for member in self.members.values()):
-            return False
-        present = self._present()
-        experiments = frozenset(self.members[holder].experiment for holder in present)
-        self._company = (experiments, self._place, len(present)) if self._together and len(present) > 1 else None
-        if self._company is None or self._company in self._seen:
-            self._batches = self._benchmarks()
-        else:
-            probes = {holder: Turn(series.missing[0], probe=True) for holder, series in present.items()}
-            self._batches = [dict([next(iter(probes.items()))]), probes]
-        return True
-
-    def _present(self) -> dict[str, Series]:
-        """The series under way of those who miss something of it."""
-        return {
-            holder: member.series[self._place]
-            for holder, member in self.members.items()
-            if len(member.series) > self._place and member.series[self._place].missing
-        }
-
-    def _judge_company(self) -> None:
-        (alone, crowd), self._probes = self._probes, []
-        first = next((holder for holder in alone if holder in self.members), None)
-        if self._company is None or first is None or first not in crowd:
-            self._company = None
-            return
-        self._seen[self._company] = {
-            "variant": self.members[first].name,
-            "alone": alone[first],
-            "in_company": crowd[first],
-            "loss": 1 - crowd[first] / alone[first],
-            "limit": self.members[first].series[self._place].max_interference,
-        }
-
-    def _benchmarks(self) -> list[_Turns]:
-        """What is missing of the series under way."""
-        present = self._present()
-        interference = self._seen[self._company] if self._company else None
-        together = interference is not None and interference["loss"] <= interference["limit"]
-        company = tuple(self.members[holder].name for holder in present) if together else ()
-        batches: list[_Turns] = []
-        for benchmark in sorted({missing for series in present.values() for missing in series.missing}):
-            waiting = [holder for holder, series in present.items() if benchmark in series.missing]
-            turn = Turn(benchmark, company=company, interference=interference)
-            if together:
-                batches.append(dict.fromkeys(waiting, turn))
-            else:
-                batches += [{holder: turn} for holder in (waiting if benchmark % 2 == 0 else waiting[::-1])]
-        return batches
+    def at(self, seat: int) -> "Place":
+        """One seat of the same host."""
+        return Place(self.host, seat)
 
 
 @dataclass
@@ -181,11 +37,19 @@ class _Host:
     taken: dict[int, str] = field(default_factory=dict)
     ready: dict[str, Member] = field(default_factory=dict)
     round: Round | None = None
-    seen: _Seen = field(default_factory=dict)
+    seen: Seen = field(default_factory=dict)
 
     @property
-    def free(self) -> int | None:
-        return next((seat for seat in range(len(self.seats.engines)) if seat not in self.taken), None)
+    def free(self) -> list[int]:
+        return [seat for seat in range(len(self.seats.engines)) if seat not in self.taken]
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What somebody waits for."""
+
+    to_be_measured: bool
+    seats: int
 
 
 class Seating:
@@ -194,7 +58,7 @@ class Seating:
 
     def __init__(self, hosts: Mapping[str, Seats]) -> None:
         self._hosts = {name: _Host(seats) for name, seats in hosts.items()}
-        self._queue: dict[str, bool] = {}
+        self._queue: dict[str, _Wish] = {}
 
     @property
     def sitting(self) -> set[str]:
@@ -209,40 +73,50 @@ class Seating:
         """Give up the hosts that are gone; nobody sits there any more."""
         self._hosts = {name: host for name, host in self._hosts.items() if name in living}
 
-    def queue(self, holder: str, *, to_be_measured: bool) -> None:
-        """Ask for a seat; `take` it when it is there."""
+    def queue(self, holder: str, *, to_be_measured: bool, seats: int = 1) -> None:
+        """Ask for a seat, or for two on the same host; `take` them when they are there."""
         if self._place_of(holder) is None:
-            self._queue[holder] = to_be_measured
+            self._queue[holder] = _Wish(to_be_measured, seats)
 
     def take(self, holder: str) -> Place | None:
-        """The holder's seat, unless there is none yet, or somebody who asked earlier can have it."""
+        """The holder's place, unless there is none yet, or somebody who asked earlier can have it.
+
+        Who wants two seats where no host has them free keeps the host with most free ones for itself, or small
+        wishes would be fulfilled before it for ever.
+        """
         if (place := self._place_of(holder)) is not None:
             return place
         if not self._hosts:
             raise RuntimeError("no node is left to work on")
+        kept: set[str] = set()
         # Whoever is compressed already goes first: a round waits for the last who joins it.
-        for first, to_be_measured in sorted(self._queue.items(), key=lambda asked: not asked[1]):
-            name = self._host_for(to_be_measured)
-            if name is None:
+        for first, wish in sorted(self._queue.items(), key=lambda asked: not asked[1].to_be_measured):
+            open_to = self._open_to(wish, kept)
+            found = next((name for name in open_to if len(self._hosts[name].free) >= wish.seats), None)
+            if found is None:
+                kept |= set(open_to[:1])
                 continue
             if first != holder:
                 return None
             del self._queue[holder]
-            seat = self._hosts[name].free
-            assert seat is not None
-            self._hosts[name].taken[seat] = holder
-            return Place(name, seat)
+            host = self._hosts[found]
+            host.taken |= dict.fromkeys(host.free[: wish.seats], holder)
+            return self._place_of(holder)
         return None
 
-    def _host_for(self, to_be_measured: bool) -> str | None:
-        """The host with most free seats that takes one more: none that is being measured, and where somebody
-        waits for that, only those who will be measured with it."""
-        open_to = [
-            (len(host.seats.engines) - len(host.taken), name)
+    def _open_to(self, wish: _Wish, kept: Collection[str]) -> list[str]:
+        """Hosts that take one more, those with most free seats first: none that is being measured or kept, and where
+        somebody waits for that, only those who will be measured with it."""
+        hosts = [
+            (len(host.free), name)
             for name, host in self._hosts.items()
-            if host.free is not None and host.round is None and (to_be_measured or not host.ready)
+            if name not in kept
+            and host.round is None
+            and (wish.to_be_measured or not host.ready)
+            and (host.free or wish.seats > 1)
+            and len(host.seats.engines) >= wish.seats
         ]
-        return max(open_to, key=lambda found: found[0])[1] if open_to else None
+        return [name for _, name in sorted(hosts, key=lambda found: found[0], reverse=True)]
 
     def ready(self, holder: str, member: Member) -> None:
         """A seated holder is ready to be measured; a round opens when nobody on its host works any more."""
@@ -279,8 +153,10 @@ class Seating:
         self._open_rounds()
 
     def _place_of(self, holder: str) -> Place | None:
-        taken = ((name, seat, other) for name, host in self._hosts.items() for seat, other in host.taken.items())
-        return next((Place(name, seat) for name, seat, other in taken if other == holder), None)
+        for name, host in self._hosts.items():
+            if seats := sorted(seat for seat, other in host.taken.items() if other == holder):
+                return Place(name, *seats)
+        return None
 
     def _host_of(self, holder: str) -> _Host | None:
         return next((host for host in self._hosts.values() if holder in host.taken.values()), None)
@@ -294,5 +170,5 @@ class Seating:
                 host.round, host.ready = Round(host.ready, together=host.seats.together, seen=host.seen), {}
 
     def _may_still_come(self, host: _Host) -> bool:
-        """Whether somebody who would be measured too waits for a seat that is free on this host."""
-        return host.free is not None and any(self._queue.values())
+        """Whether somebody who would be measured too waits for seats that are free on this host."""
+        return any(wish.to_be_measured and wish.seats <= len(host.free) for wish in self._queue.values())

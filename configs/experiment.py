@@ -204,7 +204,7 @@ class Experiment(Settings):
     @property
     def benchmarks(self) -> tuple[tuple[str, int], ...]:
         """What every variant is put under, in order: the name of a workload, and which repeat of it."""
-        return tuple((name, repeat) for name, load in self.loads.items() for repeat in range(load.repeats))
+        return tuple((name, repeat) for name, load in self.loads.items() for repeat in range(load.looks[-1]))
 
     @property
     def possible(self) -> tuple[Scheme, ...]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from configs.base import Seed, Settings
 
@@ -11,10 +11,23 @@ PRESETS = {"chat": (512, 1024), "rag": (2000, 500), "code": (512, 512), "reasoni
 taken from no published trace: who has a trace of their own writes its figures down instead."""
 
 
+_LOOK, _MOST = 4, 12
+"""Repeats from look to look, and the most of them, with `repeats: auto`."""
+_STARTS = {"cpu": 1, "cuda": 2}
+"""Of an engine, unless an experiment says how many: on a GPU kernels and memory are chosen anew with each."""
+
+
 WARMING_S = 3.0
 """Seconds of a point while an engine is warmed up."""
 _REACH = 5
 """Standard deviations from the mean that a length reaches where nothing bounds it; GuideLLM's own."""
+
+
+_Repeats = Annotated[
+    Annotated[int, Field(ge=1, le=1000), Tag("")] | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(lambda asked: "auto" if isinstance(asked, str) else ""),
+]
+"""A number, or `auto`; what is neither is told of as what it looks like."""
 
 
 class _Load(Settings):
@@ -46,8 +59,20 @@ class _Load(Settings):
     warmup_s: float = Field(default=5, ge=0, le=86400)
     """Seconds before a window, at least. At rates it goes on until the requests under way are steady: until all have
     ended that were due in its first half, which takes two latencies."""
-    repeats: int = Field(default=3, ge=1, le=1000)
-    """How often the whole grid is gone through; intervals are over repeats, and need three."""
+    repeats: _Repeats = 4
+    """How often the whole grid is gone through, by a variant and by the base in turn: once the one first, once the
+    other, so that an even number favours neither. Intervals are over starts, or over repeats of the one start; those
+    over repeats need three. `auto`: four, and four more as long as it is not shown whether the variant has the smallest
+    gain; what a variant is judged by is made the stricter for it (`flows.looks`)."""
+    max_repeats: int | None = Field(default=None, ge=2 * _LOOK, le=1000)
+    """With `repeats: auto`, at the most so many; None: 12."""
+    starts: int | None = Field(default=None, ge=1, le=1000)
+    """Independent starts of every engine, the base's beside each, over which the repeats are spread, with `auto` every
+    four of them; from two on, what differs from start to start is part of every interval. None: 2 on a GPU and 1 on a
+    CPU, if there are as many repeats."""
+    control: bool = True
+    """Whether the base is put under the load against a second start of itself (A/A): what that finds to differ is part
+    of every interval."""
     seed: Seed = 42
     """Of the prompts and arrivals of the first repeat; each further one takes the next."""
     company: Literal["auto", "never"] = "auto"
@@ -114,6 +139,40 @@ class _Load(Settings):
         """Seconds after which a point that has not ended never will."""
         window = max(self.duration_s, self.longest_s) if self.requests else self.duration_s
         return self.warmup_s + window + (3 if self.open_loop else 2) * self.grace_s
+
+    @model_validator(mode="after")
+    def _every_start_has_a_repeat(self) -> Self:
+        if self.starts and self.starts > self.looks[0]:
+            raise ValueError(f"starts: {self.starts} exceeds the {self.looks[0]} repeats; every start needs one")
+        if self.max_repeats is not None and self.repeats != "auto":
+            raise ValueError(f"max_repeats: {self.max_repeats} stands beside repeats {self.repeats}; set repeats: auto")
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """After how many repeats one sees whether they are enough; the last are the most there are."""
+        if self.repeats != "auto":
+            return (self.repeats,)
+        most = self.max_repeats or _MOST
+        return (*range(_LOOK, most, _LOOK), most)
+
+    def starts_on(self, accelerator: str) -> int:
+        """Starts of every engine on a kind of device, until the first look."""
+        return self.starts or min(self.looks[0], _STARTS[accelerator])
+
+    def repeats_a_start(self, accelerator: str) -> int | None:
+        """Repeats of every start; None where there is one start. The last has those that are left over."""
+        starts = self.starts_on(accelerator)
+        return self.looks[0] // starts if starts > 1 else None
+
+    def start_of(self, repeat: int, accelerator: str) -> int:
+        """Which start of the engines a repeat belongs to, from 0 up."""
+        each = self.repeats_a_start(accelerator)
+        if each is None:
+            return 0
+        before, within = divmod(repeat, self.looks[0])
+        starts = self.starts_on(accelerator)
+        return before * starts + min(within // each, starts - 1)
 
     @property
     def warming(self) -> Self:

@@ -105,7 +105,7 @@ def _absolute(path: str) -> str:
 
 
 def _one_line(error: ErrorDetails) -> str:
-    where = ".".join(f"{part!s:.80}" for part in error["loc"])
+    where = ".".join(f"{part!s:.80}" for part in error["loc"] if part != "")
     value = error.get("input")
     match error["type"]:
         case "extra_forbidden":

@@ -1,7 +1,7 @@
 """What the records say of every variant, put together: accuracy, performance, decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from statsmodels.stats.multitest import multipletests
 
@@ -14,7 +14,8 @@ from flows.context import Outcome, Run
 from flows.decide import decide, for_all, rival_of, standing
 from flows.judgement import Difference, Judged, Judgement, Stopped, Verdict, load_in_words
 from flows.leads import excluded
-from flows.measured import Measured, described, under_load
+from flows.measured import Measured, base_under_load, described, spread_among, under_load
+from flows.ratios import SpreadOf
 from flows.reasons import better, describe_objective, fits, rank
 
 
@@ -47,14 +48,38 @@ def judge(run: Run) -> Judgement:
 
 def _judged(run: Run, workload: str, differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
     """Every variant that was measured completely under one load, the base first."""
-    experiment, hardware = run.plan.experiment, run.plan.hardware
-    decision, theirs, found = experiment.decision, Measured.of(run.base, experiment, workload), []
+    decision, hardware, found = run.plan.experiment.decision, run.plan.hardware, []
+    loaded = _Loaded.of(run, workload)
     for name in differences:
         if name != run.base.name:
-            ours = Measured.of(run.outcomes[name], experiment, workload)
-            compared = _compared(ours, theirs, differences[name], decision, compared_in(run))
+            compared = _compared(loaded.judged(name, decision, compared_in(run)), differences[name])
             found.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
-    return [replace(described(theirs, decision), differences=differences[run.base.name]), *corrected(found)]
+    base = base_under_load(loaded.base, decision, loaded.spread)
+    return [replace(base, differences=differences[base.name]), *corrected(found)]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Everybody who was put under one load completely."""
+
+    base: Measured
+    variants: dict[str, Measured]
+    spread: SpreadOf
+
+    @classmethod
+    def of(cls, run: Run, workload: str) -> "_Loaded":
+        loaded = [outcome for outcome in run.outcomes.values() if outcome.checkpoint and outcome.loaded]
+        found = {outcome.name: Measured.of(outcome, run.plan.experiment, workload) for outcome in loaded}
+        base = found.pop(run.base.name)
+        return cls(base, found, spread_among(list(found.values()), base if base.base else None))
+
+    def judged(self, name: str, decision: Decision, variants: int) -> Judged:
+        """A variant by its size and its load.
+
+        Args:
+            variants: as of `compared_in`.
+        """
+        return under_load(self.variants[name], self.base.size_bytes, decision, variants, self.spread)
 
 
 def compared_in(run: Run) -> int:
@@ -67,6 +92,15 @@ def accuracy_of(run: Run) -> Decision:
     """The decision with the intervals that verdicts of accuracy go by: for all variants at once, and never narrower
     than what is asked for, as they are shown, too."""
     return run.plan.experiment.decision.over(max(2, compared_in(run)))
+
+
+def fails(run: Run, outcome: Outcome, base: Outcome) -> bool:
+    """Whether the accuracy of a variant that was evaluated in full, as the base was, is shown to fail."""
+    if not (outcome.evaluated and base.evaluated):
+        return False
+    asked = run.plan.experiment.accuracy
+    found = accuracy.differences(_answers(outcome, asked), _answers(base, asked), accuracy_of(run), asked.seed)
+    return any(difference.verdict == "fail" for difference in found)
 
 
 def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
@@ -106,14 +140,14 @@ def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> t
         return ()
     if judged is None:
         judged = {workload: part.judged for workload, part in judge(run).parts.items()}
-    bases = {workload: Measured.of(base, experiment, workload) for workload in judged}
+    loaded = {workload: _Loaded.of(run, workload) for workload in judged}
     found = []
     for outcome in run.outcomes.values():
         if outcome.complete or outcome.failure:
             continue
         reason = racing.hopeless(outcome, base, experiment)
         if reason is None and outcome.checkpoint and outcome.loaded:
-            reason = _best_nowhere(outcome, bases, judged, experiment, compared_in(run))
+            reason = _best_nowhere(outcome, loaded, judged, experiment, compared_in(run))
         if reason is not None:
             found.append(reason)
     return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
@@ -121,7 +155,7 @@ def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> t
 
 def _best_nowhere(
     outcome: Outcome,
-    bases: Mapping[str, Measured],
+    loaded: Mapping[str, _Loaded],
     judged: Mapping[str, Sequence[Judged]],
     experiment: Experiment,
     variants: int,
@@ -132,8 +166,8 @@ def _best_nowhere(
         variants: as of `compared_in`.
     """
     reasons = {}
-    for workload, base in bases.items():
-        ours = under_load(Measured.of(outcome, experiment, workload), base, experiment.decision, variants)
+    for workload, everybody in loaded.items():
+        ours = everybody.judged(outcome.name, experiment.decision, variants)
         reasons[workload] = _why_not_best(ours, judged[workload], experiment.decision)
     if not all(reasons.values()):
         return None
@@ -167,11 +201,10 @@ def score(run: Run, outcome: Outcome) -> float | None:
     decision, asked = experiment.decision, experiment.accuracy
     if not (outcome.complete and base.complete):
         return None
-    variants = compared_in(run)
     answers, theirs = (_answers(side, asked) for side in (outcome, base))
     differences = accuracy.differences(answers, theirs, accuracy_of(run), asked.seed)
-    measured, measured_base = (Measured.of(side, experiment, ONLY) for side in (outcome, base))
-    found = _compared(measured, measured_base, differences, decision, variants)
+    judged = _Loaded.of(run, ONLY).judged(outcome.name, decision, compared_in(run))
+    found = _compared(judged, differences)
     if found.objective is None or found.broken_constraints or found.verdict == "fail":
         return None
     return better(decision) * found.objective.mean
@@ -182,24 +215,22 @@ def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
     names its first, then each its second."""
     experiment, decision, orders = run.plan.experiment, run.plan.experiment.decision, []
     for workload in experiment.loads:
-        theirs = Measured.of(run.base, experiment, workload) if run.base.checkpoint and run.base.loaded else None
-        rival = rival_of(described(theirs, decision)) if theirs else None
-        measured = (Measured.of(outcome, experiment, workload) for outcome in loaded)
-        seen = [under_load(one, theirs, decision, compared_in(run)) for one in measured]
+        if run.base.checkpoint and run.base.loaded:
+            everybody = _Loaded.of(run, workload)
+            base = described(everybody.base, decision)
+            names, variants = [outcome.name for outcome in loaded], compared_in(run)
+            seen = [base if n == base.name else everybody.judged(n, decision, variants) for n in names]
+            rival = rival_of(base)
+        else:
+            rival, seen = None, [described(Measured.of(one, experiment, workload), decision) for one in loaded]
         orders.append([found.name for found in sorted(seen, key=lambda v: standing(v, rival, decision))])
     return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))
 
 
-def _compared(
-    ours: Measured, theirs: Measured, differences: tuple[Difference, ...], decision: Decision, variants: int
-) -> Judged:
-    """A variant against the base.
-
-    Args:
-        variants: as of `compared_in`.
-    """
+def _compared(judged: Judged, differences: tuple[Difference, ...]) -> Judged:
+    """A variant against the base by its accuracy, too."""
     return replace(
-        under_load(ours, theirs, decision, variants),
+        judged,
         differences=differences,
         pooled=accuracy.over_tasks(differences),
         verdict=_worst([d.verdict for d in differences if d.verdict]),

@@ -59,21 +59,27 @@ class Outcome:
     control: Record | None = None
     """The evaluation again, in batches of another size; of the base alone."""
     benchmarks: list[Record | None] = field(default_factory=list)
-    """One for each repeat of the load."""
+    """One for each repeat of every load, at the most; None also for those that nothing asks for any more."""
+    looks: list[Record | None] = field(default_factory=list)
+    """Of every look, whether the repeats are enough; None for the last, which nobody asks."""
     failure: str | None = None
 
     @classmethod
     def of(cls, plan: VariantPlan, store: Store) -> "Outcome":
         """What the store has of a variant."""
-        return cls(
+        found = cls(
             plan=plan,
             checkpoint=store.find(plan.checkpoint),
             proxy=store.find(plan.proxy) if plan.proxy else None,
             evaluations=[store.find(step) for step in plan.evaluations],
             control=store.find(plan.control) if plan.control else None,
             benchmarks=[store.find(step) for step in plan.benchmarks],
+            looks=[store.find(look.step) if look.step else None for look in plan.looks],
             failure=f"left out: {plan.left_out}" if plan.left_out else None,
         )
+        due = set(found.due)
+        found.benchmarks = [record if place in due else None for place, record in enumerate(found.benchmarks)]
+        return found
 
     @property
     def name(self) -> str:
@@ -91,8 +97,35 @@ class Outcome:
         return answered and not (with_control and self.control is None)
 
     @property
+    def due(self) -> list[int]:
+        """Places of the benchmarks that are asked for by what is known: of every load until a look says that they are
+        enough, or until the next look."""
+        found: list[int] = []
+        over: set[str] = set()
+        for look, record in zip(self.plan.looks, self.looks, strict=True):
+            if look.workload not in over:
+                found += look.places
+                if not self._has(look.places) or (look.step and (record is None or record.result["enough"])):
+                    over.add(look.workload)
+        return found
+
+    @property
+    def open_looks(self) -> list[int]:
+        """Places of the looks whose repeats are all there, and that nobody has taken yet."""
+        due = set(self.due)
+        return [
+            place
+            for place, (look, record) in enumerate(zip(self.plan.looks, self.looks, strict=True))
+            if look.step and record is None and due.issuperset(look.places) and self._has(look.places)
+        ]
+
+    def _has(self, places: Sequence[int]) -> bool:
+        return all(self.benchmarks[place] is not None for place in places)
+
+    @property
     def loaded(self) -> bool:
-        return None not in self.benchmarks
+        """Whether every repeat was made that is asked for, and nobody has to see whether they are enough."""
+        return self._has(self.due) and not self.open_looks
 
     @property
     def complete(self) -> bool:
@@ -104,7 +137,7 @@ class Outcome:
         answers = [*self.evaluations, *([self.control] if self.plan.control else [])]
         counted = [
             f"{records.count(None)} of {len(records)} {what}"
-            for what, records in (("evaluations", answers), ("loads", self.benchmarks))
+            for what, records in (("evaluations", answers), ("loads", [self.benchmarks[place] for place in self.due]))
             if None in records
         ]
         return ", ".join(counted if self.checkpoint else ["its checkpoint", *counted])
@@ -171,9 +204,15 @@ class Run:
                 self.outcomes[variant.name] = Outcome.of(variant, self.store)
 
     def seated(
-        self, outcome: Outcome, services: Services, *, to_be_measured: bool, to_be_measured_next: bool = False
+        self,
+        outcome: Outcome,
+        services: Services,
+        *,
+        to_be_measured: bool,
+        to_be_measured_next: bool = False,
+        seats: int = 1,
     ) -> contextlib.AbstractContextManager[Place]:
-        """A seat for a variant, as of `actors.conductor.seated`; for whom it waits is said."""
+        """A seat for a variant, or two, as of `actors.conductor.seated`; for whom it waits is said."""
         mine = self.plan.experiment.name
 
         def waits(occupants: list[Occupant]) -> None:
@@ -186,17 +225,36 @@ class Run:
             waits,
             to_be_measured=to_be_measured,
             to_be_measured_next=to_be_measured_next,
+            seats=seats,
         )
 
     def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
         """The record of a step; where there is none, it is done here, or waited for where another experiment
         is doing it."""
-        with claimed(services.conductor, f"{self.store.root}/{step.kind}/{step.fingerprint}"):
-            if (found := self.store.find(step)) is None:
-                with self.store.writing(step) as draft:
-                    draft.where = {"hardware": self.plan.hardware.name}
-                    work(draft)
-                found = self.store.find(step)
-            if found is None:
-                raise StepFailed(f"{step.kind}: its record vanished as soon as it was written")
+        found = self.do_all([step], services, lambda drafts: work(drafts[step.fingerprint]))
+        return found[step.fingerprint]
+
+    def do_all(
+        self, steps: Sequence[Step], services: Services, work: Callable[[dict[str, Draft]], None]
+    ) -> dict[str, Record]:
+        """The same of steps that are done in one go; records by fingerprint.
+
+        Args:
+            work: is given the drafts of those without a record, by fingerprint.
+        """
+        once = sorted({step.fingerprint: step for step in steps}.items())
+        with contextlib.ExitStack() as claims:
+            for fingerprint, step in once:
+                claims.enter_context(claimed(services.conductor, f"{self.store.root}/{step.kind}/{fingerprint}"))
+            if missing := self.store.missing(step for _, step in once):
+                with contextlib.ExitStack() as writing:
+                    drafts = {step.fingerprint: writing.enter_context(self.store.writing(step)) for step in missing}
+                    for draft in drafts.values():
+                        draft.where = {"hardware": self.plan.hardware.name}
+                    work(drafts)
+            found = {}
+            for fingerprint, step in once:
+                if (record := self.store.find(step)) is None:
+                    raise StepFailed(f"{step.kind}: its record vanished as soon as it was written")
+                found[fingerprint] = record
         return found

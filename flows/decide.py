@@ -138,7 +138,14 @@ class _Found:
         lost = losses(best, self.decision)
         but = f" But it loses elsewhere: {'; '.join(lost)}." if lost else ""
         words = describe_objective(best, self.decision)
-        return "deploy", f"Deploy {best.name}: best {words} of all that pass{lead}{where}.{but}"
+        control = self._control if lead else ""
+        return "deploy", f"Deploy {best.name}: best {words} of all that pass{lead}{where}{control}.{but}"
+
+    @property
+    def _control(self) -> str:
+        """How far the base is from itself, in words; empty where no control was made."""
+        again = self.base.control
+        return f" (a second start of the base: {times(again)} the first)" if again else ""
 
     def without_a_lead(self, unlost: list[Judged], rival: Judged | None) -> tuple[Answer, str]:
         """No variant is shown to be one to deploy.
@@ -162,7 +169,7 @@ class _Found:
         if first.verdict == "pass" and not fits(first):
             return f"{first.name} passes, but {why_unfit(first, self.decision)}; {measure}"
         if first.verdict == "pass" and rival is not None:
-            return f"{first.name} passes, but {unproven(first, self.decision, self.load)}"
+            return f"{first.name} passes, but {unproven(first, self.decision, self.load)}{self._control}"
         names = ", ".join(v.name for v in unlost if v.verdict != "pass")
         better = f"{names} would be better by {self.decision.objective} or may be, but"
         unsure = [d for v in unlost for d in v.differences if d.verdict == "inconclusive"]

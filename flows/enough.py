@@ -30,16 +30,16 @@ def _needed(decision: Decision) -> int:
 
 
 def _of(where: str, load: Load, needed: int) -> str | None:
-    each = math.ceil(needed / load.repeats)
+    each = math.ceil(needed / load.looks[0])
     lightest = min(load.points)
     if load.requests >= each:
         return None
     raised = f"set {where}.requests: {each}"
     unit = "requests_per_second" if load.open_loop else "streams"
-    at = f"{where}: {load_in_words(lightest, unit)} for {load.duration_s:g} s in {load.repeats} repeats"
+    at = f"{where}: {load_in_words(lightest, unit)} for {load.duration_s:g} s in {load.looks[0]} repeats"
     limit = f"of the {needed} that a limit needs to be shown"
     if not load.open_loop:
         most = lightest * load.duration_s / each
         return f"{at} give fewer {limit} where a request takes more than {most:.3g} s: then {raised}"
-    expected = lightest * load.duration_s * load.repeats
+    expected = lightest * load.duration_s * load.looks[0]
     return f"{at} give about {expected:.0f} {limit}; {raised}, or raise duration_s" if expected < needed else None

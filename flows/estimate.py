@@ -105,13 +105,44 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: Histo
     served = experiment.accuracy.engine == "served"
     if not served:
         stays += [Stay(take(history.seconds(step))) for step in evaluations]
-    if places or (served and evaluations):
-        begin = take(history.start(variant.benchmarks[0]))
-        warming = take(history.warming(variant.benchmarks[places[0]])) if places else 0.0
-        asked = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
-        seconds = {place: take(history.seconds(variant.benchmarks[place])) for place in places}
-        stays.append(Stay(begin + asked + warming, _series(experiment, places), seconds))
+    asked = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
+    alone = len(plan.seats.engines) == 1
+    if asked and not (places and alone):
+        stays.append(Stay(take(history.start(variant.benchmarks[0])) + asked))
+        asked = 0.0
+    if places:
+        stays.append(_block(plan, variant, places, asked, history, take))
     return Way(variant.name, tuple(stays)), used
+
+
+def _block(
+    plan: Plan,
+    variant: VariantPlan,
+    places: Sequence[int],
+    asked: float,
+    history: History,
+    take: Callable[[Figure], float],
+) -> Stay:
+    """The variant in turn with the base: the engines of every start, and one repeat of both after the other.
+
+    Args:
+        asked: seconds of evaluations that the variant's first engine does.
+    """
+    experiment, alone = plan.experiment, len(plan.seats.engines) == 1
+    of = (experiment.benchmarks[place] for place in places)
+    starts = {experiment.loads[name].start_of(repeat, plan.hardware.accelerator) for name, repeat in of}
+    engines = 2 if variant.beside_base else 1
+    for name, load in experiment.loads.items():
+        if len(load.looks) > 1 and any(experiment.benchmarks[place][0] == name for place in places):
+            words = f"{load.looks[-1]}, and {load.looks[0]} where the first look shows that they are enough"
+            take(Figure(0.0, f"repeats of {f'load {name}'.rstrip()} that end by themselves: assumed the most, {words}"))
+    begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[places[0]])
+    up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
+    warmed = sum(take(warming) for _ in range(len(starts) * engines))
+    turns = 1 if plan.seats.together else engines
+    figures = {place: history.seconds(variant.benchmarks[place]) for place in places}
+    seconds = {place: sum(take(figure) for _ in range(turns)) for place, figure in figures.items()}
+    return Stay(up + warmed + asked, _series(experiment, places), seconds, seats=1 if alone else engines)
 
 
 def _series(experiment: Experiment, places: Sequence[int]) -> tuple[tuple[int, ...], ...]:

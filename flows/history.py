@@ -62,7 +62,7 @@ class History:
         self._accelerator, self._parameters = accelerator, parameters
 
     def seconds(self, step: Step) -> Figure:
-        """How long a step will take."""
+        """How long a step will take; a benchmark on one of its engines."""
         by_kind: dict[str, Callable[[Step], Figure]] = {
             "prepare": self._prepare,
             "quantize": self._quantize,
@@ -130,7 +130,7 @@ class History:
         points, measured = _points(load), _configured(load)
         if not known:
             return self._assumed("each point of load beside its own seconds", _POINT_S, extra=measured, times=points)
-        beside = [(r.seconds - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in known]
+        beside = [(_seconds_of_one(r) - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in known]
         return Figure(measured + points * max(0.0, statistics.median(beside)))
 
     def _documents(self, step: Step) -> dict[str, int]:
@@ -211,6 +211,12 @@ def _can_be_read(record: Record) -> bool:
         return record.result.keys() >= set(needed) and (record.kind != "benchmark" or _configured(settings["load"]) > 0)
     except (KeyError, TypeError):
         return False
+
+
+def _seconds_of_one(benchmark: "_Seen") -> float:
+    """That the load took on one engine, where the variant and the base were loaded one after the other."""
+    turns = 2 if "base" in benchmark.result and not benchmark.result.get("company") else 1
+    return float(benchmark.result.get("load_s", benchmark.seconds)) / turns
 
 
 def _hardware(record: Record) -> str | None:

@@ -122,7 +122,9 @@ class Lead(Ratio):
     both are shown to keep to them."""
     repeats_needed: int | None = None
     """Repeats with which a gain as large as was found is shown to be above the smallest one, or below it, with a
-    power of 0.8; None where they would be more than anybody makes."""
+    power of 0.8; starts of the engines, where there are several. None where they would be more than anybody makes."""
+    starts: int = 1
+    """Of both engines, over which the repeats are spread."""
 
 
 def load_in_words(asked: float, unit: str) -> str:
@@ -225,7 +227,7 @@ class Judged:
     capacity: Capacity | None
     """None where no latency limit is asked for."""
     gains: tuple[Gain, ...]
-    """Against the base; empty for the base itself."""
+    """Against the base in turn with it; of the base those of its control, and empty without one."""
     objective: Estimate | None
     """None where no point of the load lets it be measured."""
     against_base: Lead | None
@@ -244,6 +246,8 @@ class Judged:
     """Fingerprints of the records that this rests on."""
     unsure_constraints: tuple[str, ...] = ()
     """What it is shown neither to keep to nor to break."""
+    control: Lead | None = None
+    """Of the base: a second start of it in turn with the first (A/A) by the objective, where one was made."""
 
     @property
     def throughput(self) -> float:

@@ -8,6 +8,7 @@ by the difference between two loads.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.stats import t as student
@@ -16,6 +17,7 @@ from configs.decision import Decision
 from flows import performance
 from flows.judgement import Lead, Point
 from flows.performance import Sweep
+from flows.ratios import FEWEST, Pairs, Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, ratio
 
 _POWER = 0.8
 _MOST_REPEATS = 100
@@ -29,13 +31,19 @@ class Loaded:
     size_bytes: int
     sweeps: list[Sweep]
     points: tuple[Point, ...]
+    starts: Starts = ()
+    """As of `flows.ratios`."""
+    looks: int = 1
+    """At which its repeats might have been enough."""
 
 
-def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lead | None:
+def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread: SpreadOf = no_spread) -> Lead | None:
     """The objective of a variant over the base's; None where no load that both keep tells.
 
     Args:
+        theirs: the base in turn with the variant.
         variants: how many are compared with the base.
+        spread: of a figure at two points, by all variants.
     """
     if decision.objective == "size":
         ratio = theirs.size_bytes / ours.size_bytes
@@ -49,8 +57,19 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lea
         return None
     best = (_best(ours, places, figure, better), _best(theirs, places, figure, better))
     at = " against ".join(dict.fromkeys(ours.points[place].in_words for place in best))
-    unsettled = _unsettled(ours, theirs, decision)
-    return of_pairs(_pairs(ours, theirs, best, figure), better, decision, variants, at=at, unsettled=unsettled)
+    unsettled = _unsettled(ours, theirs, decision, spread)
+    pairs, known = _pairs(ours, theirs, best, figure), spread(best, figure)
+    return of_pairs(
+        pairs,
+        better,
+        decision,
+        variants,
+        starts=ours.starts,
+        spread=known,
+        looks=ours.looks,
+        at=at,
+        unsettled=unsettled,
+    )
 
 
 def _best(side: Loaded, places: Sequence[int], figure: str, better: int) -> int:
@@ -58,11 +77,14 @@ def _best(side: Loaded, places: Sequence[int], figure: str, better: int) -> int:
 
 
 def of_pairs(
-    pairs: Sequence[tuple[float, float]],
+    pairs: Pairs,
     better: int,
     decision: Decision,
     variants: int,
     *,
+    starts: Starts = (),
+    spread: Spread | None = None,
+    looks: int = 1,
     at: str | None = None,
     unsettled: tuple[str, ...] = (),
 ) -> Lead | None:
@@ -71,14 +93,19 @@ def of_pairs(
     Args:
         better: 1 where more is better, -1 where less is.
         variants: how many are compared with the base.
+        starts: of every pair, and `spread` of all variants' pairs, as of `flows.ratios`.
+        looks: at which the pairs might have been enough, so that the error is split over them (Bonferroni; Jennison and
+            Turnbull, Group sequential methods, 2000, chapter 2, on why it has to be).
     """
-    ours, theirs = zip(*pairs, strict=True)
-    found = performance.ratio(ours, theirs, better, decision.confidence)
-    sure, most = (performance.ratio(ours, theirs, better, decision.over(of).confidence) for of in (variants, 1))
-    if found is None or sure is None or most is None:
+    shown_at = at_every_look(decision.confidence, looks)
+    levels = (shown_at, decision.over(variants * looks).confidence, decision.over(looks).confidence)
+    found, sure, most = (ratio(pairs, better, level, starts, spread) for level in levels)
+    units = of_units(pairs, starts, better)
+    if found is None or sure is None or most is None or units is None:
         return None
-    needed = _repeats_needed(better * np.log(np.array(ours) / np.array(theirs)), decision, variants)
-    return Lead(found.value, found.low, found.high, sure.low, most.high, len(pairs), at, unsettled, needed)
+    needed = _needed(units, decision, variants * looks, spread if starts else None)
+    bounds = (found.value, found.low, found.high, sure.low, most.high)
+    return Lead(*bounds, len(pairs), at, unsettled, needed, starts=len(units) if starts else 1)
 
 
 def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> list[tuple[float, float]]:
@@ -88,7 +115,7 @@ def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> li
     return found if all(min(pair) > 0 for pair in found) else []
 
 
-def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision) -> tuple[str, ...]:
+def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision, spread: SpreadOf) -> tuple[str, ...]:
     """Loads that may be kept by both as well, at which the variant may have the smallest gain."""
     if decision.objective not in ("throughput", "cost", "goodput"):
         return ()
@@ -99,8 +126,11 @@ def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision) -> tuple[str, .
         if "not shown" not in standings or "breaks" in standings or any(point.void for point in both):
             continue
         pairs = _pairs(ours, theirs, (place, place), figure)
-        ratio = of_pairs(pairs, better, decision, variants=1) if pairs else None
-        if ratio is None or not excluded(ratio, decision):
+        known = spread((place, place), figure)
+        found_there = (
+            of_pairs(pairs, better, decision, 1, starts=ours.starts, spread=known, looks=ours.looks) if pairs else None
+        )
+        if found_there is None or not excluded(found_there, decision):
             found.append(both[0].in_words)
     return tuple(found)
 
@@ -109,7 +139,7 @@ def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: i
     """The ratio of two capacities, each of which lies between two points of the grid: between the heaviest that is
     shown to keep to the limits and the lightest that is shown to break one."""
     mine, base = (performance.capacity(side.points) for side in (ours, theirs))
-    wide = decision.over(variants)
+    wide = decision.over(variants * ours.looks)
     surely = [performance.capacity(performance.points(side.sweeps, wide)) for side in (ours, theirs)]
     if mine.asked is None or base.asked is None:
         return None
@@ -119,20 +149,34 @@ def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: i
     return Lead(mine.asked / base.asked, low, high, sure, high, len(ours.sweeps))
 
 
-def _repeats_needed(logarithms: np.ndarray, decision: Decision, variants: int) -> int | None:
-    """Repeats that show a gain as large as was found to be above the smallest one, or below it.
+def _needed(units: np.ndarray, decision: Decision, variants: int, spread: Spread | None) -> int | None:
+    """Units (starts, or repeats of the one start) that show a gain as large as was found to be above the smallest one,
+    or below it.
 
     Args:
-        logarithms: of the ratio in every repeat, turned so that more is better.
+        units: logarithms of the ratio, turned so that more is better.
+        spread: where it is known from all variants; more units of each bring it more degrees of freedom.
     """
-    if len(logarithms) < 2:
+    if len(units) < 2:
         return None
-    distance, spread = float(logarithms.mean()) - math.log(1 + decision.min_gain), float(logarithms.std(ddof=1))
+    distance = float(units.mean()) - math.log(1 + decision.min_gain)
+    deviation = math.sqrt(spread.variance) if spread else float(units.std(ddof=1))
     confidence = decision.over(variants if distance > 0 else 1).confidence
-    repeats = np.arange(performance.FEWEST, _MOST_REPEATS + 1)
-    quantiles = student.ppf(0.5 + confidence / 2, repeats - 1) + student.ppf(_POWER, repeats - 1)
-    enough = repeats[quantiles * spread / np.sqrt(repeats) <= abs(distance)]
+    counts, quantiles = _quantiles(confidence, spread.freedom / len(units) if spread else None)
+    enough = counts[quantiles * deviation / np.sqrt(counts) <= abs(distance)]
     return int(enough[0]) if len(enough) else None
+
+
+@cache
+def _quantiles(confidence: float, freedom: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """For so many units each, how many standard errors a mean has to be away to be told with the power.
+
+    Args:
+        freedom: degrees of freedom that each unit brings; None where a variant stands for itself.
+    """
+    counts = np.arange(FEWEST if freedom is None else 2, _MOST_REPEATS + 1)
+    degrees = counts - 1 if freedom is None else np.maximum(1, counts * freedom)
+    return counts, student.ppf(0.5 + confidence / 2, degrees) + student.ppf(_POWER, degrees)
 
 
 def shown(found: Lead, decision: Decision) -> bool:

@@ -1,13 +1,17 @@
 """What the records hold of one variant under one load, read once, and what they say of it by itself and of its lead."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
 
 from configs.decision import Decision
 from configs.experiment import Experiment
 from flows import leads, performance
 from flows.context import Outcome
 from flows.judgement import Judged, Point
+from flows.ratios import Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, spread_of
 from flows.records import Record
 
 
@@ -22,10 +26,27 @@ class Measured:
     objective: list[float] | None
     """Its value in every repeat."""
     evidence: dict[str, str]
+    base: list[performance.Sweep] = field(default_factory=list)
+    """The base in turn with it; empty for the base where no control was made."""
+    starts: Starts = ()
+    """As of `flows.ratios`."""
+    looks: int = 1
+    """At which the repeats might have been enough."""
 
     @property
     def loaded(self) -> leads.Loaded:
-        return leads.Loaded(self.size_bytes, self.sweeps, self.points)
+        return leads.Loaded(self.size_bytes, self.sweeps, self.points, self.starts, self.looks)
+
+    def base_of(self, size_bytes: int, decision: Decision) -> leads.Loaded:
+        """The base in turn with it, which has so many bytes."""
+        return leads.Loaded(size_bytes, self.base, performance.points(self.base, decision), self.starts)
+
+    def units(self, places: tuple[int, int], figure: str) -> np.ndarray | None:
+        """Logarithms of a figure's ratio to the base's, at both places of the grid."""
+        rows = zip(self.sweeps, self.base, strict=True) if self.base else ()
+        return of_units(
+            [(ours[places[0]].get(figure, 0), base[places[1]].get(figure, 0)) for ours, base in rows], self.starts
+        )
 
     @classmethod
     def of(cls, outcome: Outcome, experiment: Experiment, workload: str) -> "Measured":
@@ -42,7 +63,33 @@ class Measured:
             points=points,
             objective=performance.objective(sweeps, points, size, decision),
             evidence=_evidence([checkpoint, *evaluations, *benchmarks]),
+            base=performance.sweeps_of_base(benchmarks, decision.constraints),
+            starts=_starts(benchmarks),
+            looks=len(experiment.loads[workload].looks),
         )
+
+
+def _starts(benchmarks: Sequence[Record]) -> Starts:
+    """By when the engines were up; none where one start was asked for, though a run that was cut short made more."""
+    several = all(record.identity["settings"].get("repeats_a_start") for record in benchmarks)
+    return tuple(record.result.get("start", 0.0) for record in benchmarks) if several else ()
+
+
+def spread_among(variants: Sequence[Measured], control: Measured | None) -> SpreadOf:
+    """How far ratios to the base vary from start to start, by everybody who was put under the same load.
+
+    Args:
+        control: the base, where it was loaded in turn with a second start of itself.
+    """
+
+    @cache
+    def found(places: tuple[int, int], figure: str) -> Spread | None:
+        told = control.units(places, figure) if control and places[0] == places[1] else None
+        units = [one.units(places, figure) for one in variants]
+        one_start = not any(one.starts for one in (*variants, *([control] if control else [])))
+        return spread_of([one for one in units if one is not None], told, one_start=one_start)
+
+    return found
 
 
 def described(measured: Measured, decision: Decision) -> Judged:
@@ -66,22 +113,45 @@ def described(measured: Measured, decision: Decision) -> Judged:
     )
 
 
-def under_load(ours: Measured, theirs: Measured | None, decision: Decision, variants: int) -> Judged:
-    """A variant by its size and one load, and how it leads the base where that was loaded, too."""
+def under_load(
+    ours: Measured, base_bytes: int | None, decision: Decision, variants: int, spread: SpreadOf = no_spread
+) -> Judged:
+    """A variant by its size and one load, and how it leads the base that was loaded in turn with it.
+
+    Args:
+        base_bytes: size of the base's checkpoint; None where it is not known yet.
+        variants: how many are compared with the base.
+        spread: as of `spread_among`.
+    """
     found = described(ours, decision)
-    if theirs is None:
+    if base_bytes is None or not ours.base:
         return found
+    confidence = at_every_look(decision.confidence, ours.looks)
     return replace(
         found,
-        gains=performance.gains(ours.sweeps, theirs.sweeps, decision.confidence),
-        against_base=leads.lead(ours.loaded, theirs.loaded, decision, variants),
+        gains=performance.gains(ours.sweeps, ours.base, confidence, ours.starts, spread),
+        against_base=leads.lead(ours.loaded, ours.base_of(base_bytes, decision), decision, variants, spread),
     )
+
+
+def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Judged:
+    """The base by itself, and where it was loaded in turn with a second start of itself, against that."""
+    found = described(base, decision)
+    if not base.base:
+        return found
+    by_itself = spread if base.starts else no_spread  # of one start, that is added which is shown here
+    control = None
+    if decision.objective not in ("size", "capacity"):
+        control = leads.lead(base.loaded, base.base_of(base.size_bytes, decision), decision, 1, by_itself)
+    confidence = at_every_look(decision.confidence, base.looks)
+    gains = performance.gains(base.sweeps, base.base, confidence, base.starts, by_itself)
+    return replace(found, gains=gains, control=control)
 
 
 def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
     """The checkpoint, and the repeats of one load."""
-    if outcome.checkpoint is None or not outcome.loaded:
-        raise ValueError(f"{outcome.name} was not put under load completely")
+    if outcome.checkpoint is None or not any(outcome.benchmarks):
+        raise ValueError(f"{outcome.name} was not put under load")
     asked = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
     return outcome.checkpoint, [record for (name, _), record in asked if record and name == workload]
 

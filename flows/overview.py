@@ -21,7 +21,8 @@ def show_status(run: Run, console: Console) -> None:
     stopped = {found.name: f"stopped: {found.reason}" for found in compare.stopped(run)}
     said = progress.latest(progress.events_folder(run.logs))
     for outcome in run.outcomes.values():
-        states = [_state(records) for records in ([outcome.checkpoint], outcome.evaluations, outcome.benchmarks)]
+        loads = [outcome.benchmarks[place] for place in outcome.due]
+        states = [_state(records) for records in ([outcome.checkpoint], outcome.evaluations, loads)]
         last = outcome.failure or stopped.get(outcome.name)
         if last is None and not outcome.complete and outcome.name in said:
             at, what = said[outcome.name]

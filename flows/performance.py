@@ -1,10 +1,9 @@
 """What the repeats of a load say of a variant against the base. Pure functions; `flows.points` has what they say of
 each point of the load by itself.
 
-Variants are compared at the same point of
-the common grid only, repeat by repeat: the ratio is that of the geometric means, its interval that of
-the paired differences of logarithms. Repeats of one round follow each other, so what drifts on the
-machine meets both and leaves the ratio alone.
+Variants are compared with the base at the same point of the common grid only, and within blocks (`flows.stages.block`):
+repeat by repeat with the base that was loaded in turn with them (`flows.ratios`), so what drifts on the machine meets
+both and leaves the ratio alone.
 """
 
 from collections.abc import Sequence
@@ -13,8 +12,9 @@ import numpy as np
 
 from configs.decision import Constraints, Decision
 from flows import requests
-from flows.judgement import FEW_REQUESTS, Gain, Point, Ratio
-from flows.points import FEWEST, Sweep, capacity, estimate, over_repeats, points, with_requests
+from flows.judgement import FEW_REQUESTS, Gain, Point
+from flows.points import BASE, Sweep, capacity, estimate, points, with_requests
+from flows.ratios import FEWEST, SpreadOf, Starts, no_spread, ratio
 from flows.records import Record
 
 __all__ = ["FEWEST", "Sweep", "capacity", "estimate", "points"]
@@ -37,31 +37,33 @@ def sweeps(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
     return [with_requests(record, limits) for record in records]
 
 
-def ratio(variant: Sequence[float], base: Sequence[float], better: int, confidence: float) -> Ratio | None:
-    """Variant over base, turned so that above 1 is better; None where a value is not positive.
+def sweeps_of_base(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
+    """The same of the base that was loaded in turn with a variant; none where none was."""
+    return [with_requests(record, limits, BASE) for record in records if BASE in record.result]
+
+
+def gains(
+    variant: list[Sweep], base: list[Sweep], confidence: float, starts: Starts = (), spread: SpreadOf = no_spread
+) -> tuple[Gain, ...]:
+    """Every compared figure at every load that both were put under, where it counts in every repeat of both.
 
     Args:
-        better: 1 where more is better, -1 where less is.
+        base: in turn with the variant.
+        starts: as of `flows.ratios.ratio`.
+        spread: of a figure at a point.
     """
-    pairs = list(zip(variant, base, strict=False))
-    if not pairs or min(min(pair) for pair in pairs) <= 0:
-        return None
-    logarithms = [better * float(np.log(ours / theirs)) for ours, theirs in pairs]
-    value, bounds = float(np.exp(np.mean(logarithms))), over_repeats(logarithms, confidence)
-    return Ratio(value, *map(float, np.exp(bounds))) if bounds else Ratio(value, None, None)
-
-
-def gains(variant: list[Sweep], base: list[Sweep], confidence: float) -> tuple[Gain, ...]:
-    """Every compared figure at every load that both were put under, where it counts in every repeat of both."""
     found = []
-    for place, point in enumerate(variant[0]):
+    for place, point in enumerate(variant[0] if base else []):
         key = (point["unit"], point["asked"])
         matched = next((i for i, p in enumerate(base[0]) if (p["unit"], p["asked"]) == key), None)
         if matched is None or not (_counts(variant, place) and _counts(base, matched)):
             continue
         for figure, better in _COMPARED.items():
             ours, theirs = (_values(s, at, figure) for s, at in ((variant, place), (base, matched)))
-            if ours and theirs and (compared := ratio(ours, theirs, better, confidence)):
+            if len(ours) != len(variant) or len(theirs) != len(base):
+                continue
+            pairs = list(zip(ours, theirs, strict=True))
+            if compared := ratio(pairs, better, confidence, starts, spread((place, matched), figure)):
                 means = float(np.mean(theirs)), float(np.mean(ours))
                 found.append(Gain(point["asked"], point["unit"], figure, *means, compared))
     return tuple(found)

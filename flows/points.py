@@ -20,14 +20,15 @@ from flows import percentiles, requests
 from flows.intervals import Bounds, mean_interval
 from flows.judgement import FEW_REQUESTS, VOID, Capacity, Estimate, Point, Standing
 from flows.percentiles import share_bounds
+from flows.ratios import FEWEST
 from flows.records import Record
 
 LATENCY_WORDS = {"ttft": "TTFT", "tpot": "TPOT", "request_latency": "request latency"}
 _STREAMS = "streams"
-FEWEST = 3
-"""Repeats that an interval needs."""
 LIMITED = 95
 """The percentile of a latency that limits and objectives go by."""
+BASE = "base"
+"""In a record of a block: what the base did in it, and the folder of its requests."""
 SEEN = "seen"
 """In a point of a sweep: its requests, where their records have them one by one."""
 _KEPT_READ = 512
@@ -37,10 +38,15 @@ Sweep = list[dict[str, Any]]
 """One repeat: every point of the grid, in the grid's order, with its figures and `SEEN`."""
 
 
-def with_requests(record: Record, limits: Constraints) -> Sweep:
-    """A repeat, with the requests of every point where they are known, and goodput under these limits."""
-    points: Sweep = record.result["points"]
-    with record.files.held() as folder:
+def with_requests(record: Record, limits: Constraints, side: str = "") -> Sweep:
+    """A repeat, with the requests of every point where they are known, and goodput under these limits.
+
+    Args:
+        side: BASE for the base that was loaded in turn with the variant, which the record is of.
+    """
+    points: Sweep = record.result[side]["points"] if side else record.result["points"]
+    with record.files.held() as files:
+        folder = files / side
         if not (folder / REQUESTS).is_file():
             return points
         windows = tuple(point["seconds"] for point in points)

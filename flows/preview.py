@@ -1,11 +1,14 @@
 """What a plan would do, what it needs and how long it may take, on the terminal."""
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from configs.experiment import Experiment
 from flows import cluster, disk, enough, hub, memory, records, resolution, sizes
+from flows.context import Outcome
 from flows.estimate import Estimate, estimate
 from flows.history import History
 from flows.plan import Plan, VariantPlan
@@ -19,7 +22,7 @@ _UNKNOWN = "?"
 def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False) -> None:
     """One row for each variant, what is said below it about all, and with `steps` every step by its fingerprint."""
     known, model = store.all(), sizes.model_of(plan, store)
-    todo = {step.fingerprint for step in store.missing(plan.steps)}
+    todo = {step.fingerprint for step in store.missing(plan.steps)} - _not_needed(plan, store)
     parameters = model.parameters if model else None
     history = History(known, plan.hardware.name, plan.hardware.accelerator, parameters, _documents(plan.experiment))
     ahead = estimate(plan, lambda step: step.fingerprint in todo, history, hosts=_hosts(plan))
@@ -30,9 +33,20 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     about = [*_changes(plan, todo, known), *_slower(plan), *_machine(plan, needs)]
     about += resolution.notes(plan, _documents(plan.experiment))
     written = [f"disk: {one}" for one in disk.disks(plan, model, todo)]
-    for line in [*about, *enough.notes(plan.experiment), *written, *hub.notes(plan), *_time(ahead)]:
+    for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan), *_time(ahead)]:
         console.print(line, highlight=False)
     console.print(f"store {store.root}", soft_wrap=True, highlight=False)
+
+
+def _not_needed(plan: Plan, store: Store) -> set[str]:
+    """Fingerprints of the repeats and looks that an earlier look has made needless."""
+    found: set[str] = set()
+    for variant in plan.tried:
+        if (outcome := Outcome.of(variant, store)).loaded:
+            due = set(outcome.due)
+            found |= {step.fingerprint for place, step in enumerate(variant.benchmarks) if place not in due}
+            found |= {look.step.fingerprint for look in variant.looks if look.step}
+    return found
 
 
 def _documents(experiment: Experiment) -> dict[str, int]:
@@ -128,6 +142,26 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
     else:
         told.append(f"{_UNKNOWN}: known once the base model is here")
     return told
+
+
+def _blocks(plan: Plan) -> list[str]:
+    """How every variant is loaded in turn with the base, and how many engines are started for it."""
+    told = []
+    for workload, load in plan.experiment.loads.items():
+        looks = (load.looks[0], load.looks[-1])
+        starts = [load.start_of(last - 1, plan.hardware.accelerator) + 1 for last in looks]
+        engines = [sum(count * (1 + variant.beside_base) for variant in plan.tried) for count in starts]
+        repeats, counts, in_all = (_from_to(some) for some in (looks, starts, engines))
+        told.append(
+            f"{f'load {workload}'.rstrip()}: every variant in turn with the base, {repeats} repeats; each engine is "
+            f"started {counts} times for it, {in_all} engine starts in all"
+        )
+    return told
+
+
+def _from_to(some: Sequence[int]) -> str:
+    first, last = some
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _time(ahead: Estimate) -> list[str]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from configs.decision import Decision
-from flows.judgement import Difference, Judged, Ratio, load_in_words
+from flows.judgement import Difference, Judged, Lead, Ratio, load_in_words
 from flows.leads import excluded
 from flows.performance import compared_figure
 
@@ -84,7 +84,7 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
     if decision.objective == "capacity" or (decision.objective == "goodput" and lead.at is None):
         return f"{said} is no gain above {gain} that the loads show; add loads between, or raise {load}.repeats"
     if lead.low is None:
-        return f"{said} has no interval (3 repeats are needed, {lead.repeats} made); raise {load}.repeats"
+        return f"{said} has no interval ({_few(lead)}); raise {load}.repeats"
     if excluded(lead, decision):
         return f"{said} is shown to be no gain above {gain}"
     if excluded(replace(lead, unsettled=()), decision):
@@ -92,10 +92,19 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
         return f"the limits are not shown to be kept at {where}, where it may gain above {gain}; raise {load}.repeats"
     more = f" to about {lead.repeats_needed}" if lead.repeats_needed else ""
     bound = f" (at least {lead.sure:.2f} for all variants at once)" if lead.sure not in (None, lead.low) else ""
-    return (
-        f"{said}{bound} is neither shown to be a gain above {gain} nor below by {lead.repeats} repeats; "
-        f"raise {load}.repeats{more} or {load}.duration_s"
+    several = lead.starts > 1
+    made = f"{lead.repeats} repeats" + (f" in {lead.starts} starts" if several else "")
+    advice = (
+        f"{load}.starts{more}, and its repeats with them" if several else f"{load}.repeats{more} or {load}.duration_s"
     )
+    return f"{said}{bound} is neither shown to be a gain above {gain} nor below by {made}; raise {advice}"
+
+
+def _few(lead: Lead) -> str:
+    """What an interval would need."""
+    if lead.starts > 1:
+        return f"{lead.starts} starts of one variant alone, without a control, tell too little"
+    return f"3 repeats are needed, {lead.repeats} made"
 
 
 def why_unfit(variant: Judged, decision: Decision) -> str:

@@ -147,7 +147,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
             "intervals",
             f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents, "
             f"{100 * accuracy_of(run).confidence:.4g} % for {compared_in(run)} variants at once; load: over repeats "
-            "(Student's t)",
+            "(Student's t), ratios to the base over its turns in the same block, by starts where there are several",
         ),
         ("latencies", _latencies(experiment.loads)),
         ("asked for", _asked_for(experiment.decision)),
@@ -169,8 +169,8 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     shape = (
         f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens{f' ({differ})' if differ else ''}, "
         f"{load.duration_s:g} s{fewest} a point after {load.warmup_s:g} s of warm-up"
-        f"{' or until it is steady' if load.open_loop else ''}, {load.repeats} repeats, "
-        f"seed {load.seed} and the next ones"
+        f"{' or until it is steady' if load.open_loop else ''}, {_repeats(load)} repeats in turn with the base, "
+        f"{load.starts_on(run.plan.hardware.accelerator)} starts of each, seed {load.seed} and the next ones"
     )
     found = [
         ("load", shape),
@@ -178,6 +178,11 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
         ("interference", _interference(records)),
     ]
     return [(f"{workload}: {key}" if workload else key, words) for key, words in found]
+
+
+def _repeats(load: Load) -> str:
+    looks = ", ".join(map(str, load.looks[:-1]))
+    return f"{load.looks[-1]}" if len(load.looks) == 1 else f"at most {load.looks[-1]} (enough at {looks} or not)"
 
 
 def _asked_for(decision: Decision) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.cores import Seats
-from actors.seating import Member, Seating, Series, Turn
+from actors.rounds import Member, Series, Turn
+from actors.seating import Seating
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Stay:
     """Places of the benchmarks that follow, load by load; none for a stay that only works."""
     benchmarks: Mapping[int, float] = field(default_factory=dict)
     """Seconds of each of them."""
+    seats: int = 1
+    """On the same host."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class _Play:
             self._seating.done(name, turn, 1.0)
         elif series := walker.way.stays[walker.stay].series:
             walker.ready = True
-            self._seating.ready(name, Member(name, tuple(Series(places, 1.0) for places in series)))
+            beside = ("base",) * (walker.way.stays[walker.stay].seats - 1)
+            self._seating.ready(name, Member(name, tuple(Series(places, 1.0) for places in series), beside=beside))
         else:
             self._leave(walker)
 
@@ -112,7 +116,7 @@ class _Play:
 
     def _leave(self, walker: _Walker) -> None:
         self._seating.leave(walker.way.name)
-        self._held += self._now - (walker.since or 0.0)
+        self._held += (self._now - (walker.since or 0.0)) * walker.way.stays[walker.stay].seats
         walker.stay, walker.since, walker.ready = walker.stay + 1, None, False
         if walker.stay < len(walker.way.stays):
             self._ask(walker)
@@ -120,8 +124,8 @@ class _Play:
             self._present.remove(walker)
 
     def _ask(self, walker: _Walker) -> None:
-        measured = bool(walker.way.stays[walker.stay].series)
-        self._seating.queue(walker.way.name, to_be_measured=measured)
+        stay = walker.way.stays[walker.stay]
+        self._seating.queue(walker.way.name, to_be_measured=bool(stay.series), seats=stay.seats)
 
     def _wait(self, walker: _Walker, seconds: float) -> None:
         heapq.heappush(self._events, (self._now + seconds, next(self._order), walker))

@@ -15,7 +15,7 @@ from actors.serving import end_deployment, serving_host
 from configs.base import UserError
 from flows import cluster
 from flows.context import Run, Services
-from flows.stages.measure import application
+from flows.stages.served import application
 
 
 @contextlib.contextmanager

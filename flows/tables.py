@@ -101,7 +101,7 @@ def variants(judgement: Judgement, decision: Decision) -> Table:
             variant.name,
             f"{variant.size_bytes / 1e6:.0f}",
             _estimate(variant.objective) if variant.objective else "not measured",
-            _ratio(variant.against_base) if variant.against_base else "",
+            _against_base(variant),
             *([_capacity(variant.capacity)] if variant.capacity else []),
             _verdict(variant, judgement),
         )
@@ -109,6 +109,13 @@ def variants(judgement: Judgement, decision: Decision) -> Table:
     ]
     headers = ("variant", "size MB", *_objective_headers(decision), "verdict")
     return Table("variants", "Variants", headers, tuple(rows))
+
+
+def _against_base(variant: Judged) -> str:
+    """By the objective; of the base its control."""
+    if variant.control:
+        return f"control {_ratio(variant.control)}"
+    return _ratio(variant.against_base) if variant.against_base else ""
 
 
 def _objective_headers(decision: Decision) -> tuple[str, ...]:
@@ -153,7 +160,8 @@ def loads(judgement: Judgement) -> Table:
 
 
 def same_load(judgement: Judgement) -> Table | None:
-    """Every variant against the base at the same load; None where nothing can be compared."""
+    """Every variant against the base at the same load, and the base against a second start of itself; None where
+    nothing can be compared."""
     shown = ("output_tokens_per_second", "ttft_p95_ms", "tpot_p95_ms", "request_latency_p95_ms")
     rows = []
     for variant in judgement.judged:
@@ -161,7 +169,8 @@ def same_load(judgement: Judgement) -> Table | None:
         for row, (asked, unit) in enumerate(places):
             at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (asked, unit)}
             cells = (_gain(at.get(figure)) for figure in shown)
-            rows.append((variant.name if row == 0 else "", load_in_words(asked, unit), *cells))
+            name = f"{variant.name} (control)" if variant.name == BASE else variant.name
+            rows.append((name if row == 0 else "", load_in_words(asked, unit), *cells))
     headers = (
         "variant",
         "load",

@@ -104,12 +104,14 @@ def write_records(
     size_bytes: float,
     right_of: Sequence[dict[str, Sequence[bool]]],
     sweeps: Sequence[list[dict[str, Any]]],
+    base: Sequence[list[dict[str, Any]]],
 ) -> None:
     """A variant's records as far as they are judged.
 
     Args:
         right_of: for each evaluation, the control last, which documents of each task were answered right.
         sweeps: for each repeat, the points of the load with their figures.
+        base: the same of the base in turn with it.
     """
     with store.writing(variant.checkpoint) as draft:
         draft.result = {"weight_bytes": size_bytes}
@@ -127,6 +129,6 @@ def write_records(
                     "scores": [score("acc")],
                     "documents": len(right),
                 }
-    for step, points in zip(variant.benchmarks, sweeps, strict=True):
+    for step, points, beside in zip(variant.benchmarks, sweeps, base, strict=True):
         with store.writing(step) as draft:
-            draft.result = {"points": points, "company": [], "deployment": {}}
+            draft.result = {"points": points, "base": {"points": beside}, "company": [], "deployment": {}}

@@ -1,26 +1,23 @@
-"""Accuracy and load of one checkpoint: it is served once, compared with its reference, then evaluated slice
-by slice, then loaded (`flows.stages.load`)."""
+"""Accuracy and load of one checkpoint: it is served, compared with its reference, then evaluated slice by slice; and
+loaded in turn with the base (`flows.stages.block`)."""
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ray.actor import ActorHandle
 
-from actors import asking, vllm_server
+from actors import vllm_server
 from actors.evaluator import Evaluator
-from actors.lease import Needs, asked_on, lease
-from actors.seating import Place
-from actors.serving import Deployment, await_ready, check_up, deployed
+from actors.lease import Needs, lease
+from actors.serving import check_up
 from configs.accuracy import TASKS_FOLDER
-from flows import checkpoints, prompts, racing, reference_gap
+from flows import prompts, racing
 from flows.context import Hopeless, Outcome, Run, Services, StepFailed, answer
 from flows.plan import engine_args
 from flows.records import Draft, Record
-from flows.stages.load import Served, put_under_load
+from flows.stages.block import put_under_load
+from flows.stages.served import Served, bring_up, serving
 from flows.steps import Step
 
 
@@ -33,20 +30,26 @@ def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
     _stop_if_hopeless(run, outcome)
     if run.plan.experiment.accuracy.engine != "served":
         _fill_in(run, outcome, slices, partial(_evaluate_alone, run, outcome, services))
-    evaluates, loads = not outcome.evaluated_on(slices), not outcome.loaded
-    if not (evaluates or loads):
-        return
-    with (
-        run.seated(outcome, services, to_be_measured=loads) as place,
-        _serve(run, outcome, services, place) as (deployment, folder),
-    ):
-        # It imports its libraries while the server starts.
-        with lease(Evaluator, Needs(), node=place.host) if evaluates else contextlib.nullcontext() as evaluator:
-            served = _bring_up(run, outcome, services, place, deployment, folder)
-            if evaluator is not None:
-                _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
-        if loads:
-            put_under_load(run, served, services)
+    # Where one engine has the host for itself, the one that answers is loaded before another is started.
+    one_engine = len(run.plan.seats.engines) == 1
+    if one_engine and not (outcome.evaluated_on(slices) or outcome.loaded):
+        put_under_load(run, outcome, services, partial(_answer_first, run, services, slices))
+    if not outcome.evaluated_on(slices):
+        with (
+            run.seated(outcome, services, to_be_measured=False, to_be_measured_next=not outcome.loaded) as place,
+            serving(run, outcome, services, place) as started,
+            lease(Evaluator, Needs(), node=place.host) as evaluator,  # imports its libraries while the engine starts
+        ):
+            served = bring_up(run, services, started)
+            _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
+    if not outcome.loaded:
+        put_under_load(run, outcome, services)
+
+
+def _answer_first(run: Run, services: Services, slices: Sequence[int], served: Served) -> None:
+    """The evaluation of a variant that is loaded next."""
+    with lease(Evaluator, Needs(), node=served.place.host) as evaluator:
+        _fill_in(run, served.outcome, slices, partial(_evaluate, run, served, services, evaluator))
 
 
 def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Callable[[Step, str], Record]) -> None:
@@ -66,74 +69,11 @@ def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Calla
         outcome.control = evaluated(outcome.plan.control, "as control")
 
 
-def application(experiment: str, variant: str) -> str:
-    """The name of a variant's Serve application; no other experiment on the cluster has it."""
-    return f"{experiment}.{variant}"
-
-
 def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
     """Raise Hopeless where the records so far say so; those of the base as far as it has got."""
     base = run.base if outcome is run.base else Outcome.of(run.plan.base, run.store)
     if found := racing.hopeless(outcome, base, run.plan.experiment):
         raise Hopeless(found.reason)
-
-
-@contextlib.contextmanager
-def _serve(run: Run, outcome: Outcome, services: Services, place: Place) -> Iterator[tuple[Deployment, Path]]:
-    """A variant's deployment, and its checkpoint's folder on its node."""
-    serving, hardware = run.plan.experiment.serving, run.plan.hardware
-    files = outcome.checkpoint.result["files"] if outcome.checkpoint else {}
-    with outcome.checkpoint_on(place.host) as folder:
-        run.store.near(place.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
-        run.progress.say(outcome.name, "starting its server ...")
-        with deployed(
-            services.conductor,
-            services.server,
-            application(run.plan.experiment.name, outcome.name),
-            str(folder),
-            node=place.host,
-            engine=engine_args(run.plan.experiment, hardware),
-            cores=run.plan.seats.engines[place.seat],
-            kv_cache_gib=serving.kv_cache_gib,
-            gpus=0 if hardware.on_cpu else serving.gpus,
-            cache=str(run.plan.experiment.storage.compiled),
-            start_timeout_s=serving.start_timeout_s,
-        ) as deployment:
-            yield deployment, folder
-
-
-def _bring_up(
-    run: Run, outcome: Outcome, services: Services, place: Place, deployment: Deployment, folder: Path
-) -> Served:
-    """Wait until a variant answers as its reference does."""
-    url, report = await_ready(services.server, deployment, run.plan.experiment.serving.start_timeout_s)
-    run.progress.say(
-        outcome.name,
-        f"serves after {report['seconds']:.0f} s: {report['processes']} processes, "
-        f"{report['memory_bytes'] / 1e9:.1f} GB",
-    )
-    difference = _compare_with_reference(run, outcome, deployment, url)
-    return Served(outcome, place, deployment, url, folder, report, difference)
-
-
-def _compare_with_reference(run: Run, outcome: Outcome, deployment: Deployment, url: str) -> dict[str, Any]:
-    """How far the served variant is from its reference.
-
-    Raises:
-        StepFailed: too far for its scheme, so measuring it would measure a broken engine.
-        TimedOut: the few short texts take it longer than a start may.
-    """
-    limit = reference_gap.limit(outcome.plan.scheme)
-    reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
-    asked = asked_on(deployment.node, asking.compare_with_reference, f"{url}/v1", deployment.model, reference)
-    started = time.monotonic()
-    difference: dict[str, Any] = answer(asked, run.plan.experiment.serving.start_timeout_s)
-    seconds = time.monotonic() - started
-    mean = difference["mean_logprob_difference"]
-    run.progress.say(outcome.name, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
-    if wrong := reference_gap.wrong(difference, limit):
-        raise StepFailed(wrong)
-    return {**difference, "limit": limit, "seconds": seconds}
 
 
 def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, Any]:

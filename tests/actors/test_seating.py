@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from actors.cores import Seats
-from actors.seating import Member, Place, Round, Seating, Series, Turn
+from actors.rounds import Member, Round, Series, Turn
+from actors.seating import Place, Seating
 
 TWO = Seats(engines=((0,), (1,)), clients=((1,), (0,)), together=False)
 ONE = Seats(engines=((0,),), clients=((),), together=False)
@@ -131,6 +132,58 @@ def test_seats_are_given_in_the_order_of_asking() -> None:
     assert hall.take("c") == Place("host", 0)
 
 
+def test_two_seats_are_given_at_once_and_a_host_is_kept_for_who_waits_for_them() -> None:
+    hall = Seating({"host": TWO})
+    for holder in "ab":
+        hall.queue(holder, to_be_measured=False)
+        assert hall.take(holder)
+    hall.queue("pair", to_be_measured=True, seats=2)
+    hall.queue("c", to_be_measured=False)
+    hall.leave("a")
+    assert hall.take("pair") is None, "one seat is no pair of seats"
+    assert hall.take("c") is None, "or small wishes would go before it for ever"
+    hall.leave("b")
+    assert hall.take("c") is None
+    assert hall.take("pair") == Place("host", 0, beside=1)
+    assert hall.take("pair") == Place("host", 0, beside=1), "asked twice, answered twice"
+    hall.ready("pair", member("int8"))
+    assert hall.turn("pair")
+    hall.leave("pair")
+    assert hall.take("c") == Place("host", 0)
+
+
+def test_who_waits_for_two_seats_keeps_no_more_than_one_host() -> None:
+    hall = Seating({"one": TWO, "other": TWO})
+    for holder in "abc":
+        hall.queue(holder, to_be_measured=False)
+        assert hall.take(holder)
+    hall.queue("pair", to_be_measured=True, seats=2)
+    assert hall.take("pair") is None
+    hall.leave("a")
+    hall.leave("c")
+    hall.queue("d", to_be_measured=False)
+    places = {holder: hall.take(holder) for holder in ("pair", "d")}
+    assert places["pair"] is not None and places["d"] is not None
+    assert places["pair"].host != places["d"].host
+
+
+def test_host_is_measured_without_who_waits_for_more_seats_than_it_has_free() -> None:
+    hall = Seating({"host": TWO})
+    hall.queue("single", to_be_measured=True)
+    hall.take("single")
+    hall.queue("pair", to_be_measured=True, seats=2)
+    hall.ready("single", member("base"))
+    assert hall.turn("single"), "the other would be waited for in vain"
+
+
+def test_round_of_one_member_with_two_engines_sees_what_company_costs() -> None:
+    pair = Member("int8", (Series((0, 1), 0.1),), beside=("base",))
+    batches = list(played(Round({"a": pair}, together=True), {"a": [100.0, 95.0, 1.0, 1.0]}))
+    told = [(turn.probe, turn.company) for batch in batches for turn in batch.values()]
+    both = ("int8", "base")
+    assert told == [(True, ()), (True, both), (False, both), (False, both)]
+
+
 def test_who_will_be_measured_goes_before_who_only_works() -> None:
     hall = Seating({"host": ONE})
     hall.queue("quantizer", to_be_measured=False)
@@ -180,16 +233,18 @@ def test_no_node_left_is_an_error_and_not_an_endless_wait() -> None:
 
 @pytest.mark.parametrize("seed", range(1000))
 def test_random_variants_on_random_hosts_all_come_to_their_end(seed: int) -> None:
-    """Each quantizes, then is measured; some die on the way. Whoever lives is measured in full."""
+    """Each quantizes, then is measured, with one engine or two; some die on the way. Whoever lives is measured in
+    full."""
     draw = random.Random(seed)
     hosts = {f"h{i}": draw.choice([ONE, TWO]) for i in range(draw.randint(1, 4))}
+    most = max(len(seats.engines) for seats in hosts.values())
     hall, states = Seating(hosts), {f"v{i}": "new" for i in range(draw.randint(1, 12))}
     turns: dict[str, int] = dict.fromkeys(states, 0)
     for _ in range(20_000):
         moved = False
         for name in draw.sample(sorted(states), len(states)):
             before = states[name]
-            states[name] = _moved(hall, name, before, turns, draw)
+            states[name] = _moved(hall, name, before, turns, draw, most)
             moved |= states[name] != before
         if set(states.values()) <= {"done", "dead"}:
             break
@@ -199,7 +254,7 @@ def test_random_variants_on_random_hosts_all_come_to_their_end(seed: int) -> Non
     assert not hall.holders
 
 
-def _moved(hall: Seating, name: str, state: str, turns: dict[str, int], draw: random.Random) -> str:
+def _moved(hall: Seating, name: str, state: str, turns: dict[str, int], draw: random.Random, most: int) -> str:
     if state not in ("done", "dead", "new") and draw.random() < 0.01:
         hall.leave(name)
         return "dead"
@@ -211,7 +266,7 @@ def _moved(hall: Seating, name: str, state: str, turns: dict[str, int], draw: ra
             return "quantizes" if hall.take(name) else state
         case "quantizes":
             hall.leave(name)
-            hall.queue(name, to_be_measured=True)
+            hall.queue(name, to_be_measured=True, seats=draw.randint(1, most))
             return "wants to serve"
         case "wants to serve":
             return "serves" if hall.take(name) else state

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from flows.context import Outcome
 from flows.judgement import Gain, Ratio
 from flows.records import Store
 
-COMPARED = ("output_tokens_per_second", "ttft_p50_ms", "itl_p50_ms")
+COMPARED = ("output_tokens_per_second", "ttft_p50_ms", "tpot_p50_ms")
 
 
 def awaited(store: Store, variant: plan.VariantPlan, wait_s: float) -> Outcome:
@@ -58,7 +59,7 @@ def measure(made: plan.Plan, checkpoint: Path, client: Any, folder: Path) -> tup
         load = next(iter(experiment.loads.values()))
         for _ in range(2):
             sweep(load.warming, 0, url, checkpoint, client, folder)
-        return seconds, [sweep(load, repeat, url, checkpoint, client, folder) for repeat in range(load.repeats)]
+        return seconds, [sweep(load, repeat, url, checkpoint, client, folder) for repeat in range(load.looks[0])]
 
 
 def sweep(load: Any, repeat: int, url: str, checkpoint: Path, client: Any, folder: Path) -> performance.Sweep:
@@ -72,8 +73,8 @@ def sweep(load: Any, repeat: int, url: str, checkpoint: Path, client: Any, folde
         profile={"kind": "concurrent", "streams": list(load.streams)},
         prompt_tokens=load.prompt_tokens,
         output_tokens=load.output_tokens,
-        duration_s=load.duration_s,
-        warmup_s=load.warmup_s,
+        lengths=load.lengths,
+        pace=load.pace,
         seed=load.seed + repeat,
         cores=[],
         destination=str(destination),
@@ -86,43 +87,48 @@ def sweep(load: Any, repeat: int, url: str, checkpoint: Path, client: Any, folde
     ]
 
 
-def gains(sweeps: dict[str, list[performance.Sweep]], base: str, confidence: float) -> dict[tuple[str, str, int], Gain]:
-    """By variant, figure and number of clients."""
-    return {
-        (name, gain.figure, round(gain.asked)): gain
-        for name, repeats in sweeps.items()
-        if name != base and base in sweeps
-        for gain in performance.gains(repeats, sweeps[base], confidence)
-    }
+@dataclass(frozen=True)
+class Measured:
+    """A variant's repeats, and the base's beside each of them."""
+
+    sweeps: list[performance.Sweep]
+    base: list[performance.Sweep]
+
+    def gains(self, confidence: float) -> dict[tuple[str, int], Gain]:
+        """By figure and number of clients."""
+        found = performance.gains(self.sweeps, self.base, confidence)
+        return {(gain.figure, round(gain.asked)): gain for gain in found}
 
 
-def of_the_run(made: plan.Plan, store: Store) -> dict[str, list[performance.Sweep]]:
+def of_the_run(made: plan.Plan, store: Store) -> dict[str, Measured]:
     """What its records say of every variant that was loaded."""
-    outcomes = [Outcome.of(variant, store) for variant in made.tried]
-    limits = made.experiment.decision.constraints
-    return {
-        outcome.name: performance.sweeps([record for record in outcome.benchmarks if record], limits)
-        for outcome in outcomes
-        if outcome.loaded
-    }
+    limits, found = made.experiment.decision.constraints, {}
+    for outcome in (Outcome.of(variant, store) for variant in made.tried):
+        records = [record for record in outcome.benchmarks if record]
+        if records:
+            sides = performance.sweeps(records, limits), performance.sweeps_of_base(records, limits)
+            found[outcome.name] = Measured(*sides)
+    return found
 
 
-def show(bare: dict[str, list[performance.Sweep]], run: dict[str, list[performance.Sweep]], made: plan.Plan) -> None:
+def show(bare: dict[str, Measured], run: dict[str, Measured], made: plan.Plan) -> None:
     """Every figure of the run beside the bare engine's, and every gain."""
     confidence = made.experiment.decision.confidence
     print("variant          figure                    clients  bare               run                run / bare")
-    for name in (name for name in bare if name in run):
-        for place, point in enumerate(bare[name][0]):
+    both = [(name, alone, run[name]) for name, alone in bare.items() if name in run]
+    for name, alone, ours in both:
+        for place, point in enumerate(alone.sweeps[0]):
             for figure in COMPARED:
-                alone, ours = (_mean(found[name], place, figure) for found in (bare, run))
-                if alone and ours:
-                    _row(name, figure, point["asked"], f"{alone:.4g}", f"{ours:.4g}", ours / alone)
+                means = [_mean(found.sweeps, place, figure) for found in (alone, ours)]
+                if means[0] and means[1]:
+                    _row(name, figure, point["asked"], f"{means[0]:.4g}", f"{means[1]:.4g}", means[1] / means[0])
     print("\ntimes as good as the base")
-    by_bare, by_run = (gains(found, made.base.name, confidence) for found in (bare, run))
-    for (name, figure, clients), gain in by_bare.items():
-        if figure in COMPARED and (same := by_run.get((name, figure, clients))):
-            told = _told(gain.ratio), _told(same.ratio)
-            _row(name, figure, clients, *told, same.ratio.value / gain.ratio.value)
+    for name, alone, ours in both:
+        by_run = ours.gains(confidence)
+        for (figure, clients), gain in alone.gains(confidence).items():
+            if figure in COMPARED and name != made.base.name and (same := by_run.get((figure, clients))):
+                told = _told(gain.ratio), _told(same.ratio)
+                _row(name, figure, clients, *told, same.ratio.value / gain.ratio.value)
 
 
 def _row(name: str, figure: str, clients: float, bare: str, run: str, ratio: float) -> None:
@@ -163,7 +169,8 @@ def main() -> None:
                 bare[variant.name] = sweeps
                 with kept.open("a") as file:
                     file.write(json.dumps({"variant": variant.name, "start_s": seconds, "sweeps": sweeps}) + "\n")
-    show(bare, of_the_run(made, store), made)
+    beside = bare[made.base.name]
+    show({name: Measured(sweeps, beside) for name, sweeps in bare.items()}, of_the_run(made, store), made)
 
 
 if __name__ == "__main__":

@@ -54,12 +54,13 @@ def main() -> None:
 
 
 def longest_chain(file: Path, options: argparse.Namespace) -> float:
-    """Seconds: the base checkpoint; then every variant quantized, started, evaluated (the base twice) and loaded."""
+    """Seconds: the base checkpoint; then every variant quantized, started and evaluated (the base twice), and started
+    once more, with the base beside it, to be loaded in turn with it."""
     seats = plan.make(load_experiment(file), MACHINE).seats
     repeats = range(REPEATS)
-    loads = (tuple(repeats),), dict.fromkeys(repeats, options.seconds)
-    base = Way("base", (Stay(3 * options.seconds, *loads),))
-    stays = (Stay(options.seconds), Stay(2 * options.seconds, *loads))
+    block = Stay(options.seconds, (tuple(repeats),), dict.fromkeys(repeats, 2 * options.seconds), seats=2)
+    base = Way("base", (Stay(3 * options.seconds), block))
+    stays = (Stay(options.seconds), Stay(2 * options.seconds), block)
     compressed = [Way(str(place), stays) for place in range(options.variants)]
     played = play([base, *compressed], seats, hosts=1, room=len(seats.engines) + 1)
     return float(options.seconds + played.seconds)

@@ -24,7 +24,7 @@ def test_run_on_an_address_decides_and_redoes_nothing(experiment_file: Any, tmp_
     )
     assert main(["run", str(path)]) == DONE
     found = {file: file.stat().st_mtime_ns for file in (tmp_path / "bucket/records").glob("*/*/record.json")}
-    assert len(found) == 11
+    assert len(found) == 13
     assert (tmp_path / "bucket/experiments/tiny/decision.json").is_file()
     assert not list((tmp_path / "bucket").rglob("writer.json"))
     assert not list((tmp_path / "cache/drafts").iterdir())

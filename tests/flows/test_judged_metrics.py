@@ -154,7 +154,7 @@ def judged(
         for step in variant.benchmarks:
             with store.writing(step) as draft:
                 point = {**POINT, "output_tokens_per_second": 40.0}
-                draft.result = {"points": [point], "company": [], "deployment": {}}
+                draft.result = {"points": [point], "base": {"points": [point]}, "company": [], "deployment": {}}
     found = compare.judge(Run.of(made, store, Progress(), tmp_path))
     json.loads(found.to_json())
     return {difference.task: difference for difference in found.judged[1].differences}

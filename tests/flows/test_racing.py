@@ -116,12 +116,15 @@ def test_lead_that_is_not_shown_stops_nobody_whose_lead_is(
 ) -> None:
     """As the decision takes a shown lead before a larger one that is not."""
     schemes = [{"kind": "fp8-dynamic", "name": name, "ignore": [name]} for name in SPEEDS if name != "base"]
-    experiment = load_experiment(experiment_file(schemes=schemes, racing={"looks": [0.1]}))
+    experiment = load_experiment(experiment_file(schemes=schemes, racing={"looks": [0.1]}), ["load.repeats=3"])
     store, made = Store.of(experiment.storage), planning.make(experiment, hardware)
     right = [n % 2 == 0 for n in range(200)]
     for variant in made.variants:
-        sweeps = [[{**POINT, "output_tokens_per_second": speed}] for speed in SPEEDS[variant.name]]
-        write_records(store, variant, 1e9, [{"task": right}] * len(evaluations_of(variant)), sweeps)
+        sweeps, beside = (
+            [[{**POINT, "output_tokens_per_second": speed}] for speed in SPEEDS[name]]
+            for name in (variant.name, "base")
+        )
+        write_records(store, variant, 1e9, [{"task": right}] * len(evaluations_of(variant)), sweeps, beside)
         if variant.name not in ("base", through):
             shutil.rmtree(Path(store.root) / "records/evaluate" / variant.evaluations[-1].fingerprint)
     run = Run.of(made, store, Progress(), tmp_path)

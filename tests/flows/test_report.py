@@ -125,8 +125,10 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
     for variant in made.variants:
         if variant.name != BROKEN:
             kept = {task: answers & (random.random(400) >= LOST[variant.name]) for task, answers in right.items()}
-            sweeps = [_sweep(_speed(variant.name, step.settings)) for step in variant.benchmarks]
-            write_records(store, variant, 1e9, [kept] * len(evaluations_of(variant)), sweeps)
+            sweeps, beside = (
+                [_sweep(_speed(name, step.settings)) for step in variant.benchmarks] for name in (variant.name, "base")
+            )
+            write_records(store, variant, 1e9, [kept] * len(evaluations_of(variant)), sweeps, beside)
     run = Run.of(made, store, Progress(), tmp_path)
     run.outcomes[BROKEN].failure = WENT_WRONG
     judgement = compare.judge(run)
@@ -189,7 +191,7 @@ def test_report_has_a_section_for_every_workload(on_workloads: Written) -> None:
     }
     assert page.words.count(WENT_WRONG) == 1, "what holds for all workloads is said once"
     evidence = page.tables["evidence"][1][1]
-    assert (evidence.count("chat benchmark"), evidence.count("rag benchmark"), evidence.count("evaluate")) == (3, 3, 2)
+    assert (evidence.count("chat benchmark"), evidence.count("rag benchmark"), evidence.count("evaluate")) == (4, 4, 2)
     assert {"chat: load", "rag: load"} <= {row[0] for row in page.tables["how"]}
     markdown = on_workloads.file.with_suffix(".md").read_text()
     assert "## Workload: chat\n\n**Deploy fp8-dynamic" in markdown
@@ -214,7 +216,7 @@ def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(written: Wri
     written.run.outcomes[BROKEN].failure = None
     found = compare.judge(written.run)
     assert found.sentence == f"Not measured in full: 1 of 4 variants. So far: {written.judgement.sentence}"
-    assert found.reasons[BROKEN] == "not measured in full: its checkpoint, 1 of 1 evaluations, 3 of 3 loads missing"
+    assert found.reasons[BROKEN] == "not measured in full: its checkpoint, 1 of 1 evaluations, 4 of 4 loads missing"
     assert found.recommended == written.judgement.recommended
 
 

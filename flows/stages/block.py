@@ -1,0 +1,253 @@
+"""A variant under load in blocks with the base, so that what is compared was measured in turn on one host.
+
+A repeat is one turn of the variant and one of the base, minutes apart at the most and with the same prompts; who is
+first changes from repeat to repeat, so that what drifts favours nobody, and who is first at all is drawn by the seed.
+Both are in one record, and a base of another day is never compared with. The repeats are spread over several starts
+of both engines, as the same engine is a little faster or slower with every start (Kalibera and Jones, Rigorous
+benchmarking in reasonable time, ISMM 2013). The base is put beside a second start of itself: that is the control.
+
+Where a host has room for two engines, both are up for all repeats of a start, and where company was seen to cost
+little, loaded at the same time. Where it has room for one, each start is variant, base, then base, variant.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.conductor import my_id
+from actors.lease import on_node
+from actors.machine import host_and_driver
+from actors.rounds import Member, Series, Turn
+from actors.seating import Place
+from actors.serving import check_up
+from flows import looks
+from flows.context import Outcome, Run, Services
+from flows.records import Draft
+from flows.stages.load import fastest, sweep, warmed_up
+from flows.stages.served import Served, Started, bring_up, serving
+
+_VARIANT, _BASE = "variant", "base"
+_Points = list[dict[str, Any]]
+_First = Callable[[Served], None]
+
+
+def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First | None = None) -> None:
+    """Every repeat of every load that has no record yet, start by start.
+
+    Args:
+        first: what else is asked of the variant's engine, before it is loaded.
+    """
+    room = len(run.plan.seats.engines) > 1
+    seats = 2 if room and outcome.plan.beside_base else 1
+    with run.seated(outcome, services, to_be_measured=True, seats=seats) as place:
+        looks.take(run, outcome, services)
+        while starts := _starts(run, outcome):
+            block = _Block(run, outcome, services, place, min(starts))
+            if room or not outcome.plan.beside_base:
+                block.side_by_side(first)
+            else:
+                block.one_after_the_other(first)
+            first = None
+
+
+def _starts(run: Run, outcome: Outcome) -> dict[int, list[int]]:
+    """Places of the benchmarks that are due and have no record, by the start that they are made with."""
+    experiment, found = run.plan.experiment, dict[int, list[int]]()
+    for place in outcome.due:
+        workload, repeat = experiment.benchmarks[place]
+        if outcome.benchmarks[place] is None:
+            start = experiment.loads[workload].start_of(repeat, run.plan.hardware.accelerator)
+            found.setdefault(start, []).append(place)
+    return found
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One start of a variant and of the base, and what is measured with it."""
+
+    run: Run
+    outcome: Outcome
+    services: Services
+    place: Place
+    start: int
+
+    @property
+    def _places(self) -> list[int]:
+        """Benchmarks of this start that are due."""
+        return _starts(self.run, self.outcome).get(self.start, [])
+
+    @property
+    def _sides(self) -> tuple[str, ...]:
+        return (_VARIANT, _BASE) if self.outcome.plan.beside_base else (_VARIANT,)
+
+    def side_by_side(self, first: _First | None) -> None:
+        """With all engines up, repeat by repeat, each when it is this block's turn on the host."""
+        seats = self.place.seats[:: -1 if self._drawn(self.start) else 1]
+        with ExitStack() as up:
+            pairs = zip(self._sides, seats, strict=True)
+            started = {side: up.enter_context(self._engine(side, seat)) for side, seat in pairs}
+            served = {side: bring_up(self.run, self.services, one) for side, one in started.items()}
+            if first:
+                first(served[_VARIANT])
+            served = {side: warmed_up(self.run, one, self.services) for side, one in served.items()}
+            began = time.time()
+            while places := self._places:
+                self._take_turns(self._series(places), lambda turn: self._turn(turn, served, began))
+                looks.take(self.run, self.outcome, self.services)
+
+    def one_after_the_other(self, first: _First | None) -> None:
+        """Each engine for itself, with all repeats of this start: the whole of it is one turn on the host."""
+        alone = (Series((self.start,), 1.0),)
+        self._take_turns(alone, lambda _: self._each_for_itself(self._places, first))
+        looks.take(self.run, self.outcome, self.services)
+
+    def _take_turns(self, series: tuple[Series, ...], take: Callable[[Turn], float]) -> None:
+        name, conductor = self.outcome.name, self.services.conductor
+        self.run.progress.say(name, "ready for load: waiting for the others on this host ...")
+        member = Member(name, series, self.run.plan.experiment.name, self._sides[1:])
+        ray.get(conductor.ready.remote(my_id(), member))
+        while (turn := ray.get(conductor.next_turn.remote(my_id()))) is not None:
+            ray.get(conductor.done.remote(my_id(), turn, take(turn)))
+
+    def _series(self, places: list[int]) -> tuple[Series, ...]:
+        """What is due, load by load."""
+        experiment = self.run.plan.experiment
+        return tuple(
+            Series(tuple(p for p in places if experiment.benchmarks[p][0] == workload), load.max_interference)
+            for workload, load in experiment.loads.items()
+        )
+
+    @contextmanager
+    def _engine(self, side: str, seat: int) -> Iterator[Started]:
+        who = self.outcome if side == _VARIANT else self.run.base
+        beside = "" if side == _VARIANT else self.outcome.name
+        with serving(self.run, who, self.services, self.place.at(seat), beside) as started:
+            yield started
+
+    def _drawn(self, number: int) -> bool:
+        """One of two ways, which changes from number to number; of the first it is drawn by the seed of the loads."""
+        seeds = [load.seed for load in self.run.plan.experiment.loads.values()]
+        return (number + random.Random(f"{seeds} {self.outcome.name}").randrange(2)) % 2 == 1
+
+    def _sweep(self, served: Served, place: int, folder: Path) -> _Points:
+        workload, repeat = self.run.plan.experiment.benchmarks[place]
+        load = self.run.plan.experiment.loads[workload]
+        into = folder if not served.beside else folder / _BASE
+        self.run.store.near(self.place.host, _make, into)
+        return sweep(self.run, served, self.services, load, repeat=repeat, destination=into)
+
+    def _turn(self, turn: Turn, served: Mapping[str, Served], began: float) -> float:
+        """One repeat and its record, or a probe, which goes into none: what does company cost?"""
+        if turn.probe:
+            asked = served if turn.company else {_VARIANT: served[_VARIANT]}
+            self._say(turn.benchmark, "alone or in company: what does company cost? ...")
+            with self.run.store.scratch(self.place.host, self.run.logs) as scratch:
+                return fastest(self._at_once(asked, turn.benchmark, scratch)[_VARIANT])
+
+        def measure(draft: Draft) -> None:
+            _, repeat = self.run.plan.experiment.benchmarks[turn.benchmark]
+            order = list(served)[:: -1 if self._drawn(repeat) else 1]
+            others = [name for name in turn.company if name != self.outcome.name]
+            self._say(turn.benchmark, f"together with {', '.join(others)}" if others else f"{order[0]} first")
+            with draft.on(self.place.host) as work:
+                if turn.company:
+                    points = self._at_once(served, turn.benchmark, work)
+                else:
+                    points = {side: self._sweep(served[side], turn.benchmark, work) for side in order}
+            for one in served.values():
+                check_up(self.services.server, one.deployment, one.url)
+            told = {"company": list(turn.company), "interference": turn.interference}
+            draft.result = self._result(served, points, began, time.time() - draft.began) | told
+            draft.result["first"] = None if turn.company else order[0]
+
+        step = self.outcome.plan.benchmarks[turn.benchmark]
+        record = self.outcome.benchmarks[turn.benchmark] = self.run.do_once(step, self.services, measure)
+        self._say_rates(record.result, record.seconds)
+        return fastest(record.result["points"])
+
+    def _at_once(self, served: Mapping[str, Served], place: int, folder: Path) -> dict[str, _Points]:
+        """The same load on several engines at the same time."""
+        with ThreadPoolExecutor(len(served)) as pool:
+            asked = {side: pool.submit(self._sweep, one, place, folder) for side, one in served.items()}
+            return {side: one.result() for side, one in asked.items()}
+
+    def _each_for_itself(self, places: list[int], first: _First | None) -> float:
+        steps = self.outcome.plan.benchmarks
+        order = self._sides[:: -1 if self.start % 2 else 1]
+
+        def measure(drafts: dict[str, Draft]) -> None:
+            began, points, served = time.time(), dict[str, dict[str, _Points]](), dict[str, Served]()
+            seconds = dict.fromkeys(drafts, 0.0)
+            with ExitStack() as working:
+                folders = {of: working.enter_context(draft.on(self.place.host)) for of, draft in drafts.items()}
+                for side in order:
+                    with self._engine(side, self.place.seat) as started:
+                        one = bring_up(self.run, self.services, started)
+                        if first and side == _VARIANT:
+                            first(one)
+                        served[side] = one = warmed_up(self.run, one, self.services)
+                        for place in {steps[place].fingerprint: place for place in places}.values():
+                            if (of := steps[place].fingerprint) in drafts:
+                                self._say(place, side)
+                                since = time.monotonic()
+                                points.setdefault(of, {})[side] = self._sweep(one, place, folders[of])
+                                seconds[of] += time.monotonic() - since
+                        check_up(self.services.server, one.deployment, one.url)
+            for of, draft in drafts.items():
+                draft.result = self._result(served, points[of], began, seconds[of])
+                draft.result |= {"company": [], "interference": None, "first": order[0]}
+
+        found = self.run.do_all([steps[place] for place in places], self.services, measure)
+        for place in places:
+            record = self.outcome.benchmarks[place] = found[steps[place].fingerprint]
+            self._say_rates(record.result, record.result["load_s"])
+        return fastest(found[steps[places[0]].fingerprint].result["points"])
+
+    def _result(
+        self, served: Mapping[str, Served], points: Mapping[str, _Points], began: float, seconds: float
+    ) -> dict[str, Any]:
+        """What a record says of the variant, and under `base` of the base.
+
+        Args:
+            began: when the engines of this start were ready, in seconds since 1970: it names the start.
+            seconds: that the load took.
+        """
+        seats = self.run.plan.seats
+        found = {
+            side: {
+                "points": points[side],
+                "engine_cores": list(seats.engines[one.place.seat]),
+                "client_cores": list(seats.clients[one.place.seat]),
+                "deployment": one.report,
+                "reference": one.difference,
+            }
+            for side, one in served.items()
+        }
+        told = {"start": began, "load_s": seconds, "block": on_node(self.place.host, host_and_driver)}
+        return found.pop(_VARIANT) | found | told
+
+    def _say(self, place: int, what: str) -> None:
+        workload, repeat = self.run.plan.experiment.benchmarks[place]
+        load = self.run.plan.experiment.loads[workload]
+        under, most = f"under load {workload}".rstrip(), "at most " if load.repeats == "auto" else ""
+        told = f"{under}, {what}, {repeat + 1} of {most}{load.looks[-1]} ..."
+        self.run.progress.say(self.outcome.name, told)
+
+    def _say_rates(self, result: Mapping[str, Any], seconds: float) -> None:
+        rates = " against ".join(
+            ", ".join(f"{point['output_tokens_per_second']:.1f}" for point in side["points"])
+            for side in (result, result.get(_BASE))
+            if side
+        )
+        self.run.progress.say(self.outcome.name, f"loaded in {seconds:.0f} s: {rates} output tokens/s")
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)

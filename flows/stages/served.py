@@ -1,0 +1,108 @@
+"""An engine with a checkpoint: started, and compared with its reference before anything is asked of it."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from actors import asking
+from actors.lease import asked_on
+from actors.seating import Place
+from actors.serving import Deployment, await_ready, deployed
+from flows import checkpoints, reference_gap
+from flows.context import Outcome, Run, Services, StepFailed, answer
+from flows.plan import engine_args
+
+
+@dataclass(frozen=True)
+class Started:
+    """An engine that is about to be up."""
+
+    outcome: Outcome
+    """Of the checkpoint in it."""
+    place: Place
+    deployment: Deployment
+    folder: Path
+    """The checkpoint's, on its node."""
+    beside: str = ""
+    """The variant that it is the base for; empty for a variant itself."""
+
+    def say(self, run: Run, what: str) -> None:
+        run.progress.say(self.beside or self.outcome.name, f"{'the base beside it: ' if self.beside else ''}{what}")
+
+
+@dataclass(frozen=True)
+class Served(Started):
+    """An engine that is up and says what its reference says."""
+
+    url: str = ""
+    """Where it answers on its node, without /v1."""
+    report: dict[str, Any] = field(default_factory=dict)
+    difference: dict[str, Any] = field(default_factory=dict)
+
+
+def application(experiment: str, variant: str) -> str:
+    """The name of a variant's Serve application; no other experiment on the cluster has it."""
+    return f"{experiment}.{variant}"
+
+
+@contextlib.contextmanager
+def serving(run: Run, outcome: Outcome, services: Services, place: Place, beside: str = "") -> Iterator[Started]:
+    """An engine with a checkpoint for the length of the block.
+
+    Args:
+        beside: the variant that it is the base for.
+    """
+    asked, hardware = run.plan.experiment.serving, run.plan.hardware
+    files = outcome.checkpoint.result["files"] if outcome.checkpoint else {}
+    with outcome.checkpoint_on(place.host) as folder:
+        run.store.near(place.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
+        name = application(run.plan.experiment.name, f"{beside}_{outcome.name}" if beside else outcome.name)
+        with deployed(
+            services.conductor,
+            services.server,
+            name,
+            str(folder),
+            node=place.host,
+            engine=engine_args(run.plan.experiment, hardware),
+            cores=run.plan.seats.engines[place.seat],
+            kv_cache_gib=asked.kv_cache_gib,
+            gpus=0 if hardware.on_cpu else asked.gpus,
+            cache=str(run.plan.experiment.storage.compiled),
+            start_timeout_s=asked.start_timeout_s,
+        ) as deployment:
+            started = Started(outcome, place, deployment, folder, beside)
+            started.say(run, "starting its server ...")
+            yield started
+
+
+def bring_up(run: Run, services: Services, started: Started) -> Served:
+    """Wait until an engine answers as its checkpoint's reference does."""
+    url, report = await_ready(services.server, started.deployment, run.plan.experiment.serving.start_timeout_s)
+    size = report["memory_bytes"] / 1e9
+    started.say(run, f"serves after {report['seconds']:.0f} s: {report['processes']} processes, {size:.1f} GB")
+    difference = _compare_with_reference(run, started, url)
+    return Served(**vars(started), url=url, report=report, difference=difference)
+
+
+def _compare_with_reference(run: Run, started: Started, url: str) -> dict[str, Any]:
+    """How far what is served is from its reference.
+
+    Raises:
+        StepFailed: too far for its scheme, so measuring it would measure a broken engine.
+        TimedOut: the few short texts take it longer than a start may.
+    """
+    outcome, deployment = started.outcome, started.deployment
+    limit = reference_gap.limit(outcome.plan.scheme)
+    reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
+    asked = asked_on(deployment.node, asking.compare_with_reference, f"{url}/v1", deployment.model, reference)
+    began = time.monotonic()
+    difference: dict[str, Any] = answer(asked, run.plan.experiment.serving.start_timeout_s)
+    seconds = time.monotonic() - began
+    mean = difference["mean_logprob_difference"]
+    started.say(run, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
+    if wrong := reference_gap.wrong(difference, limit):
+        raise StepFailed(wrong)
+    return {**difference, "limit": limit, "seconds": seconds}
