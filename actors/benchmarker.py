@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors import cpu_time, processes
+from actors.placement import processes
+from actors.programs import cpu_time
 
 REQUESTS = "requests.jsonl"
 """In a benchmark's folder: one line for each request of every point."""
@@ -22,7 +23,7 @@ class Window:
     """Seconds since 1970, as `end`."""
     end: float
     client_share: float | None
-    """How near the client came to its limit, as of `actors.cpu_time.CpuTime.share`."""
+    """How near the client came to its limit, as of `actors.programs.cpu_time.CpuTime.share`."""
 
     @property
     def seconds(self) -> float:

@@ -48,28 +48,28 @@ class Server:
         return [name for name in ray_serve.applications() if name.startswith(prefix)]
 
     def offer(self, front: str, generation: str, checkpoint: str, settings: dict[str, Any]) -> None:
-        """Ask for a generation of a deployment; see `actors.engines.serve_front.offer`."""
-        from actors.engines import serve_front
+        """Ask for a generation of a deployment; see `actors.engines.serve_ingress.offer`."""
+        from actors.engines import serve_ingress
 
-        serve_front.offer(front, generation, checkpoint, **settings)
+        serve_ingress.offer(front, generation, checkpoint, **settings)
 
     def direct(self, front: str, generation: str | None, settings: dict[str, Any]) -> None:
-        """Make a generation the live one; see `actors.engines.serve_front.direct`."""
-        from actors.engines import serve_front
+        """Make a generation the live one; see `actors.engines.serve_ingress.direct`."""
+        from actors.engines import serve_ingress
 
-        serve_front.direct(front, generation, **settings)
+        serve_ingress.direct(front, generation, **settings)
 
     def live(self, front: str) -> str | None:
         """The generation of a deployment that answers; None where there is none."""
-        from actors.engines import serve_front
+        from actors.engines import serve_ingress
 
-        return serve_front.live(front)
+        return serve_ingress.live(front)
 
     def drain(self, front: str, generation: str, within_s: float) -> int:
         """Wait for the requests that a generation has under way; return how many are left at last."""
-        from actors.engines import serve_front
+        from actors.engines import serve_ingress
 
-        return serve_front.drain(front, generation, within_s)
+        return serve_ingress.drain(front, generation, within_s)
 
     def close(self) -> None:
         """End Serve where no application is left."""

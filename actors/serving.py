@@ -10,9 +10,10 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from actors import processes, vllm_server
-from actors.conductor import claimed
-from actors.lease import Needs, lease, on_node, prove_ended
+from actors.placement import processes
+from actors.placement.coordinator import claimed
+from actors.placement.lease import Needs, lease, on_node, prove_ended
+from actors.programs import vllm_server
 from actors.server import Server
 
 LOOPBACK = "127.0.0.1"

@@ -63,7 +63,7 @@ class _Load(Settings):
     """How often the whole grid is gone through, by a variant and by the base in turn: once the one first, once the
     other, so that an even number favours neither. Intervals are over starts, or over repeats of the one start; those
     over repeats need three. `auto`: four, and four more as long as it is not shown whether the variant has the smallest
-    gain; what a variant is judged by is made the stricter for it (`flows.looks`)."""
+    gain; what a variant is judged by is made the stricter for it (`flows.analysis.looks`)."""
     max_repeats: int | None = Field(default=None, ge=2 * _LOOK, le=1000)
     """With `repeats: auto`, at the most so many; None: 12."""
     starts: int | None = Field(default=None, ge=1, le=1000)

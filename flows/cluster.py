@@ -11,8 +11,9 @@ from typing import Any
 
 import ray
 
-from actors import environments, machine
-from actors.lease import on_nodes
+from actors import environments
+from actors.placement import machine
+from actors.placement.lease import on_nodes
 from configs.base import REPOSITORY, UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
@@ -101,7 +102,7 @@ class Node:
     """That Ray gives out; none of a head that does no work."""
     gpus: int
     told: dict[str, Any]
-    """What it says of itself: `actors.machine.describe`."""
+    """What it says of itself: `actors.placement.machine.describe`."""
 
 
 def nodes() -> tuple[Node, ...]:
@@ -158,7 +159,8 @@ def visible_gpus() -> str:
 
 def gpu_use(hardware: Hardware) -> dict[str, tuple[int | None, list[dict[str, Any]]]]:
     """Of every node that a plan would use: how many GPUs Ray gives out there, and what their memory is used for
-    (`actors.machine.gpu_use`). The only key of this machine, without a cluster, is empty, and Ray gives out all."""
+    (`actors.placement.machine.gpu_use`). The only key of this machine, without a cluster, is empty, and Ray gives out
+    all."""
     if not is_named():
         return {"": (None, machine.gpu_use(visible_gpus()))}
     offers = {node.id: node.gpus for node in nodes() if node.gpus and is_alike(node.id, hardware)}

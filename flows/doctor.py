@@ -1,6 +1,6 @@
 """What is wrong with this machine, or with each node of a cluster, and what to do about it.
 
-Every node is asked for its state at the same time (`actors.machine.state`); judging it is pure.
+Every node is asked for its state at the same time (`actors.placement.machine.state`); judging it is pure.
 """
 
 import contextlib
@@ -18,15 +18,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from actors import environments, machine, object_store
-from actors.lease import on_nodes
+from actors import environments
+from actors.files import object_store
+from actors.placement import machine
+from actors.placement.lease import on_nodes
 from configs.base import UserError
 from configs.experiment import Experiment
 from configs.serving import Serving
 from configs.storage import Storage, storage_at
-from flows import cluster, gpu_memory
-from flows.memory import ENGINE_OVERHEAD, GIB
-from flows.records import Store
+from flows import cluster
+from flows.planning import gpu_memory
+from flows.planning.memory import ENGINE_OVERHEAD, GIB
+from flows.store.records import Store
 
 HERE = "here"
 

@@ -3,15 +3,19 @@
 from pathlib import Path
 
 from configs.experiment import Experiment
-from flows import cluster, compare, failed, preflight, report, searched
-from flows import plan as planning
-from flows.context import Run
-from flows.judgement import Judgement
-from flows.plan import Plan
-from flows.progress import Says
-from flows.records import Store
-from flows.services import services
+from flows import cluster
+from flows.analysis import compare
+from flows.analysis.judgement import Judgement
+from flows.planning import plan as planning
+from flows.planning import preflight
+from flows.planning.plan import Plan
+from flows.reporting import report
+from flows.runtime import failures, search_state
+from flows.runtime.context import Run
+from flows.runtime.progress import Says
+from flows.runtime.services import services
 from flows.stages.checkpoint import prepare_base
+from flows.store.records import Store
 from flows.tracking.mirror import mirror, open_run
 
 
@@ -21,19 +25,19 @@ def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     store = Store.of(experiment.storage)
     store.refer(experiment.name, plan.steps)
     state = Run.of(plan, store, progress, logs_folder(experiment))
-    searching = searched.goes_on(plan, store)
+    searching = search_state.goes_on(plan, store)
     if (unfinished := _unfinished(state, searching)) or searching:
         from flows.sweep.tuner import sweep  # with Ray Tune, whose second a finished run need not take
 
         with cluster.connected(plan.hardware.accelerator, state.logs / "ray") as ray_logs, open_run(state):
             moved = "" if cluster.is_named() else f", and moved to {state.logs / 'ray'} at the end"
             progress.say("logs", f"{state.logs}; Ray's and the engines' in {ray_logs}{moved}")
-            failed.keep(state)
+            failures.keep(state)
             with services(state) as shared:
                 prepare_base(state, shared)
                 if state.base.failure is None:
                     sweep(state, shared, unfinished)
-            failed.keep(state)
+            failures.keep(state)
     judgement = compare.judge(state)
     report.write(state, judgement, anew=False)
     mirror(state, judgement)
@@ -64,7 +68,7 @@ def checked_plan(experiment: Experiment) -> Plan:
 def planned(experiment: Experiment) -> Plan:
     """The plan of an experiment on this machine, with what its search has come upon before."""
     plan = planning.make(experiment, cluster.this_machine(experiment))
-    return planning.extended(plan, searched.found(plan, Store.of(experiment.storage)).schemes)
+    return planning.extended(plan, search_state.found(plan, Store.of(experiment.storage)).schemes)
 
 
 def logs_folder(experiment: Experiment) -> Path:

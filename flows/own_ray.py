@@ -20,7 +20,7 @@ from typing import Any
 
 import ray
 
-from actors import processes, reaper
+from actors.placement import processes, reaper
 from configs import offline
 from flows import interruption
 

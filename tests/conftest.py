@@ -18,7 +18,7 @@ from actors import environments
 from configs.base import REPOSITORY
 from configs.hardware import Hardware
 from flows import cluster
-from flows.__main__ import DONE, main
+from flows.cli import DONE, main
 
 FAKES = REPOSITORY / "tests" / "fakes"
 BIG_CPU = Hardware(

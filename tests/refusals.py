@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from flows.__main__ import BAD_INPUT, DONE, main
+from flows.cli import BAD_INPUT, DONE, main
 
 SECONDS = 10
 LONGEST = 1100

@@ -46,7 +46,7 @@ def test_module_imports_only_its_own_heavy_library(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "owner"),
-    [("mlflow", "flows/tracking"), ("ray.tune", "flows/sweep"), ("argparse", "flows/__main__.py")],
+    [("mlflow", "flows/tracking"), ("ray.tune", "flows/sweep"), ("argparse", "flows/cli.py")],
 )
 def test_library_has_one_owner_in_flows(library: str, owner: str) -> None:
     users = {
@@ -66,6 +66,6 @@ def test_engines_are_imported_lazily_by_actors() -> None:
 
 
 def test_driver_imports_no_heavy_library() -> None:
-    program = "import sys, flows.__main__; print(*sys.modules)"
+    program = "import sys, flows.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not HEAVY & {name.split(".")[0] for name in loaded.stdout.split()}

@@ -9,13 +9,13 @@ from typing import Any
 from configs.accuracy import Task
 from configs.decision import Decision
 from configs.metrics import PERPLEXITIES
-from flows import accuracy, answers
-from flows.checkpoints import Tensor
-from flows.folder_backend import FolderFiles
-from flows.judgement import Difference
-from flows.plan import VariantPlan
-from flows.records import Record, Store
-from flows.steps import Step
+from flows.analysis import accuracy, answers
+from flows.analysis.judgement import Difference
+from flows.planning.plan import VariantPlan
+from flows.store.checkpoints import Tensor
+from flows.store.folder import FolderFiles
+from flows.store.records import Record, Store
+from flows.store.steps import Step
 
 
 def write_model(folder: Path, inputs: int = 64) -> Path:

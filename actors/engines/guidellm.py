@@ -3,7 +3,7 @@
 Prompts are synthetic text of an exact token count from a fixed seed, sent as plain completions, so
 that every variant gets the same prompts with no chat template around them. When a point's window begins and ends
 is up to `actors.pacing`, as a constraint of GuideLLM's: its own warm-up lasts for a time or for a number of requests,
-and its own ends cancel what is under way. What the requests say is worked out elsewhere (`flows.requests`),
+and its own ends cancel what is under way. What the requests say is worked out elsewhere (`flows.analysis.requests`),
 from the times that GuideLLM took.
 """
 

@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from actors.digests import sha256
+from actors.files.digests import sha256
 from configs import offline
 from configs.calibration import LocalText
 

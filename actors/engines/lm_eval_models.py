@@ -27,7 +27,7 @@ from lm_eval.models.utils import (
     postprocess_generated_text,
 )
 
-from actors import asking
+from actors import openai_client
 
 _MAX_GEN_TOKS = 256
 """Longest answer where a task says nothing, as in all of lm-eval's models."""
@@ -167,7 +167,7 @@ class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
     """A vLLM server, asked by token ids for what lm-eval's vLLM model would ask of its own engine."""
 
     def __init__(self, *, base_url: str, model: str, tokenizer: str, num_concurrent: int) -> None:
-        length = asking.context_length(base_url.removesuffix("/completions"), model)
+        length = openai_client.context_length(base_url.removesuffix("/completions"), model)
         super().__init__(
             context_length=length,
             max_length=length,
@@ -229,7 +229,7 @@ class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
         """A request that leaves nothing to the server: neither how to sample, nor which tokens have a text."""
         if not generate:
             scored: dict[str, Any] = super()._create_payload(messages, generate=False, seed=self.seed)
-            return scored | asking.PLAIN_SAMPLING | {"return_tokens_as_token_ids": True}
+            return scored | openai_client.PLAIN_SAMPLING | {"return_tokens_as_token_ids": True}
         settings = dict(gen_kwargs or {})
         del settings["do_sample"]  # the temperature says it
         return {
@@ -239,7 +239,7 @@ class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
             "max_tokens": settings.pop("max_gen_toks"),
             "skip_special_tokens": False,
             "spaces_between_special_tokens": False,
-            **asking.PLAIN_SAMPLING,
+            **openai_client.PLAIN_SAMPLING,
             **settings,
         }
 

@@ -22,10 +22,11 @@ from ray.serve.config import AutoscalingContext, AutoscalingPolicy
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
-from actors import asking, compile_cache, vllm_server
-from actors.processes import LEASE_MARK
-from actors.session import Session
-from actors.watched_log import WatchedLog
+from actors import openai_client
+from actors.placement.processes import LEASE_MARK
+from actors.programs import compile_cache, vllm_server
+from actors.programs.session import Session
+from actors.programs.watched_log import WatchedLog
 
 CONFIGURING = threading.RLock()
 """For every configuration that it makes or reads, Ray registers a module for pickling by value, pickles it and
@@ -88,7 +89,7 @@ class Engine:
         """Serve asks this, and replaces a replica that raises."""
         if (status := self._session.status) is not None:
             raise RuntimeError(f"vllm serve ended with {status}")
-        if (answered := asking.get(f"{self._url}/health", patience_s=_HEALTH_S)[0]) != 200:
+        if (answered := openai_client.get(f"{self._url}/health", patience_s=_HEALTH_S)[0]) != 200:
             raise RuntimeError(f"vllm serve answers {answered} at /health")
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -97,7 +98,7 @@ class Engine:
 
     def under_way(self) -> int:
         """Requests that run or wait in the engine."""
-        return vllm_server.requests_under_way(asking.get(f"{self._url}/metrics", patience_s=_HEALTH_S)[1])
+        return vllm_server.requests_under_way(openai_client.get(f"{self._url}/metrics", patience_s=_HEALTH_S)[1])
 
     def __del__(self) -> None:
         """Serve's last call to a replica that it ends in peace."""

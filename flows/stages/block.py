@@ -21,17 +21,17 @@ from typing import Any
 
 import ray
 
-from actors.conductor import my_id
-from actors.lease import on_node
-from actors.machine import host_and_driver
-from actors.rounds import Member, Series, Turn
-from actors.seating import Place
+from actors.placement.allocation import Place
+from actors.placement.coordinator import my_id
+from actors.placement.lease import on_node
+from actors.placement.machine import host_and_driver
+from actors.placement.rounds import Member, Series, Turn
 from actors.serving import check_up
-from flows import looks
-from flows.context import Outcome, Run, Services
-from flows.records import Draft
-from flows.stages.load import fastest, sweep, warmed_up
+from flows.analysis import looks
+from flows.runtime.context import Outcome, Run, Services
+from flows.stages.benchmark import fastest, sweep, warmed_up
 from flows.stages.served import Served, Started, bring_up, serving
+from flows.store.records import Draft
 
 _VARIANT, _BASE = "variant", "base"
 _Points = list[dict[str, Any]]

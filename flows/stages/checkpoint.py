@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from actors.lease import Needs, lease
+from actors.placement.allocation import Place
+from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
-from actors.seating import Place
 from configs.model import HubModel, PathModel
-from flows import checkpoints
-from flows.context import CHECKPOINT, Outcome, Run, Services, StepFailed, answer
-from flows.faults import fault
-from flows.records import Draft
+from flows.runtime.context import CHECKPOINT, Outcome, Run, Services, StepFailed, answer
+from flows.runtime.faults import fault
+from flows.store import checkpoints
+from flows.store.records import Draft
 
 
 def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:

@@ -7,18 +7,19 @@ from typing import Any
 
 from ray.actor import ActorHandle
 
-from actors import vllm_server
 from actors.evaluator import Evaluator
-from actors.lease import Needs, lease
+from actors.placement.lease import Needs, lease
+from actors.programs import vllm_server
 from actors.serving import check_up
 from configs.accuracy import TASKS_FOLDER
-from flows import prompts, racing
-from flows.context import Hopeless, Outcome, Run, Services, StepFailed, answer
-from flows.plan import engine_args
-from flows.records import Draft, Record
+from flows.analysis import early_stopping
+from flows.planning import prompts
+from flows.planning.plan import engine_args
+from flows.runtime.context import Hopeless, Outcome, Run, Services, StepFailed, answer
 from flows.stages.block import put_under_load
 from flows.stages.served import Served, bring_up, serving
-from flows.steps import Step
+from flows.store.records import Draft, Record
+from flows.store.steps import Step
 
 
 def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
@@ -72,7 +73,7 @@ def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Calla
 def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
     """Raise Hopeless where the records so far say so; those of the base as far as it has got."""
     base = run.base if outcome is run.base else Outcome.of(run.plan.base, run.store)
-    if found := racing.hopeless(outcome, base, run.plan.experiment):
+    if found := early_stopping.hopeless(outcome, base, run.plan.experiment):
         raise Hopeless(found.reason)
 
 

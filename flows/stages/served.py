@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors import asking
-from actors.lease import asked_on
-from actors.seating import Place
+from actors import openai_client
+from actors.placement.allocation import Place
+from actors.placement.lease import asked_on
 from actors.serving import Deployment, await_ready, deployed
-from flows import checkpoints, reference_gap
-from flows.context import Outcome, Run, Services, StepFailed, answer
-from flows.plan import engine_args
+from flows.analysis import reference_gap
+from flows.planning.plan import engine_args
+from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
+from flows.store import checkpoints
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _compare_with_reference(run: Run, started: Started, url: str) -> dict[str, A
     outcome, deployment = started.outcome, started.deployment
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
-    asked = asked_on(deployment.node, asking.compare_with_reference, f"{url}/v1", deployment.model, reference)
+    asked = asked_on(deployment.node, openai_client.compare_with_reference, f"{url}/v1", deployment.model, reference)
     began = time.monotonic()
     difference: dict[str, Any] = answer(asked, run.plan.experiment.serving.start_timeout_s)
     seconds = time.monotonic() - began

@@ -8,8 +8,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from configs.schemes import Scheme
 from configs.sweep import Sweep
-from flows import compare, questions, searched
-from flows.context import Run
+from flows.analysis import compare
+from flows.runtime import search_state
+from flows.runtime.context import Run
+from flows.sweep import optuna_space
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Search:
 
     def __init__(self, run: Run, asked: Sweep, lag: int) -> None:
         self._run, self._space, self._left, self._lag = run, asked, asked.samples or 0, lag
-        self._optuna = OptunaSearch(space=partial(questions.ask, asked), metric="score", mode="max", seed=asked.seed)
+        self._optuna = OptunaSearch(space=partial(optuna_space.ask, asked), metric="score", mode="max", seed=asked.seed)
         self._known = {scheme.bare for scheme in run.plan.experiment.schemes}
         self._questions = itertools.count()
         self._asked: list[_Asked] = []
@@ -64,7 +66,7 @@ class Search:
             self._optuna.on_trial_complete(asked.question, None if found is None else {"score": found})
         scheme = self._new(trial_id)
         self._left = 0 if scheme is None else self._left - 1
-        searched.keep(self._run, ended=self.ended)
+        search_state.keep(self._run, ended=self.ended)
         return scheme
 
     def on_trial_complete(self, trial_id: str) -> None:
@@ -75,7 +77,7 @@ class Search:
         """What Optuna suggests, when it is not among what there was before; that is no trial of its own."""
         for _ in range(self._ASKED_AGAIN):
             question = str(next(self._questions))
-            scheme = questions.scheme(self._space, self._optuna.suggest(question) or {})
+            scheme = optuna_space.scheme(self._space, self._optuna.suggest(question) or {})
             if scheme.bare not in self._known:
                 self._known.add(scheme.bare)
                 self._asked.append(_Asked(trial_id, question, scheme.name))

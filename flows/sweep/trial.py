@@ -6,11 +6,11 @@ from typing import Any
 
 from ray import tune
 
-from flows.context import Run, Services
-from flows.heats import run_heat
-from flows.plan import Plan
-from flows.progress import EventFile, events_folder
-from flows.records import Store
+from flows.planning.plan import Plan
+from flows.runtime.context import Run, Services
+from flows.runtime.progress import EventFile, events_folder
+from flows.stages.variant import run_heat
+from flows.store.records import Store
 
 
 class VariantTrial(tune.Trainable):

@@ -7,13 +7,13 @@ from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
-from actors.lease import passed_on
-from flows import searched
-from flows.context import Run, Services
-from flows.progress import events_folder, relayed
-from flows.sweep.feed import Feed
-from flows.sweep.race import Racing
+from actors.placement.lease import passed_on
+from flows.runtime import search_state
+from flows.runtime.context import Run, Services
+from flows.runtime.progress import events_folder, relayed
+from flows.sweep.scheduler import Racing
 from flows.sweep.search import Search
+from flows.sweep.searcher import Feed
 from flows.sweep.trial import VariantTrial
 
 _HOLDS: dict[str, int | float] = {"memory": 256 << 20}
@@ -39,7 +39,7 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     experiment = run.plan.experiment
     asked = experiment.sweep
     room = (asked.max_concurrent if asked else None) or len(services.benchmarkers) + 1
-    search = Search(run, asked, lag=room) if asked and searched.goes_on(run.plan, run.store) else None
+    search = Search(run, asked, lag=room) if asked and search_state.goes_on(run.plan, run.store) else None
     feed = Feed(unfinished, search, room)
     os.environ |= _QUIET_TUNE | {"TUNE_MAX_PENDING_TRIALS_PG": str(room)}  # else one process starts after the other
     logging.getLogger("optuna").setLevel(logging.WARNING)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from configs.base import UserError
 from configs.experiment import Experiment
-from flows.context import Run
-from flows.records import Store
-from flows.tracking import address
+from flows.planning import mlflow_address
+from flows.runtime.context import Run
+from flows.store.records import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +44,7 @@ def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     # Nor is one that takes a connection and says nothing waited for 2 minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    address.check_database(uri(experiment))
+    mlflow_address.check_database(uri(experiment))
     import mlflow
 
     mlflow.set_tracking_uri(uri(experiment))

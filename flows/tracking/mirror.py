@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.experiment import Experiment
-from flows import answers, requests, tables
-from flows.context import Outcome, Run
-from flows.judgement import Judgement
-from flows.records import Record
+from flows.analysis import answers, requests
+from flows.analysis.judgement import Judgement
+from flows.reporting import tables
+from flows.runtime.context import Outcome, Run
+from flows.store.records import Record
 from flows.tracking.client import connect, missed_by, out_of_reach, remember, remembered, uri
 from flows.tracking.models import log_model
 

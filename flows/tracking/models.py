@@ -18,9 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actors.digests import Digests
-from flows import links
-from flows.context import Outcome, Run
+from actors.files.digests import Digests
+from flows.runtime.context import Outcome, Run
+from flows.store import links
 from flows.tracking.client import FINGERPRINT
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from configs.experiment import Experiment
-from flows.chosen import Chosen
-from flows.context import Run
-from flows.judgement import load_in_words
+from flows.analysis.judgement import load_in_words
+from flows.deploying.candidate import Chosen
+from flows.deploying.verify import Verification
+from flows.runtime.context import Run
 from flows.tracking.client import FINGERPRINT, connect, remembered
-from flows.verify import Verification
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

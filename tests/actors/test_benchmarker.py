@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import actors.engines
-from actors import benchmarker, processes
+from actors import benchmarker
 from actors.benchmarker import Benchmarker, Window
+from actors.placement import processes
 
 
 def benchmark(cores: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch, moved: list[Any]) -> list[Window]:

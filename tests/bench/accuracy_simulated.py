@@ -1,5 +1,6 @@
 """How often intervals and verdicts of accuracy are right, on simulated documents whose truth is known; many experiments
-at once, through the functions that `flows.accuracy` and `flows.racing` call. Shown by `calibration.py --accuracy`."""
+at once, through the functions that `flows.analysis.accuracy` and `flows.analysis.early_stopping` call. Shown by
+`calibration.py --accuracy`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ import numpy as np
 
 from configs.metrics import Kind
 from configs.racing import Racing
-from flows import corpus_metrics
-from flows.bounded_mean import mean_bounds, ratio_bounds
-from flows.corpus_metrics import FEWEST
-from flows.proportions import tang, tango
+from flows.analysis import corpus_metrics
+from flows.analysis.corpus_metrics import FEWEST
+from flows.statistics.bounded_mean import mean_bounds, ratio_bounds
+from flows.statistics.proportions import tang, tango
 
 CONFIDENCE = 0.95
 DOCUMENTS = (30, 200, 541, 2376, 14042)

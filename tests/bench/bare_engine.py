@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from actors import compile_cache, environments, processes, vllm_server
+from actors import environments
+from actors.placement import processes
+from actors.programs import compile_cache, vllm_server
 from actors.serving import LOOPBACK, mark_of
 
 MODEL = "bare"

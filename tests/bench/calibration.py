@@ -33,12 +33,12 @@ import accuracy_simulated
 
 from configs.decision import Decision
 from configs.racing import Racing
-from flows.accuracy import Answers, TaskAnswers, paired
-from flows.decide import decide
-from flows.judgement import Difference, Judged
-from flows.leads import of_pairs
-from flows.performance import estimate
-from flows.racing import Look, at_every_look, beyond_margin
+from flows.analysis.accuracy import Answers, TaskAnswers, paired
+from flows.analysis.decide import decide
+from flows.analysis.early_stopping import Look, at_every_look, beyond_margin
+from flows.analysis.judgement import Difference, Judged
+from flows.analysis.leads import of_pairs
+from flows.analysis.performance import estimate
 
 DECISION = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.02}})
 

@@ -106,9 +106,9 @@ def mock_server(cores: set[int], processes: int) -> Iterator[tuple[int, list[int
 def load(options: argparse.Namespace, port: int, mocks: list[int]) -> None:
     """Every load from this process's cores, a table of each."""
     os.environ["MSF_LEASE"] = uuid.uuid4().hex
-    from actors import cpu_time
     from actors.benchmarker import Benchmarker
-    from flows import requests
+    from actors.programs import cpu_time
+    from flows.analysis import requests
 
     for name, (pause, streams) in LOADS.items():
         with tempfile.TemporaryDirectory() as folder, cpu_time.watched(mocks, len(mocks)) as mock:

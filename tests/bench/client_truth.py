@@ -1,4 +1,4 @@
-"""What the load generator and `flows.requests` report of a server whose latencies are known.
+"""What the load generator and `flows.analysis.requests` report of a server whose latencies are known.
 
 A mock of an OpenAI server answers with a fixed TTFT and gap between tokens, stalls every so many requests for a second
 before the first token, and has room for a fixed number of requests at once, so that the rate that
@@ -86,7 +86,7 @@ def main() -> None:
     server.start()
     os.environ["GUIDELLM__MAX_WORKER_PROCESSES"] = "1"
     from actors.engines import guidellm
-    from flows import requests
+    from flows.analysis import requests
 
     while not port.value:
         time.sleep(0.1)

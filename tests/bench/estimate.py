@@ -13,9 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.loading import load_experiment
-from flows import experiment, memory, sizes
-from flows.history import History
-from flows.records import Store
+from flows import experiment
+from flows.planning import memory, sizes
+from flows.planning.history import History
+from flows.store.records import Store
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(REPOSITORY))
 from configs import json_lines, recipes, yaml_files  # noqa: E402
 from configs.base import UserError  # noqa: E402
 from configs.loading import load_experiment  # noqa: E402
-from flows.backend import Broken, parsed  # noqa: E402
+from flows.store.backend import Broken, parsed  # noqa: E402
 
 SLOW_S = 5.0
 EXPERIMENTS = sorted((REPOSITORY / "configs/experiments").glob("*.yaml"))

@@ -22,13 +22,15 @@ import ray
 from bare_engine import MODEL, bare_engine
 
 from actors.benchmarker import Benchmarker
-from actors.lease import Needs, lease
+from actors.placement.lease import Needs, lease
 from configs.experiment import Experiment
 from configs.loading import load_experiment
-from flows import cluster, performance, plan, requests
-from flows.context import Outcome
-from flows.judgement import Gain, Ratio
-from flows.records import Store
+from flows import cluster
+from flows.analysis import performance, requests
+from flows.analysis.judgement import Gain, Ratio
+from flows.planning import plan
+from flows.runtime.context import Outcome
+from flows.store.records import Store
 
 COMPARED = ("output_tokens_per_second", "ttft_p50_ms", "tpot_p50_ms")
 

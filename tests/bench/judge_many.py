@@ -19,10 +19,12 @@ from tests_support import evaluations_of, write_records
 
 from configs.hardware import Hardware
 from configs.loading import load_experiment
-from flows import compare, plan, report
-from flows.context import Run
-from flows.progress import Progress
-from flows.records import Store
+from flows.analysis import compare
+from flows.planning import plan
+from flows.reporting import report
+from flows.runtime.context import Run
+from flows.runtime.progress import Progress
+from flows.store.records import Store
 
 MACHINE = Hardware(accelerator="cpu", name="made up", cores=2, memory_bytes=1 << 40, instructions=("avx512f",))
 TASK = "everyday_science"

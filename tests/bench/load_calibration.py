@@ -3,8 +3,8 @@
 Every turn of every variant and of the base beside it is drawn in the order in which `flows.stages.block` takes them, on
 one machine whose noise goes on in between: a first-order autoregression from turn to turn (.9, 10 % in all), a steady
 drift (20 % in 6 turns), engine starts that differ (2 % each, repeats of one .5 %), and all of them at half their size
-together. Then `flows.ratios`, `flows.leads` and `flows.decide` make of it what they make of records. All variants are
-as fast as the base, or one of them is faster by 10 %.
+together. Then `flows.analysis.ratios`, `flows.analysis.leads` and `flows.analysis.decide` make of it what they make of
+records. All variants are as fast as the base, or one of them is faster by 10 %.
 
     PYTHON tests/bench/load_calibration.py --variants 1 13 100 --starts 1 2 4 --repeats 4 8
 """
@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.decision import Decision
 from configs.load import ConcurrentLoad
-from flows.decide import decide
-from flows.judgement import Estimate, Judged, Lead
-from flows.leads import excluded, of_pairs, shown
-from flows.looks import near
-from flows.ratios import Pairs, Spread, of_units, spread_of
+from flows.analysis.decide import decide
+from flows.analysis.judgement import Estimate, Judged, Lead
+from flows.analysis.leads import excluded, of_pairs, shown
+from flows.analysis.looks import near
+from flows.analysis.ratios import Pairs, Spread, of_units, spread_of
 
 DECISION = Decision()
 GAIN = 1.10
@@ -136,7 +136,7 @@ class Block:
         return of_pairs(self.pairs, 1, DECISION, variants, starts=self.starts, spread=spread, looks=looks)
 
     def until_enough(self, variants: int, control: "Block | None") -> None:
-        """Look by look, by the rule of `flows.looks`."""
+        """Look by look, by the rule of `flows.analysis.looks`."""
         for until in self.load.looks:
             self.go_on(until)
             spread = _spread([self], control) if control else _spread([], self) if self.starts else None

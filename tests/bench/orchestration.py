@@ -2,9 +2,9 @@
 
 "$(python3 actors/environments.py path develop)" tests/bench/orchestration.py --seconds 30 --variants 11
 
-The chain is what `flows.schedule` makes of the same sleeps, where nothing but sleeping takes time: two seats on one
-host, which is at work or being measured. How near that is to what nobody could beat, `scale.py` tells. Then the same
-run again: nothing is left to do.
+The chain is what `flows.planning.simulation` makes of the same sleeps, where nothing but sleeping takes time: two
+seats on one host, which is at work or being measured. How near that is to what nobody could beat, `scale.py` tells.
+Then the same run again: nothing is left to do.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from flow_on_fakes import Flow
 from slow_fakes import MACHINE
 
 from configs.loading import load_experiment
-from flows import plan
-from flows.schedule import Stay, Way, play
+from flows.planning import plan
+from flows.planning.simulation import Stay, Way, play
 
 REPEATS = 2
 

@@ -2,8 +2,9 @@
 
 TTFT as of servers that stall: lognormal around 200 ms, and one request in 25 waits a second longer; and the same where
 each repeat is slower or faster than the others, as engine starts are. Each by the requests of a repeat. Beside the
-interval that is used (order statistics of all repeats' requests, `flows.percentiles`) stands Student's t over the 95th
-percentiles of the repeats, as this project had it until issue 17. Run with the interpreter of the develop role:
+interval that is used (order statistics of all repeats' requests, `flows.statistics.percentiles`) stands Student's t
+over the 95th percentiles of the repeats, as this project had it until issue 17. Run with the interpreter of the
+develop role:
 
     PYTHON tests/bench/percentiles.py        # under two minutes
 """
@@ -16,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from flows.intervals import mean_interval
-from flows.percentiles import bounds, share_bounds
+from flows.statistics.intervals import mean_interval
+from flows.statistics.percentiles import bounds, share_bounds
 
 PERCENTILE, CONFIDENCE, STALLED, STALL_MS = 95, 0.95, 0.04, 1000.0
 HEADERS = (

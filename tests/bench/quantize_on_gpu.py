@@ -33,7 +33,7 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from configs.schemes import Scheme
-from flows import checkpoints
+from flows.store import checkpoints
 
 LLAMA_8B = {"num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "vocab_size": 128256}
 LLAMA_8B |= {"num_attention_heads": 32, "num_key_value_heads": 8}

@@ -3,7 +3,7 @@
 "$(python3 actors/environments.py path driver)" tests/bench/racing.py EXPERIMENT.yaml --store FOLDER
 
 Documents are drawn with replacement, the same for all variants, and shuffled; then the race is run as
-`flows.sweep` runs it, with the stops of `flows.racing`. The objective is what the sweep measured.
+`flows.sweep` runs it, with the stops of `flows.analysis.early_stopping`. The objective is what the sweep measured.
 
 "$(python3 actors/environments.py path driver)" tests/bench/racing.py --skewed 200 1000
 
@@ -26,14 +26,15 @@ from configs.decision import Decision
 from configs.loading import load_experiment
 from configs.racing import Racing
 from configs.storage import Storage
-from flows import accuracy, compare, plan
-from flows import answers as answering
-from flows.answers import Answers, TaskAnswers
+from flows.analysis import accuracy, compare
+from flows.analysis import answers as answering
+from flows.analysis.answers import Answers, TaskAnswers
+from flows.analysis.early_stopping import Look, at_every_look, beyond_margin
 from flows.cluster import this_machine
-from flows.context import Run
-from flows.progress import Progress
-from flows.racing import Look, at_every_look, beyond_margin
-from flows.records import Store
+from flows.planning import plan
+from flows.runtime.context import Run
+from flows.runtime.progress import Progress
+from flows.store.records import Store
 
 BASE = "base"
 Right = dict[str, np.ndarray]

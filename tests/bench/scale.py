@@ -2,9 +2,9 @@
 
 "$(python3 actors/environments.py path develop)" tests/bench/scale.py --spread 0.2
 
-The hall that hands out seats and turns is the real one (`actors.seating`), and so is the number of variants
-under way; the engines are numbers. A variant quantizes on a seat, leaves it, is served and evaluated on a seat,
-and is loaded there in its host's rounds. The bound is what nobody could beat: the seats never empty, and no
+The hall that hands out seats and turns is the real one (`actors.placement.allocation`), and so is the number of
+variants under way; the engines are numbers. A variant quantizes on a seat, leaves it, is served and evaluated on a
+seat, and is loaded there in its host's rounds. The bound is what nobody could beat: the seats never empty, and no
 variant faster than its own steps.
 """
 
@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from actors.cores import Seats
-from actors.seating import Member, Seating, Series
+from actors.placement.allocation import Member, Seating, Series
+from actors.placement.slots import Seats
 
 QUANTIZE, SERVE_AND_EVALUATE, LOAD, REPEATS = 600.0, 900.0, 180.0, 3
 """Seconds, about those of an 8B model on one GPU; a probe takes as long as one repeat of the load."""
@@ -48,7 +48,7 @@ class Lengths:
 
 
 def follow(hall: Seating, name: str, lengths: Lengths) -> Variant:
-    """What a trial does (`flows.heats`), in simulated seconds."""
+    """What a trial does (`flows.stages.variant`), in simulated seconds."""
     hall.queue(name, to_be_measured=False)
     yield lambda: hall.take(name) is not None
     yield lengths.quantize

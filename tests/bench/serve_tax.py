@@ -26,12 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import ray
 from bare_engine import MODEL, bare_engine
 
-from actors import environments, processes, vllm_server
+from actors import environments
 from actors.benchmarker import Benchmarker
-from actors.conductor import conductor
-from actors.lease import Needs, lease
+from actors.placement import processes
+from actors.placement.coordinator import conductor
+from actors.placement.lease import Needs, lease
+from actors.programs import vllm_server
 from actors.serving import LOOPBACK, await_ready, deployed, end_deployment, mark_of, serving_host
-from flows import cluster, requests
+from flows import cluster
+from flows.analysis import requests
 
 SHOWN = ("output_tokens_per_second", "ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "client_share")
 START_S = 900.0

@@ -1,5 +1,5 @@
 """The address of a fake deployment: answers as the generation that is live, or that a path names, by the files that
-`engines/serve_front.py` keeps. Arguments: their folder, the front's name, its route, the model, the port."""
+`engines/serve_ingress.py` keeps. Arguments: their folder, the front's name, its route, the model, the port."""
 
 import json
 import sys

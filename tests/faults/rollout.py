@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from job import REPOSITORY, TwoNodes
 from tests_support import free_port
 
-from actors import asking
+from actors import openai_client
 
 EXPERIMENT = "configs/experiments/smoke.yaml"
 CORES = 8
@@ -51,11 +51,11 @@ class Load:
             phase = self.phase
             try:
                 if streams:
-                    events, whole = asking.stream(f"{self.url}/v1/completions", body)
+                    events, whole = openai_client.stream(f"{self.url}/v1/completions", body)
                     if not whole or len(events) < 2:
                         raise ValueError(f"a stream of {len(events)} events, {'with' if whole else 'without'} an end")
                 else:
-                    tokens = asking.ask(f"{self.url}/v1/completions", body)["usage"]["completion_tokens"]
+                    tokens = openai_client.ask(f"{self.url}/v1/completions", body)["usage"]["completion_tokens"]
                     if tokens != body["max_tokens"]:
                         raise ValueError(f"{tokens} tokens")
                 self.ended.setdefault(phase, []).append(time.monotonic())

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from configs.base import REPOSITORY
 from configs.hardware import Hardware
 from flows import cluster
-from flows.__main__ import main
+from flows.cli import main
 
 MACHINE = Hardware(
     accelerator="cpu", name="made up", cores=2, memory_bytes=64 << 30, instructions=("avx512f", "avx512_vnni")

@@ -9,14 +9,14 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from actors import machine
+from actors.placement import machine
 from configs.base import REPOSITORY, UserError
 from configs.loading import load_experiment
 from flows import cluster, own_ray
-from flows.__main__ import FAILED, main
+from flows.cli import FAILED, main
 from flows.cluster import Node
-from flows.preflight import check_inputs
-from flows.records import Store
+from flows.planning.preflight import check_inputs
+from flows.store.records import Store
 
 pytestmark = pytest.mark.fast
 

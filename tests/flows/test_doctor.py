@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import ray
 
-from actors import environments, machine, processes
+from actors import environments
+from actors.placement import machine, processes
 from configs.serving import Serving
 from flows import cluster, doctor
-from flows.__main__ import DONE, FAILED, main
+from flows.cli import DONE, FAILED, main
 from flows.cluster import Node
 
 WELL = {

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from configs.hardware import Hardware
 from flows import cluster
-from flows.__main__ import BAD_INPUT, DONE, FAILED, GATE_SHUT, main
-from flows.judgement import Judgement
+from flows.analysis.judgement import Judgement
+from flows.cli import BAD_INPUT, DONE, FAILED, GATE_SHUT, main
 from flows.tracking import mirror
 
 pytestmark = pytest.mark.usefixtures("fake_engines")

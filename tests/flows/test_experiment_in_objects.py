@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from actors import processes
+from actors.placement import processes
 from configs.base import REPOSITORY
-from flows import local_vllm
-from flows.__main__ import DONE, main
-from flows.chosen import Chosen
+from flows.cli import DONE, main
+from flows.deploying import local_vllm
+from flows.deploying.candidate import Chosen
 
 pytestmark = pytest.mark.usefixtures("fake_engines", "objects")
 FAKE_SERVER = REPOSITORY / "tests/fakes/openai_server.py"

@@ -12,7 +12,7 @@ import mlflow
 import pytest
 from faults.flow_on_fakes import REPOSITORY, Flow
 
-from flows.__main__ import FAILED
+from flows.cli import FAILED
 from flows.interruption import INTERRUPTED, STOPPED
 
 

@@ -14,8 +14,8 @@ from configs.hardware import Hardware
 from configs.load import PRESETS
 from configs.loading import load_experiment
 from flows import cluster
-from flows.__main__ import DONE, GATE_SHUT, main
-from flows.judgement import Judgement
+from flows.analysis.judgement import Judgement
+from flows.cli import DONE, GATE_SHUT, main
 
 SHORT = {"kind": "concurrent", "streams": [1, 2], "prompt_tokens": 8, "output_tokens": 8, "duration_s": 1}
 LONG = {**SHORT, "prompt_tokens": 200}

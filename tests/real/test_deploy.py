@@ -9,7 +9,7 @@ import pytest
 from real_support import flows
 from tests_support import free_port
 
-from actors import processes
+from actors.placement import processes
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 SMOKE = "configs/experiments/smoke.yaml"

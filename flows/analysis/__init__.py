@@ -1,0 +1,1 @@
+"""From records to a decision: figures, intervals, differences, verdicts."""

@@ -1,0 +1,131 @@
+"""What the documents of an evaluation answered, by the one metric of each task that is judged."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from configs.accuracy import Task
+from configs.base import UserError
+from configs.metrics import OF_SUMS, Kind
+from flows.analysis import corpus_metrics
+from flows.store.records import Record
+
+
+@dataclass(frozen=True)
+class TaskAnswers:
+    """The metric of one task that is judged, document by document."""
+
+    metric: str
+    higher_is_better: bool
+    values: dict[str, Any]
+    """By the hash of a document's prompt and its place, as `kind` has it; each of several `items` by itself."""
+    sources: dict[str, str]
+    """The source that a document shares with others, by the same keys; empty where each has its own."""
+    filter: str = "none"
+    kind: Kind = "mean"
+    margin: float | None = None
+    """Largest loss in the metric's own unit; None for the experiment's."""
+    subtasks: dict[str, str] = field(default_factory=dict)
+    """By the same keys the subtask of a document, where every subtask of a group counts the same; else empty."""
+    recovery: float | None = None
+    """Smallest share of the base's value that is asked for in place of a margin."""
+
+    @property
+    def means(self) -> bool:
+        """Whether the metric is the mean of what documents have."""
+        return self.kind in ("mean", "items")
+
+
+Answers = dict[str, TaskAnswers]
+"""By task as it was asked for. The subtasks of a group are one task: they are all that there are of the group, and only
+their documents were drawn from more."""
+
+
+def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
+    """Every document's value, from the samples beside the records of one evaluation's slices."""
+    settings = {task.name: task for task in tasks}
+    found: Answers = {}
+    for evaluation, name, figures in ((e, *item) for e in evaluations for item in e.result["tasks"].items()):
+        asked = figures.get("asked", name)
+        setting = settings.get(asked, Task(name=asked))
+        score = chosen(name, figures["scores"], setting)
+        task = found.setdefault(asked, _none_yet(score, setting))
+        if (task.metric, task.kind) != (score["metric"], score["kind"]):
+            raise UserError(f"accuracy.tasks: {asked!r} has subtasks with metrics of their own; name them one by one")
+        with evaluation.files.held() as folder, (folder / f"{name}.jsonl").open() as samples:
+            for row in map(json.loads, samples):
+                if row.get("filter", score["filter"]) == score["filter"] and row.get(score["metric"]) is not None:
+                    _add(task, name, row, setting.cluster, alike=figures.get("alike", False))
+    return found
+
+
+def chosen(name: str, scores: Sequence[dict[str, Any]], asked: Task) -> dict[str, Any]:
+    """What is judged of a task's scores, which stand in its own order: what is asked for, else the first.
+
+    Raises:
+        UserError: the task has no such metric, or no such filter.
+    """
+    fit = [score for score in scores if asked.metric in (None, score["metric"])]
+    fit = [score for score in fit if asked.filter in (None, score["filter"])]
+    if not fit:
+        having = ", ".join(f"{score['metric']} ({score['filter']})" for score in scores) or "nothing"
+        wanted = " with filter ".join(filter(None, (asked.metric, asked.filter))) or "a metric"
+        raise UserError(f"accuracy.tasks: {wanted} of {name!r} cannot be judged; of that task can be: {having}")
+    return fit[0]
+
+
+def _none_yet(score: dict[str, Any], asked: Task) -> TaskAnswers:
+    kind: Kind = score["kind"]
+    points = 1.0 if kind in OF_SUMS else 0.01
+    return TaskAnswers(
+        metric=score["metric"],
+        higher_is_better=score["higher_is_better"],
+        values={},
+        sources={},
+        filter=score["filter"],
+        kind=kind,
+        margin=asked.margin * points if asked.margin is not None else None,
+        recovery=asked.recovery / 100 if asked.recovery is not None else None,
+    )
+
+
+def _add(task: TaskAnswers, name: str, row: dict[str, Any], cluster: str | None, *, alike: bool) -> None:
+    """One document. Its items, and the answers that were drawn to it, are as many values that share it as their
+    source."""
+    document, value = f"{name}/{row['doc_id']}/{row['doc_hash']}", row[task.metric]
+    key = f"{document}/{row['seed']}" if "seed" in row else document
+    several = task.kind == "items" or "seed" in row
+    values = {f"{key}/{place}": item for place, item in enumerate(value)} if task.kind == "items" else {key: value}
+    if task.kind == "perplexity" and not isinstance(value, list):
+        values = {key: [value, 1.0]}
+    task.values.update(values)
+    if alike:
+        task.subtasks.update(dict.fromkeys(values, name))
+    source = str(row["doc"][cluster]) if cluster else document if several else None
+    if source is not None:
+        task.sources.update(dict.fromkeys(values, source))
+
+
+def weights(answers: TaskAnswers, keys: Sequence[str]) -> np.ndarray:
+    """What each of these documents counts, 1 on average: the same, unless their subtasks do."""
+    if not answers.subtasks:
+        return np.ones(len(keys))
+    _, subtask, sizes = np.unique([answers.subtasks[key] for key in keys], return_inverse=True, return_counts=True)
+    found: np.ndarray = len(keys) / (len(sizes) * sizes[subtask])
+    return found
+
+
+def overall(answers: Answers) -> dict[str, float]:
+    """The judged metric of every task over all its documents, by `task.metric`."""
+    found = {}
+    for task, told in answers.items():
+        if told.means:
+            value = float((np.array(list(told.values.values()), dtype=float) * weights(told, list(told.values))).mean())
+        else:
+            pairs = [(one, one) for one in told.values.values()]
+            value = float(corpus_metrics.value_of(told.kind, corpus_metrics.sums_of(told.kind, pairs)[0].sum(0)))
+        found[f"{task}.{told.metric}"] = value
+    return found

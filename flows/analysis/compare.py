@@ -1,0 +1,278 @@
+"""What the records say of every variant, put together: accuracy, performance, decision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from statsmodels.stats.multitest import multipletests
+
+from configs.accuracy import Accuracy
+from configs.decision import Decision
+from configs.experiment import ONLY, Experiment, section
+from configs.hardware import Hardware
+from flows.analysis import accuracy, answers, early_stopping
+from flows.analysis.decide import decide, for_all, rival_of, standing
+from flows.analysis.judgement import Difference, Judged, Judgement, Stopped, Verdict, load_in_words
+from flows.analysis.leads import excluded
+from flows.analysis.measured import Measured, base_under_load, described, spread_among, under_load
+from flows.analysis.ratios import SpreadOf
+from flows.analysis.reasons import better, describe_objective, fits, rank
+from flows.runtime import search_state
+from flows.runtime.context import Outcome, Run
+
+
+def judge(run: Run) -> Judgement:
+    """The judgement over every variant that was measured completely, for every load."""
+    experiment, base = run.plan.experiment, run.base
+    reasons = {o.name: o.failure for o in run.outcomes.values() if o.failure}
+    if not base.complete:
+        why = base.failure or f"{base.missing} missing"
+        sentence = f"Nothing can be compared: the base model was not measured in full ({why})."
+        return Judgement("nothing was measured", None, sentence, (), (), reasons)
+    differences = _differences(run)
+    judged = {workload: _judged(run, workload, differences) for workload in experiment.loads}
+    ended = stopped(run, judged)
+    reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
+    unfinished = [o for o in run.outcomes.values() if not o.complete and o.name not in reasons]
+    reasons |= {o.name: f"not measured in full: {o.missing} missing" for o in unfinished}
+    still_open = [f"{len(unfinished)} of {len(run.outcomes)} variants"] if unfinished else []
+    still_open += ["what the search asks for next"] if search_state.goes_on(run.plan, run.store) else []
+    settings, final = experiment.decision, not still_open
+    decided = {
+        workload: decide(found, settings, reasons, section(workload), final=final, stopped=ended)
+        for workload, found in judged.items()
+    }
+    found = for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
+    if final:
+        return found
+    return replace(found, sentence=f"Not measured in full: {' and '.join(still_open)}. So far: {found.sentence}")
+
+
+def _judged(run: Run, workload: str, differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
+    """Every variant that was measured completely under one load, the base first."""
+    decision, hardware, found = run.plan.experiment.decision, run.plan.hardware, []
+    loaded = _Loaded.of(run, workload)
+    for name in differences:
+        if name != run.base.name:
+            compared = _compared(loaded.judged(name, decision, compared_in(run)), differences[name])
+            found.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
+    base = base_under_load(loaded.base, decision, loaded.spread)
+    return [replace(base, differences=differences[base.name]), *corrected(found)]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Everybody who was put under one load completely."""
+
+    base: Measured
+    variants: dict[str, Measured]
+    spread: SpreadOf
+
+    @classmethod
+    def of(cls, run: Run, workload: str) -> "_Loaded":
+        loaded = [outcome for outcome in run.outcomes.values() if outcome.checkpoint and outcome.loaded]
+        found = {outcome.name: Measured.of(outcome, run.plan.experiment, workload) for outcome in loaded}
+        base = found.pop(run.base.name)
+        return cls(base, found, spread_among(list(found.values()), base if base.base else None))
+
+    def judged(self, name: str, decision: Decision, variants: int) -> Judged:
+        """A variant by its size and its load.
+
+        Args:
+            variants: as of `compared_in`.
+        """
+        return under_load(self.variants[name], self.base.size_bytes, decision, variants, self.spread)
+
+
+def compared_in(run: Run) -> int:
+    """How many variants are compared with the base: also those that a race stopped or that are still to be measured,
+    as who is left depends on what was found. Who failed says nothing."""
+    return sum(outcome is not run.base and not outcome.failure for outcome in run.outcomes.values())
+
+
+def accuracy_of(run: Run) -> Decision:
+    """The decision with the intervals that verdicts of accuracy go by: for all variants at once, and never narrower
+    than what is asked for, as they are shown, too."""
+    return run.plan.experiment.decision.over(max(2, compared_in(run)))
+
+
+def fails(run: Run, outcome: Outcome, base: Outcome) -> bool:
+    """Whether the accuracy of a variant that was evaluated in full, as the base was, is shown to fail."""
+    if not (outcome.evaluated and base.evaluated):
+        return False
+    asked = run.plan.experiment.accuracy
+    found = accuracy.differences(_answers(outcome, asked), _answers(base, asked), accuracy_of(run), asked.seed)
+    return any(difference.verdict == "fail" for difference in found)
+
+
+def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
+    """How every variant that was measured completely answers otherwise than the base, which comes first: with
+    what differs when nothing does but the size of its batches."""
+    asked, decision = run.plan.experiment.accuracy, accuracy_of(run)
+    theirs = _answers(run.base, asked)
+    found = {run.base.name: _of_the_control(run.base, theirs, asked, decision)}
+    for outcome in run.outcomes.values():
+        if outcome.complete and outcome is not run.base:
+            found[outcome.name] = accuracy.differences(_answers(outcome, asked), theirs, decision, asked.seed)
+    return found
+
+
+def _answers(outcome: Outcome, asked: Accuracy) -> answers.Answers:
+    return answers.read([record for record in outcome.evaluations if record], asked.tasks)
+
+
+def _of_the_control(
+    base: Outcome, theirs: answers.Answers, asked: Accuracy, decision: Decision
+) -> tuple[Difference, ...]:
+    """They get no verdict; none where no control was made."""
+    if base.control is None:
+        return ()
+    again = accuracy.differences(answers.read([base.control], asked.tasks), theirs, decision, asked.seed)
+    return tuple(replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
+
+
+def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> tuple[Stopped, ...]:
+    """Variants that the records so far show to have lost, though they were not measured in full.
+
+    Args:
+        judged: by workload those that were measured in full, the base first; None to judge them here.
+    """
+    experiment, base = run.plan.experiment, run.base
+    if experiment.racing is None or not base.complete:
+        return ()
+    if judged is None:
+        judged = {workload: part.judged for workload, part in judge(run).parts.items()}
+    loaded = {workload: _Loaded.of(run, workload) for workload in judged}
+    found = []
+    for outcome in run.outcomes.values():
+        if outcome.complete or outcome.failure:
+            continue
+        reason = early_stopping.hopeless(outcome, base, experiment)
+        if reason is None and outcome.checkpoint and outcome.loaded:
+            reason = _best_nowhere(outcome, loaded, judged, experiment, compared_in(run))
+        if reason is not None:
+            found.append(reason)
+    return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
+
+
+def _best_nowhere(
+    outcome: Outcome,
+    loaded: Mapping[str, _Loaded],
+    judged: Mapping[str, Sequence[Judged]],
+    experiment: Experiment,
+    variants: int,
+) -> Stopped | None:
+    """Why a variant can be recommended for no load any more.
+
+    Args:
+        variants: as of `compared_in`.
+    """
+    reasons = {}
+    for workload, everybody in loaded.items():
+        ours = everybody.judged(outcome.name, experiment.decision, variants)
+        reasons[workload] = _why_not_best(ours, judged[workload], experiment.decision)
+    if not all(reasons.values()):
+        return None
+    words = (f"{workload}: {reason}" if workload else str(reason) for workload, reason in reasons.items())
+    return early_stopping.not_best(outcome, "; ".join(words))
+
+
+def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> str | None:
+    """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
+    is certain to be acceptable stands before it: the base only where the variant is shown to have no gain, as
+    it would be kept then."""
+    base, rival = judged[0], rival_of(judged[0])
+    if ours.broken_constraints:
+        return "; ".join(ours.broken_constraints)
+    beaten = ours.against_base is not None and excluded(ours.against_base, decision)
+    certain = [v for v in judged if fits(v) and (v.verdict == "pass" or (v is base and beaten))]
+    first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
+    if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
+        return None
+    has_more = rank(first, decision) <= rank(ours, decision)
+    how = "has the better" if has_more else "is shown to be better than the base, as this one is not:"
+    value = f"{ours.objective.mean:.4g}" if ours.objective else "no load that counts"
+    reason = f"{first.name} is certain to be acceptable, and {how} {describe_objective(first, decision)}"
+    return f"{reason} against {value}"
+
+
+def score(run: Run, outcome: Outcome) -> float | None:
+    """What a search maximizes under the one load: the objective, turned so that more is better; None for a
+    variant that is not measured in full, breaks a constraint or loses too much accuracy."""
+    base, experiment = run.base, run.plan.experiment
+    decision, asked = experiment.decision, experiment.accuracy
+    if not (outcome.complete and base.complete):
+        return None
+    answers, theirs = (_answers(side, asked) for side in (outcome, base))
+    differences = accuracy.differences(answers, theirs, accuracy_of(run), asked.seed)
+    judged = _Loaded.of(run, ONLY).judged(outcome.name, decision, compared_in(run))
+    found = _compared(judged, differences)
+    if found.objective is None or found.broken_constraints or found.verdict == "fail":
+        return None
+    return better(decision) * found.objective.mean
+
+
+def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
+    """Names of variants that were loaded, first whom the decision would take if all passed; of several workloads each
+    names its first, then each its second."""
+    experiment, decision, orders = run.plan.experiment, run.plan.experiment.decision, []
+    for workload in experiment.loads:
+        if run.base.checkpoint and run.base.loaded:
+            everybody = _Loaded.of(run, workload)
+            base = described(everybody.base, decision)
+            names, variants = [outcome.name for outcome in loaded], compared_in(run)
+            seen = [base if n == base.name else everybody.judged(n, decision, variants) for n in names]
+            rival = rival_of(base)
+        else:
+            rival, seen = None, [described(Measured.of(one, experiment, workload), decision) for one in loaded]
+        orders.append([found.name for found in sorted(seen, key=lambda v: standing(v, rival, decision))])
+    return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))
+
+
+def _compared(judged: Judged, differences: tuple[Difference, ...]) -> Judged:
+    """A variant against the base by its accuracy, too."""
+    return replace(
+        judged,
+        differences=differences,
+        pooled=accuracy.over_tasks(differences),
+        verdict=_worst([d.verdict for d in differences if d.verdict]),
+    )
+
+
+def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None:
+    """Where a variant is shown to be slower than the base, and why."""
+    speeds = [gain for gain in variant.gains if gain.figure == "output_tokens_per_second"]
+    lower = [gain for gain in speeds if gain.ratio.high is not None and gain.ratio.high < 1]
+    if not lower:
+        return None
+    worst = min(lower, key=lambda gain: gain.ratio.value)
+    cause = outcome.plan.scheme.why_slower_on(hardware) if outcome.plan.scheme else None
+    load = load_in_words(worst.asked, worst.unit)
+    return f"{worst.ratio.value:.2f} times the base's tokens/s at {load}; {cause or 'the cause is not known'}"
+
+
+def corrected(judged: Sequence[Judged]) -> list[Judged]:
+    """The same variants with every p-value corrected over the variants that took its task (Holm 1979)."""
+    families: dict[tuple[str, str], dict[str, float]] = {}
+    for variant in judged:
+        for found in variant.differences:
+            if found.p_value is not None:
+                families.setdefault((found.task, found.metric), {})[variant.name] = found.p_value
+    holm = {
+        key: dict(zip(family, multipletests(list(family.values()), method="holm")[1].tolist(), strict=True))
+        for key, family in families.items()
+    }
+    return [
+        replace(
+            variant,
+            differences=tuple(
+                replace(found, p_holm=holm.get((found.task, found.metric), {}).get(variant.name))
+                for found in variant.differences
+            ),
+        )
+        for variant in judged
+    ]
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
+    return next((v for v in order if v in verdicts), "inconclusive")

@@ -1,0 +1,65 @@
+"""Whether the repeats of a load are enough, where they go on until they are (`repeats: auto`).
+
+One looks after every four. They are enough where the variant's gain is shown to be above the smallest one, or below
+it, or where its accuracy is shown to fail, as more repeats would change nothing then; of the base, where its control is
+shown to be nearer to itself than the smallest gain. How often one looks is known before, and the error of each bound is
+split evenly over the looks (Bonferroni), so whenever one stops, it is as rare as promised: at the last look no less
+than at the first. What a look found is a record of its own: restarted, an experiment goes on where it was.
+"""
+
+from configs.decision import Decision
+from flows.analysis import compare, leads
+from flows.analysis.judgement import Lead
+from flows.analysis.measured import Measured, base_under_load, spread_among, under_load
+from flows.runtime.context import Outcome, Run, Services
+from flows.store.records import Draft
+
+
+def take(run: Run, outcome: Outcome, services: Services) -> None:
+    """Fill in every look whose repeats are there."""
+    for place in outcome.open_looks:
+        look = outcome.plan.looks[place]
+        assert look.step is not None, "the last is not open"
+
+        def see(draft: Draft, workload: str = look.workload) -> None:
+            enough, why = _enough(run, outcome, workload)
+            draft.result = {"enough": enough, "why": why}
+
+        found = outcome.looks[place] = run.do_once(look.step, services, see)
+        words = "enough repeats" if found.result["enough"] else "more repeats"
+        run.progress.say(outcome.name, f"{words}: {found.result['why']}")
+
+
+def _enough(run: Run, outcome: Outcome, workload: str) -> tuple[bool, str]:
+    """Whether they are, and why."""
+    experiment, decision = run.plan.experiment, run.plan.experiment.decision
+    ours = Measured.of(outcome, experiment, workload)
+    if outcome.name == run.plan.base.name:
+        return _of_base(ours, decision)
+    base = Outcome.of(run.plan.base, run.store)
+    if compare.fails(run, outcome, base):
+        return True, "its accuracy is shown to fail"
+    control = Measured.of(base, experiment, workload) if any(base.benchmarks) else None
+    spread = spread_among([ours], control if control and control.base else None)
+    size = base.checkpoint.result["weight_bytes"] if base.checkpoint else ours.size_bytes
+    lead = under_load(ours, size, decision, compare.compared_in(run), spread).against_base
+    if lead is None:
+        return False, "no load that both keep tells how it compares"
+    enough = leads.shown(lead, decision) or leads.excluded(lead, decision)
+    return enough, f"{lead.value:.3f} times the base by {lead.repeats} repeats"
+
+
+def _of_base(base: Measured, decision: Decision) -> tuple[bool, str]:
+    if decision.objective == "size":
+        return True, "no load tells its size"
+    control = base_under_load(base, decision, spread_among([], base)).control
+    if control is None:
+        return False, "no load tells how far it is from itself"
+    return near(control, decision.min_gain), f"a second start of the base is {control.value:.3f} times the first"
+
+
+def near(control: Lead, gain: float) -> bool:
+    """Whether the base is shown to be nearer to itself than a gain."""
+    if control.low is None or control.high is None:
+        return False
+    return control.low * (1 + gain) > 1 and control.high < 1 + gain

@@ -1,0 +1,182 @@
+"""What the records hold of one variant under one load, read once, and what they say of it by itself and of its lead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
+
+from configs.decision import Decision
+from configs.experiment import Experiment
+from flows.analysis import leads, performance
+from flows.analysis.judgement import Judged, Point
+from flows.analysis.ratios import Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, spread_of
+from flows.runtime.context import Outcome
+from flows.store.records import Record
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a variant's records hold of one load, read once."""
+
+    name: str
+    size_bytes: int
+    sweeps: list[performance.Sweep]
+    points: tuple[Point, ...]
+    objective: list[float] | None
+    """Its value in every repeat."""
+    evidence: dict[str, str]
+    base: list[performance.Sweep] = field(default_factory=list)
+    """The base in turn with it; empty for the base where no control was made."""
+    starts: Starts = ()
+    """As of `flows.analysis.ratios`."""
+    looks: int = 1
+    """At which the repeats might have been enough."""
+
+    @property
+    def loaded(self) -> leads.Loaded:
+        return leads.Loaded(self.size_bytes, self.sweeps, self.points, self.starts, self.looks)
+
+    def base_of(self, size_bytes: int, decision: Decision) -> leads.Loaded:
+        """The base in turn with it, which has so many bytes."""
+        return leads.Loaded(size_bytes, self.base, performance.points(self.base, decision), self.starts)
+
+    def units(self, places: tuple[int, int], figure: str) -> np.ndarray | None:
+        """Logarithms of a figure's ratio to the base's, at both places of the grid."""
+        rows = zip(self.sweeps, self.base, strict=True) if self.base else ()
+        return of_units(
+            [(ours[places[0]].get(figure, 0), base[places[1]].get(figure, 0)) for ours, base in rows], self.starts
+        )
+
+    @classmethod
+    def of(cls, outcome: Outcome, experiment: Experiment, workload: str) -> "Measured":
+        decision = experiment.decision
+        checkpoint, benchmarks = _records(outcome, experiment, workload)
+        evaluations = [record for record in (*outcome.evaluations, outcome.control) if record]
+        sweeps = performance.sweeps(benchmarks, decision.constraints)
+        points = performance.points(sweeps, decision)
+        size = checkpoint.result["weight_bytes"]
+        return cls(
+            name=outcome.name,
+            size_bytes=size,
+            sweeps=sweeps,
+            points=points,
+            objective=performance.objective(sweeps, points, size, decision),
+            evidence=_evidence([checkpoint, *evaluations, *benchmarks]),
+            base=performance.sweeps_of_base(benchmarks, decision.constraints),
+            starts=_starts(benchmarks),
+            looks=len(experiment.loads[workload].looks),
+        )
+
+
+def _starts(benchmarks: Sequence[Record]) -> Starts:
+    """By when the engines were up; none where one start was asked for, though a run that was cut short made more."""
+    several = all(record.identity["settings"].get("repeats_a_start") for record in benchmarks)
+    return tuple(record.result.get("start", 0.0) for record in benchmarks) if several else ()
+
+
+def spread_among(variants: Sequence[Measured], control: Measured | None) -> SpreadOf:
+    """How far ratios to the base vary from start to start, by everybody who was put under the same load.
+
+    Args:
+        control: the base, where it was loaded in turn with a second start of itself.
+    """
+
+    @cache
+    def found(places: tuple[int, int], figure: str) -> Spread | None:
+        told = control.units(places, figure) if control and places[0] == places[1] else None
+        units = [one.units(places, figure) for one in variants]
+        one_start = not any(one.starts for one in (*variants, *([control] if control else [])))
+        return spread_of([one for one in units if one is not None], told, one_start=one_start)
+
+    return found
+
+
+def described(measured: Measured, decision: Decision) -> Judged:
+    """A variant by itself."""
+    values, (broken, unsure) = measured.objective, _constraints(measured, decision)
+    return Judged(
+        name=measured.name,
+        size_bytes=measured.size_bytes,
+        points=measured.points,
+        capacity=performance.capacity(measured.points) if decision.constraints.latency_limits_ms else None,
+        gains=(),
+        objective=performance.estimate(values, decision.confidence) if values else None,
+        against_base=None,
+        slower=None,
+        differences=(),
+        pooled=None,
+        verdict=None,
+        broken_constraints=broken,
+        evidence=measured.evidence,
+        unsure_constraints=unsure,
+    )
+
+
+def under_load(
+    ours: Measured, base_bytes: int | None, decision: Decision, variants: int, spread: SpreadOf = no_spread
+) -> Judged:
+    """A variant by its size and one load, and how it leads the base that was loaded in turn with it.
+
+    Args:
+        base_bytes: size of the base's checkpoint; None where it is not known yet.
+        variants: how many are compared with the base.
+        spread: as of `spread_among`.
+    """
+    found = described(ours, decision)
+    if base_bytes is None or not ours.base:
+        return found
+    confidence = at_every_look(decision.confidence, ours.looks)
+    return replace(
+        found,
+        gains=performance.gains(ours.sweeps, ours.base, confidence, ours.starts, spread),
+        against_base=leads.lead(ours.loaded, ours.base_of(base_bytes, decision), decision, variants, spread),
+    )
+
+
+def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Judged:
+    """The base by itself, and where it was loaded in turn with a second start of itself, against that."""
+    found = described(base, decision)
+    if not base.base:
+        return found
+    by_itself = spread if base.starts else no_spread  # of one start, that is added which is shown here
+    control = None
+    if decision.objective not in ("size", "capacity"):
+        control = leads.lead(base.loaded, base.base_of(base.size_bytes, decision), decision, 1, by_itself)
+    confidence = at_every_look(decision.confidence, base.looks)
+    gains = performance.gains(base.sweeps, base.base, confidence, base.starts, by_itself)
+    return replace(found, gains=gains, control=control)
+
+
+def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
+    """The checkpoint, and the repeats of one load."""
+    if outcome.checkpoint is None or not any(outcome.benchmarks):
+        raise ValueError(f"{outcome.name} was not put under load")
+    asked = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
+    return outcome.checkpoint, [record for (name, _), record in asked if record and name == workload]
+
+
+def _evidence(records: Sequence[Record]) -> dict[str, str]:
+    """Fingerprints by step; repeats and controls are numbered."""
+    found: dict[str, str] = {}
+    for record in records:
+        again = sum(name.split()[0] == record.kind for name in found)
+        found[f"{record.kind} {again + 1}" if again else record.kind] = record.fingerprint
+    return found
+
+
+def _constraints(measured: Measured, decision: Decision) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a variant is shown to break, and what it is shown neither to keep to nor to break."""
+    limit, size = decision.constraints.max_size_gb, measured.size_bytes / 1e9
+    too_big = [f"size is {size:.4g} GB, over the limit of {limit:g} GB"] if limit is not None and size > limit else []
+    asked = sorted((point for point in measured.points if not point.void), key=lambda point: point.asked)
+    if any(point.usable for point in asked):
+        return tuple(too_big), ()
+    unknown = [point for point in asked if point.standing == "not shown"]
+    if unknown or not asked:
+        return tuple(too_big), _why_unknown(unknown[0]) if unknown else ()
+    return (*too_big, *(f"{found} at the lightest load" for found in asked[0].violations)), ()
+
+
+def _why_unknown(point: Point) -> tuple[str, ...]:
+    return tuple(f"{found} at {point.in_words}" for found in point.unsure or point.labels)

@@ -1,0 +1,171 @@
+"""In words: the objective, how a variant compares by it, and why one is not recommended. Pure functions."""
+
+from dataclasses import replace
+
+from configs.decision import Decision
+from flows.analysis.judgement import Difference, Judged, Lead, Ratio, load_in_words
+from flows.analysis.leads import excluded
+from flows.analysis.performance import compared_figure
+
+_OBJECTIVES: dict[str, tuple[int, str]] = {
+    "throughput": (1, "output tokens/s"),
+    "goodput": (1, "good requests/s"),
+    "capacity": (1, "of load within the limits"),
+    "cost": (-1, "a million output tokens"),
+    "ttft": (-1, "ms TTFT p95"),
+    "tpot": (-1, "ms TPOT p95"),
+    "size": (-1, "GB"),
+}
+"""Whether more (1) or less (-1) is better, and the unit in words, by objective."""
+_FIGURES = {
+    "output_tokens_per_second": "tokens/s",
+    "goodput_per_second": "good requests/s",
+    "ttft_p95_ms": "TTFT p95",
+    "tpot_p95_ms": "TPOT p95",
+}
+"""What an objective may be told by at a load, in words."""
+
+
+def better(decision: Decision) -> int:
+    """1 where more of the objective is better, -1 where less is."""
+    return _OBJECTIVES[decision.objective][0]
+
+
+def unit_of(decision: Decision) -> str:
+    """The unit of the objective, in words."""
+    return _OBJECTIVES[decision.objective][1]
+
+
+def times(ratio: Ratio) -> str:
+    """A ratio with its interval, in words."""
+    if ratio.low is None and ratio.high is None:
+        return f"{ratio.value:.2f} times"
+    low, high = (f"{bound:.2f}" if bound is not None else "..." for bound in (ratio.low, ratio.high))
+    return f"{ratio.value:.2f} [{low}, {high}] times"
+
+
+def describe_objective(variant: Judged, decision: Decision) -> str:
+    """The objective and a variant's value, in words."""
+    value = f"{variant.objective.mean:.4g}" if variant.objective else "nothing measured"
+    return f"{decision.objective} ({value} {unit_of(decision)})"
+
+
+def rank(variant: Judged, decision: Decision) -> tuple[float, str]:
+    """What variants are sorted by, the best by the objective first."""
+    value = variant.objective.mean if variant.objective else float("-inf") * better(decision)
+    return -better(decision) * value, variant.name
+
+
+def fits(variant: Judged) -> bool:
+    """Whether a variant has the objective, and is shown to meet every constraint."""
+    return variant.objective is not None and not variant.broken_constraints and not variant.unsure_constraints
+
+
+def losses(variant: Judged, decision: Decision) -> list[str]:
+    """Loads at which a variant is shown to lose what the objective is told by, or output tokens a second, by as much
+    as the smallest gain."""
+    told = {compared_figure(decision)[0], "output_tokens_per_second"}
+    return [
+        f"{times(gain.ratio)} the base's {_FIGURES[gain.figure]} at {load_in_words(gain.asked, gain.unit)}"
+        for gain in variant.gains
+        if gain.figure in told
+        and gain.ratio.high is not None
+        and gain.ratio.high < 1
+        and gain.ratio.value <= 1 / (1 + decision.min_gain)
+    ]
+
+
+def unproven(variant: Judged, decision: Decision, load: str) -> str:
+    """Why a gain is shown neither to be above the smallest one nor below, and what would settle it."""
+    lead, gain = variant.against_base, f"{100 * decision.min_gain:g} %"
+    if lead is None:
+        return "no load that both it and the base are shown to keep tells how it compares"
+    said = f"its {times(lead)} the base's"
+    if decision.objective == "capacity" or (decision.objective == "goodput" and lead.at is None):
+        return f"{said} is no gain above {gain} that the loads show; add loads between, or raise {load}.repeats"
+    if lead.low is None:
+        return f"{said} has no interval ({_few(lead)}); raise {load}.repeats"
+    if excluded(lead, decision):
+        return f"{said} is shown to be no gain above {gain}"
+    if excluded(replace(lead, unsettled=()), decision):
+        where = ", ".join(lead.unsettled)
+        return f"the limits are not shown to be kept at {where}, where it may gain above {gain}; raise {load}.repeats"
+    more = f" to about {lead.repeats_needed}" if lead.repeats_needed else ""
+    bound = f" (at least {lead.sure:.2f} for all variants at once)" if lead.sure not in (None, lead.low) else ""
+    several = lead.starts > 1
+    made = f"{lead.repeats} repeats" + (f" in {lead.starts} starts" if several else "")
+    advice = (
+        f"{load}.starts{more}, and its repeats with them" if several else f"{load}.repeats{more} or {load}.duration_s"
+    )
+    return f"{said}{bound} is neither shown to be a gain above {gain} nor below by {made}; raise {advice}"
+
+
+def _few(lead: Lead) -> str:
+    """What an interval would need."""
+    if lead.starts > 1:
+        return f"{lead.starts} starts of one variant alone, without a control, tell too little"
+    return f"3 repeats are needed, {lead.repeats} made"
+
+
+def why_unfit(variant: Judged, decision: Decision) -> str:
+    """Why a variant that breaks nothing is not known to be one to deploy."""
+    if variant.unsure_constraints:
+        return f"is not shown to meet the constraints: {'; '.join(variant.unsure_constraints)}"
+    return f"{decision.objective} could be measured at no load: {why_unusable(variant)}"
+
+
+def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: str) -> str:
+    if variant.broken_constraints:
+        return "; ".join(variant.broken_constraints)
+    for verdict in ("fail", "inconclusive"):
+        if found := next((d for d in variant.differences if d.verdict == verdict), None):
+            return why_no_pass(found)
+    passes = "passes, but " if variant.verdict else ""
+    if variant.objective is None:
+        return f"{passes}{decision.objective} could be measured at no load: {why_unusable(variant)}"
+    if variant.unsure_constraints:
+        return f"{passes}{why_unfit(variant, decision)}"
+    value = f"{variant.objective.mean:.4g}"
+    if chosen is None or rank(variant, decision) < rank(chosen, decision):
+        return f"{passes}{unproven(variant, decision, load)} ({value} {unit_of(decision)})"
+    against = f", {times(variant.against_base)} the base's" if variant.against_base else ""
+    return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)} against {value}{against}"
+
+
+def why_unusable(variant: Judged) -> str:
+    return "; ".join(
+        dict.fromkeys(why for point in variant.points for why in (*point.violations, *point.unsure, *point.labels))
+    )
+
+
+def why_no_pass(found: Difference) -> str:
+    """Why a task was not passed, by what it is judged by, and what would settle it."""
+    changes = f"changes by {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    kept = (found.recovery, found.recovery_low, found.recovery_high)
+    if found.min_recovery is not None and None not in kept:
+        share, low, high = (f"{100 * (value or 0.0):.1f}" for value in kept)
+        changes = f"keeps {share} % [{low}, {high}]"
+    said = f"{found.task} {found.metric} {changes}"
+    if found.verdict == "fail":
+        return f"fails: {said}, beyond {found.limit}"
+    if found.undecidable:
+        return f"inconclusive: {said}, but {found.undecidable}"
+    if found.min_recovery is not None and found.recovery is None:
+        return f"inconclusive: {said}, and the base has too little of it for a recovery to be given"
+    return f"inconclusive: {said} reaches over {found.limit}{_shown_by(found)}"
+
+
+def _shown_by(found: Difference) -> str:
+    """What so many documents could have shown, and how many would do."""
+    count = f"{found.documents:,} documents" + (f" of {found.sources:,} sources" if found.sources else "")
+    words = f"; {count} show losses from {found.smallest_detectable:.3f}" if found.smallest_detectable else ""
+    if needed := in_words_needed(found):
+        words += f"; if it is what was found, about {needed} would settle it"
+    return words
+
+
+def in_words_needed(found: Difference) -> str | None:
+    """How many documents, or sources, would settle what is inconclusive; None where that is not known."""
+    if found.sources_needed:
+        return f"{found.sources_needed:,} sources"
+    return f"{found.documents_needed:,} documents" if found.documents_needed else None

@@ -1,0 +1,262 @@
+"""The command line, the only argument parser.
+
+Exit codes: 0 done; 1 a stage or a verification failed; 2 bad input, found before any device was used; 3 `--gate` and
+no variant passed.
+"""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from actors import environments
+from configs.base import UserError
+from configs.experiment import Experiment
+from configs.loading import load_experiment
+from configs.storage import storage_at
+from flows import cluster, doctor, experiment, interruption, own_ray
+from flows.analysis import compare
+from flows.deploying import candidate, deploy, publish
+from flows.planning import preflight
+from flows.planning.plan import Plan
+from flows.reporting import live, preview, report, status
+from flows.runtime import failures
+from flows.runtime.context import Run
+from flows.runtime.progress import Progress
+from flows.store import clean
+from flows.store.records import Store
+from flows.tracking.client import ui_command
+
+DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
+_LONGEST_LINE = 1000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except (UserError, environments.EnvironmentMissing) as error:
+        print(f"error: {_in_one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except own_ray.NotStarted as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error}; free some space: the same command goes on from what was finished", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(interruption.STOPPED, file=sys.stderr)
+        return interruption.INTERRUPTED
+    return code
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong, whatever was in the input: no line breaks, no control characters, no end of words."""
+    text = " ".join(str(error).split())
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return plain if len(plain) <= _LONGEST_LINE else f"{plain[:_LONGEST_LINE]} ..."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows", description="Which compressed form of a language model to deploy."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    described = {
+        "plan": (_plan, "what would run, what is already done, what cannot work"),
+        "run": (_run, "quantize, evaluate, benchmark, compare, track, decide"),
+        "status": (_status, "what is done and what is missing"),
+        "report": (_report, "write the report again from the records"),
+        "deploy": (_deploy, "serve the recommended variant as it was measured, and verify it"),
+    }
+    for name, (command, text) in described.items():
+        one = commands.add_parser(name, help=text, description=text)
+        one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
+        _add_set(one, command)
+        if name == "plan":
+            one.add_argument("--steps", action="store_true", help="every step with its fingerprint")
+        if name == "run":
+            one.add_argument(
+                "--gate",
+                action="store_true",
+                help="exit with 3 unless a compressed variant is recommended (for every workload)",
+            )
+        if name == "deploy":
+            one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+            one.add_argument(
+                "--target",
+                choices=sorted({**deploy.TARGETS, **deploy.TEXTS}),
+                default="vllm",
+                help="vllm: a process on this machine; serve: on the Ray cluster that RAY_ADDRESS names, where it is "
+                "replaced without a failed request; kserve: by kubectl or oc, with --apply",
+            )
+            instead = one.add_mutually_exclusive_group()
+            instead.add_argument("--rollback", action="store_true", help="deploy what was deployed before")
+            instead.add_argument("--delete", action="store_true", help="end what is deployed")
+            one.add_argument("--apply", action="store_true", help="really change the Kubernetes cluster of kubectl")
+            one.add_argument("--print", action="store_true", help="print it as text instead: what to start, and how")
+    _add_publish(commands)
+    _add_verify(commands)
+    text = "what lies in the store that no experiment refers to"
+    cleaning = commands.add_parser("clean", help=text, description=text)
+    cleaning.add_argument(
+        "experiments", type=Path, nargs="*", metavar="EXPERIMENT.yaml", help="its steps as planned now are kept too"
+    )
+    cleaning.add_argument("--store", metavar="ROOT", help="a storage.root; else that of MSF_STORE, or the default")
+    cleaning.add_argument("--remove", action="store_true", help="remove it")
+    cleaning.set_defaults(command=_clean)
+    text = "what is wrong with this machine, or with the cluster that RAY_ADDRESS names"
+    examining = commands.add_parser("doctor", help=text, description=text)
+    examining.add_argument(
+        "experiment", type=Path, nargs="?", metavar="EXPERIMENT.yaml", help="whose store, port and accelerator count"
+    )
+    examining.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a field")
+    examining.set_defaults(command=_examine)
+    return parser
+
+
+def _examine(options: argparse.Namespace) -> int:
+    asked = load_experiment(options.experiment, options.set) if options.experiment else None
+    found = doctor.examine(asked)
+    doctor.show(found, _console())
+    return FAILED if any(finding.todo for finding in found) else DONE
+
+
+def _add_set(one: argparse.ArgumentParser, command: Callable[[Experiment, argparse.Namespace], int]) -> None:
+    one.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a field, such as load.duration_s=5")
+    one.set_defaults(command=_on_experiment(command))
+
+
+def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "whether what answers at an address is the variant that was measured"
+    one = commands.add_parser("verify", help=text, description=text)
+    one.add_argument("url", metavar="URL", help="such as http://127.0.0.1:8000")
+    one.add_argument("--experiment", type=Path, metavar="EXPERIMENT.yaml", required=True)
+    one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+    _add_set(one, _verify)
+
+
+def _add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "upload a compressed checkpoint with its model card to a hub repository"
+    one = commands.add_parser("publish", help=text, description=text)
+    one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
+    one.add_argument("--repository", metavar="OWNER/NAME", required=True, help="made where it does not exist")
+    one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+    one.add_argument("--public", action="store_true", help="a repository that is made is open to everybody")
+    one.add_argument("--yes", action="store_true", help="upload; without it, only say what would be uploaded")
+    _add_set(one, _publish)
+
+
+def _on_experiment(
+    command: Callable[[Experiment, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """A command on one experiment, which is read first."""
+    return lambda options: command(load_experiment(options.experiment, options.set), options)
+
+
+def _run(asked: Experiment, options: argparse.Namespace) -> int:
+    with live.watching(asked.variants) as progress:
+        state, judgement = experiment.run(asked, progress)
+    console = _console()
+    report.show(state, judgement, console)
+    folder = asked.results
+    console.print(f"\ndecision  {folder / 'decision.json'}", soft_wrap=True)
+    console.print(f"report    {folder / 'report.html'}", soft_wrap=True)
+    if state.not_tracked:
+        console.print(
+            f"mlflow    NOT WRITTEN, the same command writes it: {state.not_tracked}", soft_wrap=True, markup=False
+        )
+        return FAILED
+    console.print(f"mlflow    {ui_command(asked, sys.executable)}", soft_wrap=True)
+    if any(outcome.failure and outcome.plan.left_out is None for outcome in state.outcomes.values()):
+        return FAILED
+    if options.gate and not judgement.deploys:
+        return GATE_SHUT
+    return DONE
+
+
+def _plan(asked: Experiment, options: argparse.Namespace) -> int:
+    preview.show_plan(experiment.checked_plan(asked), Store.of(asked.storage), _console(), steps=options.steps)
+    return DONE
+
+
+def _status(asked: Experiment, options: argparse.Namespace) -> int:
+    status.show_status(_state(asked), _console())
+    return DONE
+
+
+def _report(asked: Experiment, options: argparse.Namespace) -> int:
+    state = _state(asked)
+    judgement = compare.judge(state)
+    report.write(state, judgement)
+    report.show(state, judgement, _console())
+    print(f"\nreport    {asked.results / 'report.html'}")
+    return DONE
+
+
+def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
+    if options.print and options.target not in deploy.TEXTS:
+        raise UserError(f"--target {options.target}: there is no text of it; leave out --print")
+    applied = deploy.TARGETS[options.target].only_if_applied
+    if applied and not (options.print or options.apply):
+        raise UserError(f"--target {options.target}: nothing is applied unless asked for; add --apply, or --print")
+    if options.apply and not applied:
+        raise UserError(f"--apply: --target {options.target} deploys without it; leave it out")
+    if options.delete:
+        deploy.delete(asked, deploy.standing(options.target), _console())
+        return DONE
+    found = _rolled_back(asked, options) if options.rollback else candidate.choose(_state(asked), options.variant)
+    if options.print:
+        candidate.check_files(found)
+        print(deploy.TEXTS[options.target].as_text(found), end="")
+        return DONE
+    return DONE if deploy.deploy(found, deploy.TARGETS[options.target], _console()) else FAILED
+
+
+def _rolled_back(asked: Experiment, options: argparse.Namespace) -> candidate.Chosen:
+    then, variant = deploy.before(asked, deploy.standing(options.target))
+    return candidate.again_as_recorded(_state(then), variant)
+
+
+def _publish(asked: Experiment, options: argparse.Namespace) -> int:
+    found = publish.Publication(candidate.choose(_state(asked), options.variant), options.repository, options.public)
+    return DONE if publish.publish(found, _console(), really=options.yes) else FAILED
+
+
+def _verify(asked: Experiment, options: argparse.Namespace) -> int:
+    if not options.url.startswith(("http://", "https://")):
+        raise UserError(f"URL: {options.url!r} is not an address; give one such as http://127.0.0.1:8000")
+    found = deploy.verified(options.url, candidate.choose(_state(asked), options.variant), _console())
+    return DONE if found.passed else FAILED
+
+
+def _clean(options: argparse.Namespace) -> int:
+    plans = [_planned(asked) for asked in [load_experiment(path) for path in options.experiments]]
+    variants = [variant for plan in plans for variant in plan.variants]
+    planned = {step.fingerprint for variant in variants for step in variant.steps}
+    clean.clean(Store.of(storage_at(options.store)), planned, _console(), remove=options.remove)
+    return DONE
+
+
+def _console() -> Console:
+    """The terminal, or wide plain lines where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _planned(asked: Experiment) -> Plan:
+    """The plan of an experiment, whether or not this machine could do it now."""
+    preflight.check_inputs(asked, cluster.accelerator(asked))
+    return experiment.planned(asked)
+
+
+def _state(asked: Experiment) -> Run:
+    """What the records say of an experiment, without running anything."""
+    state = Run.of(_planned(asked), Store.of(asked.storage), Progress(), experiment.logs_folder(asked))
+    failures.recall(state)
+    return state

@@ -1,0 +1,1 @@
+"""The variant that was decided for, deployed as it was measured, verified and published."""

@@ -1,0 +1,181 @@
+"""Which variant is deployed or verified, and all that was measured of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from actors.files.digests import Damaged
+from actors.programs import vllm_server
+from configs.base import UserError
+from configs.decision import Objective
+from configs.load import Load
+from flows.analysis import compare
+from flows.analysis.judgement import Judged, Judgement, Point
+from flows.planning.plan import engine_args
+from flows.runtime.context import CHECKPOINT, Outcome, Run
+from flows.store import checkpoints
+from flows.store.records import Record
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A variant of an experiment that was measured in full, as it is planned now."""
+
+    run: Run
+    outcome: Outcome
+    workload: str
+    """The name of the load that it is verified under, the experiment's first."""
+    judgement: Judgement
+    """Of that load."""
+    judged: Judged
+
+    @property
+    def variant(self) -> str:
+        return self.outcome.name
+
+    @property
+    def model(self) -> str:
+        """The name that requests give. A run calls its own servers otherwise, and ends no deployment."""
+        return f"{self.run.plan.experiment.name}-{self.variant}"
+
+    @property
+    def checkpoint(self) -> Record:
+        assert self.outcome.checkpoint is not None, "it was measured"
+        return self.outcome.checkpoint
+
+    @property
+    def benchmark(self) -> Record:
+        """The first repeat of its load, which says how far it was from its reference."""
+        record = self.outcome.benchmarks[self.run.plan.experiment.benchmarks.index((self.workload, 0))]
+        assert record is not None, "it was measured"
+        return record
+
+    @cached_property
+    def _kept(self) -> tuple[Path, tuple[int, ...]]:
+        return self.checkpoint.files.kept()
+
+    @property
+    def folder(self) -> Path:
+        """The checkpoint's, on this machine, as long as this process lives."""
+        own = self.checkpoint.result.get("folder")
+        return Path(own) if own else self._kept[0] / CHECKPOINT
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Whoever is passed them keeps the folder, too."""
+        return () if self.checkpoint.result.get("folder") else self._kept[1]
+
+    @property
+    def place(self) -> str | None:
+        """The checkpoint's folder under the store's root; None where it lies elsewhere."""
+        return None if self.checkpoint.result.get("folder") else f"{self.checkpoint.files.name}/{CHECKPOINT}"
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """vLLM's engine arguments, those that were benchmarked."""
+        return engine_args(self.run.plan.experiment, self.run.plan.hardware)
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Cores of its compute threads, as benchmarked; empty with GPUs."""
+        return self.run.plan.seats.engines[0]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables of its engine, as benchmarked."""
+        return vllm_server.variables(self.cores, self.run.plan.experiment.serving.kv_cache_gib)
+
+    @property
+    def load(self) -> Load:
+        return self.run.plan.experiment.loads[self.workload]
+
+    @property
+    def point(self) -> Point:
+        """The load that its decision rests on."""
+        return point_of(self.judged, self.run.plan.experiment.decision.objective)
+
+
+def choose(run: Run, variant: str | None) -> Chosen:
+    """The variant of that name, or the one that the decision recommends.
+
+    Raises:
+        UserError: there is none, it was not measured in full, or the experiment has changed since.
+    """
+    name, experiment = variant, run.plan.experiment
+    again = f"start `python -m flows run` on {experiment.name} first"
+    judgement = _decision(run, again)
+    part = next(iter(judgement.parts.values()))
+    if name is None and judgement.recommended is None:
+        measured = ", ".join(found.name for found in part.judged)
+        raise UserError(
+            f"nothing is recommended: {judgement.sentence.rstrip('.')}; name a variant all the same with --variant "
+            f"(measured: {measured or 'none'})"
+        )
+    name = name or judgement.recommended or ""
+    if name not in run.outcomes:
+        raise UserError(f"--variant {name}: not in the experiment; its variants: {', '.join(run.outcomes)}")
+    return _measured(run, name, judgement, again)
+
+
+def again_as_recorded(run: Run, variant: str) -> Chosen:
+    """A variant that was deployed before, by an experiment as it was then: judged again from its records, whatever
+    the experiment's latest decision is about.
+
+    Raises:
+        UserError: its records are not there any more, or the machines are others.
+    """
+    judgement = compare.judge(run)
+    return _measured(run, variant, judgement, "deploy what is decided for now, without --rollback")
+
+
+def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Chosen:
+    """A variant by its name, with what was measured of it under the first load."""
+    workload, part = next(iter(judgement.parts.items()))
+    judged = next((found for found in part.judged if found.name == name), None)
+    if judged is None:
+        why = judgement.reasons.get(name, "no decision knows it")
+        raise UserError(f"--variant {name}: was not measured in full ({why.rstrip('.')}); {again}")
+    outcome = run.outcomes[name]
+    planned = {step.fingerprint for step in outcome.plan.steps}
+    if not outcome.complete or not set(judged.evidence.values()) <= planned:
+        raise UserError(f"{name}: what was measured is not what the experiment says now; {again}")
+    return Chosen(run, outcome, workload, part, judged)
+
+
+def _decision(run: Run, again: str) -> Judgement:
+    name, file = run.plan.experiment.name, "decision.json"
+    where = f"{run.store.root}/experiments/{name}/{file}"
+    try:
+        if (kept := run.store.kept(name, file)) is None:
+            raise UserError(f"{where}: no decision yet; {again}")
+        return TypeAdapter(Judgement).validate_python(kept)
+    except (ValueError, ValidationError):
+        raise UserError(f"{where}: not a decision of this version; `python -m flows report` writes it again") from None
+
+
+def check_files(chosen: Chosen) -> None:
+    """Raise UserError unless the checkpoint in the store is, byte by byte, the one that was measured."""
+    try:
+        files, compressed = chosen.checkpoint.result["files"], chosen.outcome.plan.scheme is not None
+        checkpoints.check(chosen.folder, files, compressed=compressed)
+    except Damaged as damage:
+        raise UserError(
+            f"{damage}; it is not what was measured: remove {chosen.run.store.root}/{chosen.checkpoint.files.name} "
+            "and run the experiment again"
+        ) from None
+
+
+def point_of(judged: Judged, objective: Objective) -> Point:
+    """The load that an objective is taken at: the lightest for latencies, the capacity, else the fastest that
+    can be used. Where none can, one that counts, if there is one."""
+    counted = [point for point in judged.points if point.counts] or judged.points
+    if objective in ("ttft", "tpot"):
+        return min(counted, key=lambda point: point.asked)
+    by_grid = objective == "capacity" or (objective == "goodput" and counted[0].unit == "requests_per_second")
+    if by_grid and judged.capacity and judged.capacity.asked is not None:
+        return next(point for point in judged.points if point.asked == judged.capacity.asked)
+    usable = [point for point in counted if point.usable] or counted
+    return max(usable, key=lambda point: point.figures["output_tokens_per_second"].mean)

@@ -1,0 +1,148 @@
+"""Deploy the variant that was decided for, as it was measured, and verify what answers then."""
+
+import socket
+import time
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from configs.base import UserError
+from configs.experiment import Experiment
+from flows.deploying import card, verify
+from flows.deploying.candidate import Chosen, check_files
+from flows.deploying.kserve import KServeText
+from flows.deploying.kserve_cluster import KServeCluster
+from flows.deploying.local_vllm import LocalVllm
+from flows.deploying.ray_serve import RayServe
+from flows.deploying.target import Deployed, Standing, Target, Text
+from flows.runtime.context import StepFailed
+from flows.store.records import DEPLOYMENT, Store
+from flows.tracking import registry
+from flows.tracking.client import missed_by, out_of_reach
+
+TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(), RayServe(), KServeCluster())}
+STANDING: dict[str, Standing] = {RayServe.kind: RayServe()}
+"""Those whose deployments can be rolled back and deleted."""
+TEXTS: dict[str, Text] = {LocalVllm.kind: LocalVllm(), KServeText.kind: KServeText()}
+_ELSEWHERE = {"tracking", "storage"}
+"""Sections of an experiment that a deployment's record leaves out: they say where things lie, may hold a password, and
+are as they are now."""
+
+
+def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
+    """Start a variant and verify it; whether that went well. One that fails its verification is ended, unless it was
+    live before.
+
+    Raises:
+        UserError: its checkpoint is not the one that was measured, or the target cannot take it.
+    """
+    run = chosen.run
+    check_files(chosen)
+    run.progress.say(chosen.variant, f"checkpoint as recorded; deploying to {target.kind} ...")
+    try:
+        with target.deploying(chosen) as deployed:
+            run.progress.say(chosen.variant, f"healthy at {deployed.verified_at}; verifying ...")
+            found = verified(deployed.verified_at, chosen, console)
+            if not found.passed:
+                left = "it goes on answering, as before" if deployed.stood_before else "rolled back, it was ended"
+                raise StepFailed(f"{left}: {found.failures}")
+    except StepFailed as failure:
+        console.print(f"not deployed: {failure}", markup=False, highlight=False, soft_wrap=True)
+        return False
+    _record(chosen, deployed)
+    model_card = card.write(chosen, deployed)
+    with out_of_reach(missed_by(chosen.run)):
+        if version := registry.register(chosen):
+            run.progress.say("mlflow", f"registered {version}")
+    for key, value in {
+        "deployed": f"{deployed.variant} at {deployed.url}/v1, model {deployed.model}, {deployed.served_by}",
+        "stop": deployed.stop,
+        "log": deployed.log,
+        "card": str(model_card),
+    }.items():
+        console.print(f"{key:<9} {value}", markup=False, highlight=False, soft_wrap=True)
+    return True
+
+
+def verified(url: str, chosen: Chosen, console: Console) -> verify.Verification:
+    """Verify what answers at an address; on the terminal, in the store and in MLflow."""
+    found = verify.verify(url, chosen)
+    name = verify.file_name(chosen.variant)
+    chosen.run.store.keep(chosen.run.plan.experiment.name, name, found.to_json())
+    with out_of_reach(missed_by(chosen.run)):
+        registry.verified(chosen.run, found, name)
+    verify.show(found, console)
+    return found
+
+
+def standing(kind: str) -> Standing:
+    """The target of that kind, if its deployments can be replaced and taken away.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if kind not in STANDING:
+        raise UserError(
+            f"--target {kind}: --rollback and --delete are for {', '.join(STANDING)}; what else was deployed is ended "
+            "by the command that deploying it printed"
+        )
+    return STANDING[kind]
+
+
+def before(asked: Experiment, target: Standing) -> tuple[Experiment, str]:
+    """What was deployed before the present deployment: the experiment as it was then, and the variant's name.
+
+    Raises:
+        UserError: there is no such record.
+    """
+    present = _recorded(asked)
+    previous = present.get("previous") or {}
+    if target.kind != present.get("kind") or target.kind != previous.get("kind"):
+        raise UserError(
+            f"--rollback: no two deployments of {asked.name} to {target.kind}, one after the other, are on record; "
+            "deploy a variant with --variant NAME"
+        )
+    now = {name: getattr(asked, name) for name in _ELSEWHERE}
+    try:
+        return Experiment.model_validate({**previous["experiment"], **now}), previous["variant"]
+    except (ValidationError, KeyError, TypeError):
+        raise UserError(
+            f"--rollback: the deployment of {asked.name} before was made by another version of this project; deploy a "
+            "variant with --variant NAME"
+        ) from None
+
+
+def delete(asked: Experiment, target: Standing, console: Console) -> None:
+    """End what is deployed; its record is empty from then on, and no registered version is the champion."""
+    done = [target.delete(asked)]
+    if _recorded(asked).get("kind") == target.kind:
+        Store.of(asked.storage).keep(asked.name, DEPLOYMENT, {})
+        with out_of_reach(lambda reason: done.append(f"MLflow still has its champion, it is out of reach: {reason}")):
+            if version := registry.withdraw(asked):
+                done.append(f"in MLflow {version}")
+    for line in done:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _record(chosen: Chosen, deployed: Deployed) -> None:
+    """Leave in the store what is deployed, and what was before, each with all that it takes to deploy it again."""
+    run = chosen.run
+    present = _recorded(run.plan.experiment)
+    same = present.get("mark") == deployed.mark
+    previous = present.get("previous") if same else {k: v for k, v in present.items() if k != "previous"} or None
+    written: dict[str, Any] = {
+        **asdict(deployed),
+        "host": socket.gethostname(),
+        "at": time.time(),
+        "experiment": run.plan.experiment.model_dump(mode="json", exclude=_ELSEWHERE),
+        "records": sorted({step.fingerprint for plan in (run.plan.base, chosen.outcome.plan) for step in plan.steps}),
+        "previous": previous,
+    }
+    run.store.keep(run.plan.experiment.name, DEPLOYMENT, written)
+
+
+def _recorded(asked: Experiment) -> dict[str, Any]:
+    """The record of the present deployment; empty where there is none."""
+    return Store.of(asked.storage).kept_mapping(asked.name, DEPLOYMENT)

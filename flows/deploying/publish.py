@@ -1,0 +1,127 @@
+"""Publish a variant's checkpoint, with its model card, to a repository of a hub.
+
+Nothing is uploaded without being asked for: the command alone says what it would upload, and `--yes` uploads it,
+into a private repository unless it exists already or `--public` is given.
+"""
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from rich import filesize
+from rich.console import Console
+
+from configs import offline
+from configs.base import UserError
+from configs.experiment import BASE
+from flows.deploying import card
+from flows.deploying.candidate import Chosen, check_files
+from flows.planning import hub
+from flows.runtime.context import StepFailed
+from flows.tracking import registry
+from flows.tracking.client import missed_by, out_of_reach
+
+_CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to lie in the repository afterwards."""
+
+    chosen: Chosen
+    repository: str
+    """OWNER/NAME."""
+    public: bool
+    """Of a repository that does not exist yet."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The checkpoint's, but for a card of the model that it was made from."""
+        return [file for file in sorted(self.chosen.folder.iterdir()) if file.is_file() and file.name != _CARD]
+
+    @cached_property
+    def card(self) -> bytes:
+        return card.published(self.chosen, self.repository).encode()
+
+
+def publish(asked: Publication, console: Console, *, really: bool) -> bool:
+    """Say what would be uploaded or, where it is really asked for, upload it in one commit and record it.
+
+    Returns:
+        whether it was done as asked; why not is told.
+
+    Raises:
+        UserError: it cannot be uploaded.
+    """
+    _check(asked, really=really)
+    check_files(asked.chosen)
+    sizes = {file.name: file.stat().st_size for file in asked.files} | {f"{_CARD}, the model card": len(asked.card)}
+    for name, size in sizes.items():
+        console.print(f"{filesize.decimal(size):>10}  {name}", markup=False, highlight=False)
+    place = f"{hub.endpoint()}/{asked.repository}"
+    if not really:
+        console.print(f"nothing was uploaded; --yes uploads this to {place}", soft_wrap=True, highlight=False)
+        return True
+    try:
+        commit = _uploaded(asked)
+    except StepFailed as failure:
+        console.print(f"not published: {failure}", markup=False, highlight=False, soft_wrap=True)
+        return False
+    _record(asked, place, commit)
+    console.print(f"published {asked.chosen.variant} at {place}, commit {commit}", soft_wrap=True, highlight=False)
+    return True
+
+
+def _check(asked: Publication, *, really: bool) -> None:
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", asked.repository):
+        raise UserError(f"--repository {asked.repository}: is not OWNER/NAME of letters, digits, '-', '_' and '.'")
+    if asked.chosen.variant == BASE:
+        raise UserError("--variant base: is the model as it came, which is published already; name a compressed one")
+    if really and offline.is_set():
+        raise UserError("publish: HF_HUB_OFFLINE is set; unset it, or copy the checkpoint by hand")
+    if really and hub.token() is None:
+        raise UserError(f"HF_TOKEN: missing, and {hub.endpoint()} takes no upload without a token that may write")
+
+
+def _uploaded(asked: Publication) -> str:
+    """Upload in one commit, so that a reader sees all of it or nothing; return the commit's id."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi(endpoint=hub.endpoint(), token=hub.token())
+    added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in asked.files]
+    added.append(CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=asked.card))
+    message = f"{asked.chosen.variant} of {asked.chosen.run.plan.experiment.model.label}"
+    try:
+        api.create_repo(asked.repository, private=not asked.public, exist_ok=True)
+        done = api.create_commit(asked.repository, added, commit_message=message)
+    except HfHubHTTPError as error:
+        code = error.response.status_code
+        hint = "; check that the token may write there" if code in (401, 403) else ""
+        raise StepFailed(f"{hub.endpoint()} answered {code}: {_first_line(error)}{hint}") from None
+    except OSError as error:
+        raise StepFailed(f"{hub.endpoint()} is out of reach: {_first_line(error)}") from None
+    return str(done.oid)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+
+
+def _record(asked: Publication, place: str, commit: str) -> None:
+    run, variant = asked.chosen.run, asked.chosen.variant
+    told = {
+        "variant": variant,
+        "place": place,
+        "commit": commit,
+        "at": time.time(),
+        "checkpoint": asked.chosen.checkpoint.fingerprint,
+        "files": asked.chosen.checkpoint.result["files"],
+    }
+    run.store.keep(run.plan.experiment.name, f"published-{variant}.json", told)
+    with out_of_reach(missed_by(run)):
+        registry.published(asked.chosen, place, commit)

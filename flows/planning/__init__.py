@@ -1,0 +1,1 @@
+"""What would be done, what it takes, and what cannot work, before any device is used."""

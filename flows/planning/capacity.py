@@ -1,0 +1,121 @@
+"""What a plan asks of the machine, or the largest node, and whether that has it: kernels, cores, memory, disk."""
+
+import difflib
+
+from configs.base import UserError
+from configs.experiment import section
+from configs.model import PathModel
+from flows.planning import disk, memory, sizes, vllm_sources
+from flows.planning.plan import Plan, engine_args
+from flows.store import checkpoints
+from flows.store.records import Store
+from flows.store.steps import Step
+
+
+def check(plan: Plan) -> None:
+    """Raise UserError for the first thing that it has not; the disk is looked at by itself."""
+    _servable(plan)
+    _engine_arguments(plan)
+    _cores(plan)
+    _memory(plan)
+
+
+def _servable(plan: Plan) -> None:
+    for position, variant in enumerate(plan.variants[1:]):
+        if variant.left_out and plan.experiment.unservable == "refuse":
+            raise UserError(
+                f"{plan.experiment.place(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
+                "remove it, or set unservable: leave_out to compare the rest"
+            )
+
+
+def _engine_arguments(plan: Plan) -> None:
+    known = vllm_sources.engine_arguments(plan.hardware.accelerator)
+    for name in plan.experiment.serving.engine_args:
+        if known and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "its documentation lists them"
+            raise UserError(f"serving.engine_args.{name}: no argument of vLLM's engine; {hint}")
+
+
+def _cores(plan: Plan) -> None:
+    """Nothing may ask for more than the machine, or the largest node, has."""
+    hardware, experiment = plan.hardware, plan.experiment
+    asked = {"quantizing.cores": experiment.quantizing.cores}
+    if hardware.on_cpu:
+        asked["serving.cores"] = experiment.serving.cores
+        asked |= {f"{section(name)}.client_cores": load.client_cores for name, load in experiment.loads.items()}
+        if experiment.serving.tensor_parallel_size > 1:
+            raise UserError(
+                f"serving.tensor_parallel_size: {experiment.serving.tensor_parallel_size} on a CPU, where one process "
+                "has all cores of an engine; use 1"
+            )
+    for field, cores in asked.items():
+        if cores and cores > hardware.cores:
+            raise UserError(f"{field}: {cores} asked for, this machine has {hardware.cores}; ask for fewer")
+
+
+def _memory(plan: Plan) -> None:
+    hardware, serving = plan.hardware, plan.experiment.serving
+    if not hardware.on_cpu:
+        if serving.tensor_parallel_size > hardware.gpus:
+            raise UserError(
+                f"serving.tensor_parallel_size: {serving.tensor_parallel_size} GPUs asked for, this machine has "
+                f"{hardware.gpus}; ask for fewer"
+            )
+        _quantizing_memory(plan)
+        return
+    engine = memory.serving_host_bytes(_base_bytes(plan), serving, on_cpu=True)
+    wanted, held = engine * len(plan.seats.engines), hardware.memory_bytes
+    if wanted > held:
+        raise UserError(
+            f"serving: {len(plan.seats.engines)} engines side by side need about {wanted / memory.GIB:.1f} GiB of "
+            f"memory, this machine has {held / memory.GIB:.1f}; lower serving.kv_cache_gib, or give serving.cores "
+            f"all {hardware.cores} cores for one engine at a time"
+        )
+    _longest_request(plan)
+
+
+def _longest_request(plan: Plan) -> None:
+    """On a CPU the KV cache has the size that is asked for; on a GPU it is what the weights leave."""
+    serving, model = plan.experiment.serving, sizes.model_of(plan, Store.of(plan.experiment.storage))
+    dtype = str(engine_args(plan.experiment, plan.hardware)["dtype"])
+    config = model.config if model and model.config else {}
+    wanted = memory.kv_cache_bytes(config, serving.max_model_len, dtype)
+    if wanted and wanted > serving.kv_cache_gib * memory.GIB:
+        raise UserError(
+            f"serving.max_model_len: one request of {serving.max_model_len} tokens needs {wanted / memory.GIB:.1f} GiB "
+            f"of KV cache, serving.kv_cache_gib gives {serving.kv_cache_gib}; lower the one or raise the other"
+        )
+
+
+def _quantizing_memory(plan: Plan) -> None:
+    """A quantizer has its model on one GPU, whole."""
+    model, available = plan.experiment.model, plan.hardware.gpu_memory_bytes
+    if not isinstance(model, PathModel):
+        return
+    tensors = checkpoints.tensors(model.path)
+    for position, variant in enumerate(plan.variants[1:]):
+        if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
+            raise UserError(
+                f"{plan.experiment.place(position)}: quantizing {variant.name!r} needs about "
+                f"{wanted / memory.GIB:.1f} GiB of GPU memory, {plan.hardware.name} has {available / memory.GIB:.1f}; "
+                "use a larger GPU or a smaller model"
+            )
+
+
+def check_disk(plan: Plan, missing: list[Step]) -> None:
+    model = sizes.model_of(plan, Store.of(plan.experiment.storage))
+    for one in disk.disks(plan, model, {step.fingerprint for step in missing}):
+        if one.bytes > one.free:
+            settings = ", ".join(writing.setting for writing in one.writings)
+            raise UserError(f"{settings}: the disk is too small: {one}; choose a larger one or fewer schemes")
+
+
+def _base_bytes(plan: Plan) -> int:
+    """Size of the base model's weights: measured where it is at hand, else 0 (not guessed)."""
+    model = plan.experiment.model
+    if isinstance(model, PathModel):
+        return checkpoints.weight_bytes(model.path)
+    record = Store.of(plan.experiment.storage).find(plan.base.checkpoint)
+    return int(record.result["weight_bytes"]) if record else 0

@@ -1,0 +1,104 @@
+"""What a plan will write, by the disk that it is written on: each checkpoint once, at its own size.
+
+Saving takes no room beside the checkpoint: transformers writes a shard where it stays. Not counted are what a search
+may come upon, the caches of compiled kernels in the user's own folder, and what a server of MLflow's keeps.
+"""
+
+import shutil
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.experiment import Experiment
+from configs.model import HubModel, PathModel
+from configs.storage import GIB
+from flows import cluster
+from flows.planning import hub
+from flows.planning.plan import Plan
+from flows.planning.sizes import Model, checkpoint_bytes
+from flows.store.links import can_link, existing
+
+_BESIDE_WEIGHTS = 150_000_000
+"""Bytes of a variant beside its weights: its tokenizer (17 MB are Llama-3.1's), and, once in the records and once in
+MLflow, 10,000 documents of 3 kB and 100,000 requests of 0.3 kB."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Bytes that go into a folder of this machine."""
+
+    setting: str
+    """What says where."""
+    folder: Path
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system, what a plan will write on it, and the bytes that are free there."""
+
+    writings: tuple[Writing, ...]
+    free: int
+
+    @property
+    def bytes(self) -> int:
+        """What the plan writes."""
+        return sum(one.bytes for one in self.writings)
+
+    def __str__(self) -> str:
+        parts = " and ".join(f"{one.bytes / 1e9:.1f} GB into {one.folder} ({one.setting})" for one in self.writings)
+        return f"about {parts}, {self.free / 1e9:.1f} GB free"
+
+
+def disks(plan: Plan, model: Model | None, missing: Set[str]) -> list[Disk]:
+    """What is left to write, disk by disk.
+
+    Args:
+        model: the base model; of None no size is guessed.
+        missing: fingerprints of the steps without a record.
+    """
+    found: dict[int, list[Writing]] = {}
+    for one in _writings(plan, model, missing):
+        if one.bytes:
+            found.setdefault(existing(one.folder).stat().st_dev, []).append(one)
+    return [Disk(tuple(some), shutil.disk_usage(existing(some[0].folder)).free) for some in found.values()]
+
+
+def _writings(plan: Plan, model: Model | None, missing: Set[str]) -> Iterator[Writing]:
+    """What goes where, nothing included."""
+    storage, made = plan.experiment.storage, _made(plan, model, missing) if model else []
+    beside = _BESIDE_WEIGHTS * sum(any(step.fingerprint in missing for step in one.steps) for one in plan.tried)
+    if isinstance(storage.root, Path):
+        yield Writing("storage.root", storage.root, sum(made) + beside)
+    else:
+        pulled = min(sum(made), int(storage.cache_gib * GIB))
+        yield Writing("storage.cache", storage.cache, pulled + max(made, default=0) + beside)
+    if model and plan.base.checkpoint.fingerprint in missing and _is_fetched(plan.experiment):
+        yield Writing("HF_HUB_CACHE", hub.cache_folder("model"), model.bytes)
+    if (place := _copied_to(plan.experiment)) is not None:
+        yield Writing("tracking.uri", place, sum(made))
+
+
+def _is_fetched(experiment: Experiment) -> bool:
+    """Whether the hub's cache on this machine gets the base model; of other nodes' caches nothing is known."""
+    asked = experiment.model
+    if not isinstance(asked, HubModel) or cluster.is_named():
+        return False
+    return hub.cached_model(asked.repository, asked.revision) is None
+
+
+def _copied_to(experiment: Experiment) -> Path | None:
+    """The folder where MLflow keeps every checkpoint a second time; None where it links them, or sends them away."""
+    root, artifacts = experiment.storage.root, experiment.artifacts
+    if artifacts is None or not experiment.tracking.log_checkpoints:
+        return None
+    return None if isinstance(root, Path) and can_link(root, artifacts) else artifacts
+
+
+def _made(plan: Plan, model: Model, missing: Set[str]) -> list[int]:
+    """Bytes of every checkpoint that the store gets. A base model is not written there where a run uses it in the
+    user's folder, or in the hub's cache."""
+    asked, has_folder = plan.experiment.model, isinstance(plan.experiment.storage.root, Path)
+    in_place = isinstance(asked, PathModel) or (isinstance(asked, HubModel) and has_folder)
+    schemes = {one.checkpoint.fingerprint: one.scheme for one in plan.tried if one.scheme or not in_place}
+    return [checkpoint_bytes(scheme, model) for name, scheme in schemes.items() if name in missing]

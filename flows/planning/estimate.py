@@ -1,0 +1,158 @@
+"""How long what is left of a plan will take. Pure functions.
+
+Its steps, each as long as `flows.planning.history` says, are played through with the seats and the rule that a run has
+(`actors.placement.allocation`): a host is at work, or it is being measured. How many go on after the first heat of a
+race nobody knows before it: one at the least, all at the most.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from configs.experiment import Experiment
+from flows.planning.history import Figure, History
+from flows.planning.plan import Plan, VariantPlan
+from flows.planning.simulation import Stay, Way, play
+from flows.store.steps import Step
+
+_RAY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left of a plan."""
+
+    seconds: float
+    """At the most, where variants race."""
+    device_hours: float
+    """Cores or GPUs of a seat times the hours that it is held; at the most, too."""
+    least_seconds: float = 0.0
+    """Where all but one lose a race in its first heat; the same as `seconds` where there is none."""
+    variants: dict[str, float] = field(default_factory=dict)
+    """Seconds of each variant's own steps and engine starts, without waiting."""
+    assumed: tuple[str, ...] = ()
+    """Every assumption in it, once."""
+
+
+def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, hosts: int = 1) -> Estimate:
+    """What is left of a plan, and how long it takes.
+
+    Args:
+        missing: whether a step has no record.
+        hosts: nodes that are measured on.
+    """
+    prepare = plan.base.checkpoint
+    figures: list[Figure] = []
+    own: dict[str, float] = {}
+    ways: list[tuple[Way, Way]] = []
+    begin = history.seconds(prepare) if missing(prepare) else Figure(0.0)
+    for variant in plan.tried:
+        (first, used), (second, later) = (
+            _way(plan, variant, [step for step in steps if missing(step)], history) for steps in _heats(plan, variant)
+        )
+        figures += [*used, *later]
+        own[variant.name] = sum(figure.seconds for figure in (*used, *later))
+        ways.append((first, second))
+    if missing(prepare):
+        figures.append(begin)
+        own[plan.base.name] += begin.seconds
+    if not figures:
+        return Estimate(0.0, 0.0, variants=own)
+    asked = plan.experiment.sweep
+    room = (asked.max_concurrent if asked else None) or len(plan.seats.engines) * hosts + 1
+    first_heat = play([first for first, _ in ways], plan.seats, hosts=hosts, room=room)
+    all_go_on = play([second for _, second in ways], plan.seats, hosts=hosts, room=room)
+    one_goes_on = play(_with_one(ways), plan.seats, hosts=hosts, room=room)
+    before = _RAY_S + begin.seconds + first_heat.seconds
+    held = begin.seconds + first_heat.seat_seconds + all_go_on.seat_seconds
+    told = tuple(dict.fromkeys(figure.assumed for figure in figures if figure.assumed))
+    ray = f"Ray, Serve and MLflow to begin and to end: assumed {_RAY_S:.0f} s"
+    return Estimate(
+        seconds=before + all_go_on.seconds,
+        device_hours=held * _devices(plan) / 3600,
+        least_seconds=before + one_goes_on.seconds,
+        variants=own,
+        assumed=(*told, ray),
+    )
+
+
+def _heats(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step], Sequence[Step]]:
+    """The steps of a variant's first heat, and where variants race those of its second."""
+    if plan.experiment.racing is None:
+        return variant.steps, ()
+    second = [step for step in (*variant.evaluations[1:], variant.control) if step]
+    return [step for step in variant.steps if step not in second], second
+
+
+def _with_one(ways: Sequence[tuple[Way, Way]]) -> list[Way]:
+    """The second heats of the base, which comes first, and of whoever has least to do in it."""
+    base, *others = (second for _, second in ways)
+    going_on = [second for second in others if second.stays]
+    return [base, *sorted(going_on, key=lambda way: sum(stay.seconds for stay in way.stays))[:1]]
+
+
+def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: History) -> tuple[Way, list[Figure]]:
+    """The stays on a seat that a variant needs for some of its steps, and the figures in them."""
+    experiment, used, stays = plan.experiment, [], []
+
+    def take(figure: Figure) -> float:
+        used.append(figure)
+        return figure.seconds
+
+    if variant.scheme and variant.checkpoint in steps:
+        stays.append(Stay(take(history.seconds(variant.checkpoint))))
+    evaluations = [step for step in (variant.proxy, *variant.evaluations, variant.control) if step and step in steps]
+    places = [place for place, step in enumerate(variant.benchmarks) if step in steps]
+    served = experiment.accuracy.engine == "served"
+    if not served:
+        stays += [Stay(take(history.seconds(step))) for step in evaluations]
+    asked = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
+    alone = len(plan.seats.engines) == 1
+    if asked and not (places and alone):
+        stays.append(Stay(take(history.start(variant.benchmarks[0])) + asked))
+        asked = 0.0
+    if places:
+        stays.append(_block(plan, variant, places, asked, history, take))
+    return Way(variant.name, tuple(stays)), used
+
+
+def _block(
+    plan: Plan,
+    variant: VariantPlan,
+    places: Sequence[int],
+    asked: float,
+    history: History,
+    take: Callable[[Figure], float],
+) -> Stay:
+    """The variant in turn with the base: the engines of every start, and one repeat of both after the other.
+
+    Args:
+        asked: seconds of evaluations that the variant's first engine does.
+    """
+    experiment, alone = plan.experiment, len(plan.seats.engines) == 1
+    of = (experiment.benchmarks[place] for place in places)
+    starts = {experiment.loads[name].start_of(repeat, plan.hardware.accelerator) for name, repeat in of}
+    engines = 2 if variant.beside_base else 1
+    for name, load in experiment.loads.items():
+        if len(load.looks) > 1 and any(experiment.benchmarks[place][0] == name for place in places):
+            words = f"{load.looks[-1]}, and {load.looks[0]} where the first look shows that they are enough"
+            take(Figure(0.0, f"repeats of {f'load {name}'.rstrip()} that end by themselves: assumed the most, {words}"))
+    begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[places[0]])
+    up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
+    warmed = sum(take(warming) for _ in range(len(starts) * engines))
+    turns = 1 if plan.seats.together else engines
+    figures = {place: history.seconds(variant.benchmarks[place]) for place in places}
+    seconds = {place: sum(take(figure) for _ in range(turns)) for place, figure in figures.items()}
+    return Stay(up + warmed + asked, _series(experiment, places), seconds, seats=1 if alone else engines)
+
+
+def _series(experiment: Experiment, places: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Missing benchmarks, load by load."""
+    if not places:
+        return ()
+    names = [workload for workload, _ in experiment.benchmarks]
+    return tuple(tuple(place for place in places if names[place] == load) for load in experiment.loads)
+
+
+def _devices(plan: Plan) -> float:
+    """Cores or GPUs of one seat."""
+    return len(plan.seats.engines[0]) or plan.experiment.serving.gpus

@@ -1,0 +1,254 @@
+"""How long a step will take, from records of the same kind, or by stated assumptions. Pure functions.
+
+A step's seconds come from the nearest record on the same hardware, scaled where time is known to be proportional:
+evaluation by documents, calibration by tokens, load by its configured seconds.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from configs.load import WARMING_S
+from flows.store.records import Record
+from flows.store.steps import Step
+
+_PREPARE_S = 60.0
+_START_S = {"cpu": 60.0, "cuda": 75.0}
+"""Of an 8B model on an H100 or H200: 85 to 104 s where nothing was compiled before, 48 to 67 s afterwards."""
+_PASSES = 2
+"""Through the grid while an engine warms up, as a rule."""
+_SAVING_S_PER_1E9 = 3.5
+"""Reading and writing checkpoints of so many parameters: FP8 of 8e9 took 39 and 45 s on H100 and H200."""
+_POINT_S = 1.8
+"""Beside the load of one point (CONTRIBUTING: GuideLLM on idle cores)."""
+_DOCUMENTS_PER_S = {"cpu": 1.0, "cuda": 130.0}
+"""Of a model with 1e9 parameters, four answers each: 7.5 a second of 0.135e9 on 2 cores were measured; on a GPU it is
+2 operations a parameter and 400 tokens a document at 1e14 a second."""
+_TOKENS_PER_S = {"cpu": 13.0, "cuda": 9500.0}
+"""Calibration tokens, of a model with 1e9 parameters: GPTQ of 0.135e9 on 2 cores took 42 s for 4,096, and of 8e9 on an
+H100 110 s for 131,072 (tests/bench/README.md)."""
+_UNLIMITED = 1000
+"""Documents of a task whose number nobody has said yet."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Seconds, and what they rest on."""
+
+    seconds: float
+    assumed: str = ""
+    """The assumption in words, with its figure; empty where a record tells."""
+
+
+class History:
+    """What earlier records say about steps to come."""
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        hardware: str,
+        accelerator: str,
+        parameters: float | None,
+        documents: Mapping[str, int] | None = None,
+    ) -> None:
+        """Args:
+        parameters: of the base model, where they are known; an assumption scales with them.
+        documents: of tasks by name, where they can be counted.
+        """
+        self._counted = documents or {}
+        self._records = [r for r in records if _can_be_read(r) and _hardware(r) in (None, hardware)]
+        self._accelerator, self._parameters = accelerator, parameters
+
+    def seconds(self, step: Step) -> Figure:
+        """How long a step will take; a benchmark on one of its engines."""
+        by_kind: dict[str, Callable[[Step], Figure]] = {
+            "prepare": self._prepare,
+            "quantize": self._quantize,
+            "evaluate": self._evaluate,
+            "benchmark": self._benchmark,
+        }
+        return by_kind[step.kind](step)
+
+    def start(self, step: Step) -> Figure:
+        """How long the engine takes to be up for a benchmark, its comparison with the reference included."""
+        known = self._nearest(
+            step, lambda r: r.kind == "benchmark" and "seconds" in (r.result.get("deployment") or {}), same=_engine
+        )
+        if not known:
+            return self._assumed("start of an engine", _START_S[self._accelerator])
+        took = [r.result["deployment"]["seconds"] + (r.result.get("reference") or {}).get("seconds", 0) for r in known]
+        return Figure(statistics.median(took))
+
+    def warming(self, step: Step) -> Figure:
+        """How long an engine is warmed up for the load of a benchmark."""
+        load = step.settings["load"]
+        known = self._nearest(
+            step,
+            lambda r: r.kind == "benchmark" and "warming_s" in (r.result.get("deployment") or {}),
+            same=lambda settings: _points(settings["load"]),
+        )
+        if known:
+            return Figure(statistics.median(r.result["deployment"]["warming_s"] for r in known))
+        once = _points(load) * (min(load["duration_s"], WARMING_S) + _POINT_S)
+        return self._assumed("warming an engine up", _PASSES * once)
+
+    def _prepare(self, step: Step) -> Figure:
+        known = self._nearest(step, lambda r: r.kind == "prepare", same=lambda settings: settings.get("model"))
+        if known:
+            return Figure(known[0].seconds)
+        return self._assumed("preparing a base model", _PREPARE_S)
+
+    def _quantize(self, step: Step) -> Figure:
+        known = self._nearest(
+            step, lambda r: r.kind == "quantize" and r.inputs.get("base") == step.inputs.get("base"), _modifiers
+        )
+        asked = _tokens(step.settings)
+        if known:
+            record = known[0]
+            phase = record.result.get("seconds", {}).get("quantize", 0.0)
+            ratio = asked / _tokens(record.settings) if asked and _tokens(record.settings) else 1.0
+            return Figure(record.seconds + phase * (ratio - 1))
+        size = self._parameters or 1e9
+        billions = size / 1e9
+        seconds = 20 + billions * (_SAVING_S_PER_1E9 + asked / _TOKENS_PER_S[self._accelerator])
+        return self._assumed("quantizing", seconds)
+
+    def _evaluate(self, step: Step) -> Figure:
+        asked = self._documents(step)
+        known = self._nearest(step, lambda r: r.kind == "evaluate", same=_task_names)
+        if known:
+            done = sum(task["documents"] for task in known[0].result["tasks"].values())
+            return Figure(known[0].seconds * (sum(asked.values()) / done if done else 1.0))
+        size = (self._parameters or 1e9) / 1e9
+        return self._assumed("evaluating", 25 + sum(asked.values()) * size / _DOCUMENTS_PER_S[self._accelerator], asked)
+
+    def _benchmark(self, step: Step) -> Figure:
+        load = step.settings["load"]
+        known = self._nearest(step, lambda r: r.kind == "benchmark", same=lambda _: None)
+        points, measured = _points(load), _configured(load)
+        if not known:
+            return self._assumed("each point of load beside its own seconds", _POINT_S, extra=measured, times=points)
+        beside = [(_seconds_of_one(r) - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in known]
+        return Figure(measured + points * max(0.0, statistics.median(beside)))
+
+    def _documents(self, step: Step) -> dict[str, int]:
+        """Documents of each task that a step asks for."""
+        first, last = step.settings.get("share") or (0.0, 1.0)
+        found = {}
+        for task in step.settings["tasks"]:
+            name = task["name"]
+            whole = task["limit"] or self._recorded_documents(name) or self._counted.get(name) or _UNLIMITED
+            found[name] = math.ceil(whole * (last - first))
+        return found
+
+    def _recorded_documents(self, task: str) -> int:
+        """Of a task without a limit, as it was once answered in full."""
+        full = [
+            sum(t["documents"] for t in r.result["tasks"].values() if t.get("asked") == task)
+            for r in self._records
+            if r.kind == "evaluate" and not r.identity["settings"].get("share")
+        ]
+        return max(full, default=0)
+
+    def _nearest(
+        self, step: Step, wanted: Callable[["_Seen"], bool], same: Callable[[dict[str, Any]], Any]
+    ) -> "list[_Seen]":
+        """Records that fit, the nearest first: of the same checkpoint, then of the same variant, then the latest; of
+        them only those that are as near as the first."""
+        asked = same(dict(step.settings))
+
+        def fits(seen: "_Seen") -> bool:
+            try:
+                return wanted(seen) and bool(same(seen.settings) == asked)
+            except (KeyError, TypeError, AttributeError):
+                return False  # its settings are of an older shape
+
+        fitting = [seen for seen in map(_Seen, self._records) if fits(seen)]
+
+        def distance(seen: "_Seen") -> tuple[bool, bool]:
+            other = seen.inputs.get("checkpoint") != step.inputs.get("checkpoint")
+            return (other, seen.variant != step.variant)
+
+        nearest = min(map(distance, fitting), default=(True, True))
+        alike = [seen for seen in fitting if distance(seen) == nearest]
+        return sorted(alike, key=lambda seen: seen.finished_at, reverse=True)
+
+    def _assumed(
+        self,
+        what: str,
+        seconds: float,
+        documents: dict[str, int] | None = None,
+        *,
+        extra: float = 0.0,
+        times: int = 1,
+    ) -> Figure:
+        counted = f" ({sum(documents.values())} documents)" if documents else ""
+        return Figure(extra + times * seconds, f"{what}{counted}: assumed {seconds:.0f} s, no record tells")
+
+
+class _Seen:
+    """A record, with the settings of its step at hand."""
+
+    def __init__(self, record: Record) -> None:
+        self.kind, self.variant = record.kind, record.variant
+        self.result, self.seconds, self.finished_at = record.result, record.seconds, record.finished_at
+        self.settings: dict[str, Any] = record.identity["settings"]
+        self.inputs: dict[str, str] = record.identity["inputs"]
+
+
+_RESULTS: dict[str, tuple[str, ...]] = {"prepare": (), "quantize": (), "evaluate": ("tasks",), "benchmark": ("points",)}
+"""What the result of a step of a kind has at least, for its time to say anything."""
+
+
+def _can_be_read(record: Record) -> bool:
+    """Whether a record has the shape of today's; an older one tells nothing, and is in nobody's way."""
+    settings, needed = record.identity.get("settings"), _RESULTS.get(record.kind)
+    if not isinstance(settings, dict) or not isinstance(record.identity.get("inputs"), dict) or needed is None:
+        return False
+    try:
+        return record.result.keys() >= set(needed) and (record.kind != "benchmark" or _configured(settings["load"]) > 0)
+    except (KeyError, TypeError):
+        return False
+
+
+def _seconds_of_one(benchmark: "_Seen") -> float:
+    """That the load took on one engine, where the variant and the base were loaded one after the other."""
+    turns = 2 if "base" in benchmark.result and not benchmark.result.get("company") else 1
+    return float(benchmark.result.get("load_s", benchmark.seconds)) / turns
+
+
+def _hardware(record: Record) -> str | None:
+    """Where a record was made; None where it does not say."""
+    name: str | None = record.where.get("hardware") or record.identity["settings"].get("hardware")
+    return name
+
+
+def _engine(settings: dict[str, Any]) -> Any:
+    return settings.get("engine_cores"), settings.get("engine_args", {}).get("enforce_eager")
+
+
+def _modifiers(settings: dict[str, Any]) -> list[str]:
+    """Names of a recipe's modifiers, in order."""
+    stages = settings["recipe"].values()
+    groups = [group for stage in stages if isinstance(stage, dict) for group in stage.values()]
+    return [name for group in groups if isinstance(group, dict) for name in group]
+
+
+def _tokens(settings: Any) -> int:
+    calibration = settings["calibration"]
+    return calibration["samples"] * calibration["sequence_length"] if calibration else 0
+
+
+def _task_names(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names with their numbers of examples, which are None where a task's own counts."""
+    return sorted((task["name"], str(task["fewshot"])) for task in settings["tasks"])
+
+
+def _points(load: Any) -> int:
+    return len(load["streams"] if load["kind"] == "concurrent" else load["rates"])
+
+
+def _configured(load: Any) -> float:
+    return float(_points(load) * (load["duration_s"] + load["warmup_s"]))

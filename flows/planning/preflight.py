@@ -1,0 +1,239 @@
+"""What cannot work, found before any device is taken: one clear line for each mistake."""
+
+import difflib
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors import environments
+from configs.accuracy import TASKS_FOLDER, Task, local_task
+from configs.base import REPOSITORY, UserError
+from configs.calibration import LocalText
+from configs.experiment import Experiment
+from configs.metrics import PERPLEXITIES
+from configs.model import PathModel
+from configs.schemes import RecipeFile
+from configs.yaml_files import Malformed
+from flows import cluster
+from flows.planning import (
+    capacity,
+    gpu_memory,
+    hub,
+    judgeable,
+    mlflow_address,
+    model_folder,
+    prompts,
+    stock_tasks,
+    task_files,
+)
+from flows.planning.plan import Plan
+from flows.store import checkpoints
+from flows.store.records import Store
+
+
+def check_inputs(experiment: Experiment, accelerator: str) -> None:
+    """Raise UserError for the first file, folder or name in an experiment that is not what it should
+    be. This comes before planning, which reads those files."""
+    _environments_built(accelerator)
+    _store_writable(experiment.storage.local)
+    Store.of(experiment.storage).check_usable()
+    if isinstance(experiment.model, PathModel):
+        model_folder.check(experiment.model.path, accelerator)
+        for position, scheme in enumerate(experiment.possible):
+            checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, experiment.place(position))
+    for position, scheme in enumerate(experiment.possible):
+        if isinstance(scheme, RecipeFile):
+            _recipe(scheme, experiment.place(position))
+    _calibration(experiment)
+    tasks = experiment.accuracy.tasks
+    kinds = [_task(task, f"accuracy.tasks.{position}", accelerator) for position, task in enumerate(tasks)]
+    judgeable.someone_judges(experiment.accuracy, kinds)
+    if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator) not in PERPLEXITIES:
+        raise UserError(
+            f"racing.proxy: {experiment.racing.proxy.name!r} is no text with a perplexity; name one that is"
+        )
+    if experiment.accuracy.chat_template:
+        _chat_template(experiment, "accuracy.chat_template")
+
+
+def check(plan: Plan) -> None:
+    """Raise UserError for the first thing in a plan that this machine cannot do; take nothing."""
+    experiment = plan.experiment
+    capacity.check(plan)
+    prompts.check(plan)
+    hub.check(plan)
+    if experiment.tracking.uri:
+        _tracking_reachable(experiment.tracking.uri)
+    if missing := Store.of(experiment.storage).missing(plan.steps):
+        capacity.check_disk(plan, missing)
+        if not plan.hardware.on_cpu:
+            gpu_memory.check(experiment.serving, cluster.gpu_use(plan.hardware))
+
+
+def _recipe(scheme: RecipeFile, place: str) -> None:
+    field = f"{place}.path"
+    if not scheme.path.is_file():
+        raise UserError(f"{field}: {scheme.path} is not a file; give an llm-compressor recipe in YAML")
+    try:
+        scheme.recipe()
+    except Malformed as error:
+        raise UserError(f"{field}: {scheme.path.name}: {error}") from None
+
+
+def _environments_built(accelerator: str) -> None:
+    for role in ("quantize", "inference"):
+        try:
+            environments.interpreter(role, accelerator)
+        except environments.EnvironmentMissing as missing:
+            raise UserError(str(missing)) from None
+
+
+def _store_writable(root: Path) -> None:
+    if _in_a_job() and root.resolve().is_relative_to(REPOSITORY):
+        raise UserError(
+            f"storage.root: {root} lies inside the working directory of a Ray job, which Ray deletes; give a folder "
+            "that every node reaches, in the experiment or in MSF_STORE"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"storage.root: {root} is not writable ({error.strerror}); choose another folder") from None
+
+
+def _in_a_job() -> bool:
+    """Whether a Ray job runs this in a working directory of its own; what is not Ray's says nothing."""
+    try:
+        told = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    except ValueError:
+        return False
+    environment = told.get("runtime_env") if isinstance(told, dict) else None
+    return isinstance(environment, dict) and bool(environment.get("working_dir"))
+
+
+def _calibration(experiment: Experiment) -> None:
+    """Whether the source is enough for the scheme that asks for most.
+
+    A token is at least one byte of text, so too few bytes are too few tokens; the exact count is
+    known once the tokenizer is loaded.
+    """
+    asked = experiment.calibration
+    calibrated = [scheme for scheme in experiment.possible if scheme.needs_calibration]
+    if asked is None or not calibrated:
+        return
+    largest = max(calibrated, key=lambda scheme: asked.for_scheme(scheme).samples)
+    calibration = asked.for_scheme(largest)
+    field = "calibration.samples" if calibration == asked else f"calibration_samples of scheme {largest.name!r}"
+    source = calibration.source
+    if not isinstance(source, LocalText):
+        return
+    if not source.path.is_file():
+        raise UserError(f"calibration.source.path: {source.path} is not a file; give a .txt or .jsonl file")
+    try:
+        documents, size, chats = _counted(source)
+    except Malformed as error:
+        raise UserError(f"calibration.source.path: {source.path.name} {error}") from None
+    if size == 0:
+        raise UserError(f"calibration.source.path: {source.path} is empty; give a file with text")
+    if source.path.suffix == ".jsonl" and not calibration.packed and documents < calibration.samples:
+        raise UserError(
+            f"{field}: {calibration.samples} asked for, {source.path.name} has {documents} rows; "
+            "ask for fewer or give a longer file"
+        )
+    if chats:
+        _chat_template(experiment, "calibration.source.path")
+    wanted = calibration.samples * (calibration.sequence_length if calibration.packed else 1)
+    if size < wanted:
+        raise UserError(
+            f"{field}: {calibration.samples} samples of {calibration.sequence_length} tokens need more "
+            f"text than the {size} bytes of {source.path.name}; ask for fewer or give a longer file"
+        )
+
+
+def _counted(source: LocalText) -> tuple[int, int, bool]:
+    """Documents of a calibration file, its bytes, and whether any is a chat. Every one of them is looked at."""
+    documents, chats = 0, False
+    for document in source.documents():
+        documents += 1
+        chats = chats or isinstance(document, list)
+    return documents, source.path.stat().st_size if documents else 0, chats
+
+
+def _chat_template(experiment: Experiment, field: str) -> None:
+    model = experiment.model
+    if isinstance(model, PathModel) and not checkpoints.has_chat_template(model.path):
+        raise UserError(
+            f"{field}: needs a chat template, and the tokenizer of {model.path} has none; add chat_template.jinja "
+            "or use plain text"
+        )
+
+
+def _task(task: Task, field: str, accelerator: str) -> str:
+    """How a task is judged (`configs.metrics.Kind`)."""
+    for file in [task.path, *(task.data_files or {}).values()]:
+        if file and not file.is_file():
+            raise UserError(f"{field}: {file} is not a file; check the path")
+    local = task.path or local_task(task.name)
+    if local is None:
+        _known_to_lm_eval(task, field, accelerator)
+    try:
+        definitions = _definitions(task, local, accelerator)
+    except (Malformed, yaml.YAMLError) as error:
+        where = ".path" if task.path else ".data_files" if task.data_files else ""
+        raise UserError(f"{field}{where}: {' '.join(str(error).split())}") from None
+    try:
+        return judgeable.judged_by(definitions, task)
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
+
+
+def _definitions(task: Task, local: Path | None, accelerator: str) -> list[dict[str, Any]]:
+    """The files of a task, or of all tasks of a group, after every document that lies on this machine was read."""
+    if local is None:
+        definitions = stock_tasks.definitions(task.name, accelerator)
+        if task.data_files:
+            task_files.check_documents(task, definitions[0] if definitions else {}, task.data_files)
+        return definitions
+    definition = task_files.read(local, task)
+    if files := task_files.own_data_files(definition, local.parent):
+        task_files.check_documents(task, definition, files)
+    return [definition]
+
+
+def _known_to_lm_eval(task: Task, field: str, accelerator: str) -> None:
+    known = stock_tasks.kinds(accelerator)
+    if task.name not in known:
+        local = [path.stem for path in TASKS_FOLDER.rglob("*.yaml")]
+        near = difflib.get_close_matches(task.name, [*local, *known], n=3)
+        hint = f"nearest names: {', '.join(near)}" if near else f"local tasks: {', '.join(sorted(local))}"
+        raise UserError(f"{field}.name: {task.name!r} is no lm-eval task; {hint}")
+    if task.data_files and known[task.name] != "task":
+        raise UserError(
+            f"{field}.data_files: {task.name!r} is a {known[task.name]} of several tasks, whose data differ; name "
+            "its tasks one by one, or give a task file of your own as `path`"
+        )
+
+
+def check_port_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"serving.port: {port} on {host} cannot be used ({error.strerror}); end what holds it or choose "
+                "another with --set serving.port=PORT"
+            ) from None
+
+
+def _tracking_reachable(uri: str) -> None:
+    try:
+        mlflow_address.check(uri)
+    except mlflow_address.CannotBeOpened as error:
+        raise UserError(f"tracking.uri: {error}") from None

@@ -1,0 +1,86 @@
+"""What a model is asked when it is evaluated: whether it fits into its context, and what a run says of what did not."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from configs.accuracy import Task, local_task
+from configs.base import UserError
+from flows.planning import sizes, stock_tasks
+from flows.planning.plan import Plan, engine_args
+from flows.store.records import Store
+
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
+"""Names in a `config.json` for the positions that a model knows."""
+_STRETCHED = ("linear", "dynamic", "yarn", "longrope", "su")
+"""Ways to scale rotary embeddings after which the configured number is not what the model can take."""
+_LONGEST_ANSWER = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""Names in a task file for the most tokens of an answer; lm-eval takes the first that is there."""
+
+
+def check(plan: Plan) -> None:
+    """Raise UserError where the context that is asked for is longer than the model's, or shorter than an answer."""
+    length = engine_args(plan.experiment, plan.hardware)["max_model_len"]
+    if not isinstance(length, int):
+        return
+    model = sizes.model_of(plan, Store.of(plan.experiment.storage))
+    positions = positions_of(model.config) if model and model.config else None
+    if positions and length > positions:
+        raise UserError(
+            f"serving.max_model_len: {length} tokens asked for, the model's config.json has {positions} positions; "
+            f"set it to {positions} or less"
+        )
+    for place, task in enumerate(plan.experiment.accuracy.tasks):
+        for definition in definitions(task, plan.hardware.accelerator):
+            if (longest := longest_answer(definition, task)) and longest >= length:
+                raise UserError(
+                    f"accuracy.tasks.{place}: {definition.get('task', task.name)!r} answers in up to {longest} tokens, "
+                    f"and serving.max_model_len {length} leaves none for its prompt; raise that, or set "
+                    "gen_kwargs: {max_gen_toks: ...} of the task"
+                )
+
+
+def positions_of(config: dict[str, Any]) -> int | None:
+    """How many positions a model has by its `config.json`; None where more may be possible."""
+    text = config.get("text_config") or config
+    scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    each = [scaling, *(one for one in scaling.values() if isinstance(one, dict))]  # one for all layers, or several
+    if "model_max_length" in config or any((one.get("rope_type") or one.get("type")) in _STRETCHED for one in each):
+        return None
+    known = [text[name] for name in _POSITIONS if isinstance(text.get(name), int)]
+    return min(known) if known else None
+
+
+def longest_answer(definition: dict[str, Any], task: Task) -> int | None:
+    """The most tokens that an answer may have; None where nothing is written, or lm-eval's own number holds."""
+    if definition.get("output_type", "generate_until") != "generate_until":
+        return None
+    settings = {**(definition.get("generation_kwargs") or {}), **task.gen_kwargs.for_lm_eval()}
+    return next((int(settings[name]) for name in _LONGEST_ANSWER if settings.get(name)), None)
+
+
+def definitions(task: Task, accelerator: str) -> list[dict[str, Any]]:
+    """The task files of a task, local or stock."""
+    local = task.path or local_task(task.name)
+    return [stock_tasks.read(local)] if local else stock_tasks.definitions(task.name, accelerator)
+
+
+def remarks(result: dict[str, Any]) -> Iterator[str]:
+    """What of an evaluation was not as one might expect, a line each.
+
+    Args:
+        result: of its record.
+    """
+    how = result.get("prompts") or {}
+    for name, figures in result["tasks"].items():
+        of_all, length = f"of {figures['documents']} documents of {name}", how.get("context_length")
+        if cut := figures.get("cut"):
+            yield f"{cut} {of_all} are longer than {length} tokens with their answer: their beginning is cut"
+        if split := figures.get("split"):
+            yield f"{split} {of_all} are longer than {length} tokens: each is read in several windows"
+        if unknown := figures.get("unknown"):
+            yield f"{unknown} {of_all} have no value of a metric, and are left out of it"
+    if how.get("system_left_out"):
+        yield "the chat template refuses system messages: descriptions of tasks are left out"
+    if left_out := how.get("generation_config_left_out"):
+        told = ", ".join(f"{name} {value}" for name, value in left_out.items())
+        yield f"evaluated without what generation_config.json says of sampling ({told})"

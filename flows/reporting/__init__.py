@@ -1,0 +1,1 @@
+"""What people read: tables, plots, the report, the status and the live view."""

@@ -1,0 +1,130 @@
+"""The report's figures, as SVG text: colour-blind safe, marked by shape as well as by colour."""
+
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from configs.decision import Constraints
+from flows.analysis.judgement import Judged, Judgement, load_in_words
+
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
+_MARKERS = "osD^vPX*"
+"""One more than colours, so that the two together repeat late."""
+_LIMIT: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
+"""What is asked for: a colour that no variant has."""
+_ON_WHITE: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+"""Behind words that a line may cross."""
+_WIDTH = 4.6
+"""Inches of a figure: its letters can still be read where a phone shrinks it, and two stand side by side."""
+
+
+def accuracy(judgement: Judgement) -> str:
+    """Interval plot of accuracy differences, turned so that more is better and as shares of what their metrics go to,
+    each with its margin; empty without differences."""
+    rows = [(v, d) for v in judgement.judged for d in v.differences if d.verdict]
+    if not rows:
+        return ""
+    figure, axes = _figure(0.8 + 0.45 * len(rows))
+    for place, (variant, found) in enumerate(rows):
+        index = judgement.judged.index(variant)
+        low, middle, high = sorted(found.turned(value) for value in (found.low, found.difference, found.high))
+        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], capsize=4, **_style(index))
+        if found.margin is not None:
+            label = None if "margin" in axes.get_legend_handles_labels()[1] else "margin"
+            axes.plot([-found.margin / found.goes_to] * 2, [place - 0.4, place + 0.4], label=label, **_LIMIT)
+        label = f"{variant.name}, {found.task} {found.metric}"
+        axes.text(0.02, place - 0.25, label, transform=axes.get_yaxis_transform(), fontsize="small", bbox=_ON_WHITE)
+    axes.axvline(0, color="#888888", linewidth=0.8)
+    axes.set_yticks([])
+    axes.set_ylim(len(rows) - 0.5, -0.75)
+    axes.set_xlabel("difference from the base (right is better), with its interval")
+    _legend(axes)
+    return _svg(figure)
+
+
+def load(judgement: Judgement, limits: Constraints) -> str:
+    """Throughput and TTFT p95 against load with their intervals, a figure each; points that do not count
+    are hollow. Empty where nothing was judged."""
+    if not judgement.judged:
+        return ""
+    rate = _against_load(judgement, "output_tokens_per_second", "output tokens/s", None)
+    return rate + _against_load(judgement, "ttft_p95_ms", "TTFT p95, ms", limits.max_ttft_p95_ms)
+
+
+def _against_load(judgement: Judgement, name: str, label: str, limit: float | None) -> str:
+    """One figure of every variant over the load; side by side where there is one load only."""
+    figure, axes = _figure(3.6)
+    if limit is not None:
+        axes.axhline(limit, label=f"limit {limit:g} ms", **_LIMIT)
+    points = [point for variant in judgement.judged for point in variant.points]
+    loads = sorted({point.asked for point in points})
+    single = len(loads) == 1
+    for index, variant in enumerate(judgement.judged):
+        _curve(axes, variant, name, index, shift=index if single else 0)
+    unit = "concurrent clients" if points[0].unit == "streams" else "requests/s"
+    where = f"at {load_in_words(loads[0], points[0].unit)}" if single else unit
+    axes.set_xlabel(f"{where} (hollow: see the notes)")
+    axes.set_xticks([] if single else loads, [] if single else [f"{asked:g}" for asked in loads])
+    axes.set_ylabel(label)
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])  # else the topmost marker touches the frame
+    axes.grid(alpha=0.3)
+    _legend(axes)
+    return _svg(figure)
+
+
+def _curve(axes: Axes, variant: Judged, name: str, index: int, shift: float) -> None:
+    """One figure of a variant over the load."""
+    found = [(point, point.figures[name]) for point in variant.points if name in point.figures]
+    asked, means = [point.asked + shift for point, _ in found], [figure.mean for _, figure in found]
+    reach = [[m.mean - m.low if m.low is not None else 0.0 for _, m in found]]
+    style = _style(index)
+    axes.errorbar(asked, means, yerr=[reach[0], reach[0]], capsize=3, label=variant.name, **style)
+    hollow = [(point.asked + shift, figure.mean) for point, figure in found if not point.usable]
+    for place in hollow:
+        axes.plot(*place, zorder=3, **{**style, "markerfacecolor": "white"})  # over the curve's own filled marker
+
+
+def pareto(judgement: Judgement) -> str:
+    """Throughput against size; the Pareto front is filled. Empty where nothing was judged."""
+    if not judgement.judged:
+        return ""
+    figure, axes = _figure(3.4)
+    for index, variant in enumerate(judgement.judged):
+        style = _style(index) | {"linestyle": "none", "markersize": 9}
+        if variant.name not in judgement.pareto:
+            style["markerfacecolor"] = "none"
+        axes.plot(variant.size_bytes / 1e6, variant.throughput, label=variant.name, **style)
+    axes.set_xlabel("checkpoint size, MB")
+    axes.set_ylabel("output tokens/s")
+    axes.set_xlim(0, 1.15 * max(v.size_bytes for v in judgement.judged) / 1e6)
+    axes.set_ylim(0, 1.15 * (max(v.throughput for v in judgement.judged) or 1.0))
+    axes.grid(alpha=0.3)
+    _legend(axes, title="filled: on the Pareto front")
+    return _svg(figure)
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches, of which nobody else knows."""
+    figure = Figure(figsize=(_WIDTH, height))
+    return figure, figure.subplots()
+
+
+def _style(index: int) -> dict[str, Any]:
+    return {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKERS[index % len(_MARKERS)]}
+
+
+def _legend(axes: Axes, **settings: Any) -> None:
+    """Below the axes, where no name is so long that it hides a point."""
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4, **settings)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure's SVG element alone, the same bytes for the same figure."""
+    with matplotlib.rc_context({"svg.hashsalt": "model-serve-flow", "svg.fonttype": "none"}):
+        text = io.StringIO()
+        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]

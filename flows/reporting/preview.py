@@ -1,0 +1,194 @@
+"""What a plan would do, what it needs and how long it may take, on the terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from configs.experiment import Experiment
+from flows import cluster
+from flows.analysis import enough
+from flows.planning import disk, hub, memory, resolution, sizes
+from flows.planning.estimate import Estimate, estimate
+from flows.planning.history import History
+from flows.planning.plan import Plan, VariantPlan
+from flows.planning.sizes import Sizes
+from flows.runtime.context import Outcome
+from flows.store import records
+from flows.store.records import Record, Store
+from flows.store.steps import Step
+
+_UNKNOWN = "?"
+
+
+def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False) -> None:
+    """One row for each variant, what is said below it about all, and with `steps` every step by its fingerprint."""
+    known, model = store.all(), sizes.model_of(plan, store)
+    todo = {step.fingerprint for step in store.missing(plan.steps)} - _not_needed(plan, store)
+    parameters = model.parameters if model else None
+    history = History(known, plan.hardware.name, plan.hardware.accelerator, parameters, _documents(plan.experiment))
+    ahead = estimate(plan, lambda step: step.fingerprint in todo, history, hosts=_hosts(plan))
+    needs = {variant.name: sizes.sizes(plan, variant, model, store) for variant in plan.variants}
+    console.print(_table(plan, todo, needs, ahead))
+    if steps:
+        console.print(_steps(plan, todo, known))
+    about = [*_changes(plan, todo, known), *_slower(plan), *_machine(plan, needs)]
+    about += resolution.notes(plan, _documents(plan.experiment))
+    written = [f"disk: {one}" for one in disk.disks(plan, model, todo)]
+    for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan), *_time(ahead)]:
+        console.print(line, highlight=False)
+    console.print(f"store {store.root}", soft_wrap=True, highlight=False)
+
+
+def _not_needed(plan: Plan, store: Store) -> set[str]:
+    """Fingerprints of the repeats and looks that an earlier look has made needless."""
+    found: set[str] = set()
+    for variant in plan.tried:
+        if (outcome := Outcome.of(variant, store)).loaded:
+            due = set(outcome.due)
+            found |= {step.fingerprint for place, step in enumerate(variant.benchmarks) if place not in due}
+            found |= {look.step.fingerprint for look in variant.looks if look.step}
+    return found
+
+
+def _documents(experiment: Experiment) -> dict[str, int]:
+    """Documents of the tasks whose rows lie in local files."""
+    found = {}
+    for task in experiment.accuracy.tasks:
+        asked = task.data_files or {}
+        if (file := asked.get("test") or asked.get("validation")) and file.suffix == ".jsonl":
+            found[task.name] = sum(1 for line in file.read_bytes().splitlines() if line.strip())
+    return found
+
+
+def _table(plan: Plan, missing: set[str], needs: dict[str, Sizes], ahead: Estimate) -> Table:
+    table = Table(title=f"{plan.experiment.name} on {plan.hardware.name}", box=box.SIMPLE_HEAD)
+    kind = "host" if plan.hardware.on_cpu else "GPU"
+    table.add_column("variant")
+    table.add_column("steps")
+    for header in ("disk, MB", f"{kind} GiB to quantize", "to evaluate", "to serve", "own time"):
+        table.add_column(header, justify="right")
+    for variant in plan.variants:
+        if variant.left_out:
+            table.add_row(variant.name, f"left out: {variant.left_out}")
+            continue
+        todo = sum(step.fingerprint in missing for step in variant.steps)
+        done = len(variant.steps) - todo
+        state = f"{todo} to do, {done} done" if todo and done else f"{todo} to do" if todo else "done"
+        need = needs[variant.name]
+        quantize = _gib(need.quantize) if variant.scheme else ""
+        took = _clock(ahead.variants[variant.name]) if todo else ""
+        disk = _UNKNOWN if need.checkpoint is None else f"{need.checkpoint / 1e6:.0f}"
+        table.add_row(variant.name, state, disk, quantize, _gib(need.serve), _gib(need.serve), took)
+    return table
+
+
+def _steps(plan: Plan, missing: set[str], known: list[Record]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for header in ("variant", "step", "fingerprint", "state"):
+        table.add_column(header)
+    for variant in plan.tried:
+        for step in variant.steps:
+            state = f"to do{_since(step, known)}" if step.fingerprint in missing else "done"
+            table.add_row(variant.name, _name(plan, variant, step), step.fingerprint, state)
+    return table
+
+
+def _name(plan: Plan, variant: VariantPlan, step: Step) -> str:
+    """A step's kind, and the workload of a benchmark that has one."""
+    named = zip(variant.benchmarks, plan.experiment.benchmarks, strict=True)
+    workloads = {benchmark.fingerprint: workload for benchmark, (workload, _) in named}
+    return f"{step.kind} {workloads.get(step.fingerprint, '')}".rstrip()
+
+
+def _since(step: Step, known: list[Record]) -> str:
+    earlier = records.nearest(step, known)
+    return f"; changed since: {', '.join(records.difference(step, earlier)[:4])}" if earlier else ""
+
+
+def _changes(plan: Plan, missing: set[str], known: list[Record]) -> list[str]:
+    """Why steps with an earlier record are done again, each reason once for all variants that it touches."""
+    touched: dict[str, list[str]] = {}
+    for variant in plan.tried:
+        for step in variant.steps:
+            if step.fingerprint in missing and (since := _since(step, known)):
+                names = touched.setdefault(f"{step.kind}{since}", [])
+                names += [variant.name] if variant.name not in names else []
+    return [f"{what} ({', '.join(names)})" for what, names in touched.items()]
+
+
+def _slower(plan: Plan) -> list[str]:
+    """What may not pay on this hardware, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for variant in plan.tried:
+        if variant.scheme and (reason := variant.scheme.why_slower_on(plan.hardware)):
+            reasons.setdefault(reason, []).append(variant.name)
+    return [f"may be slower than the base: {', '.join(names)}, as {reason}" for reason, names in reasons.items()]
+
+
+def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
+    seats, hardware, serving = plan.seats, plan.hardware, plan.experiment.serving
+    count = len(seats.engines)
+    each = f"{len(seats.engines[0])} cores" if hardware.on_cpu else f"{serving.gpus:g} GPUs"
+    how = "together" if seats.together else "one after the other"
+    told = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; loaded {how}"]
+    largest = max((need.serve for need in needs.values() if need.serve), default=None)
+    if largest and hardware.on_cpu:
+        told.append(
+            f"memory: up to {_gib(count * largest)} GiB for {count} engines at once, this machine has "
+            f"{_gib(hardware.memory_bytes)} (estimates by the model's shapes, flows/planning/memory.py)"
+        )
+    elif largest:
+        taken = hardware.gpu_memory_bytes * serving.gpu_memory_utilization * serving.tensor_parallel_size
+        told.append(f"memory: vLLM takes {_gib(int(taken))} GiB of GPU memory for each engine, needed or not")
+    else:
+        told.append(f"{_UNKNOWN}: known once the base model is here")
+    return told
+
+
+def _blocks(plan: Plan) -> list[str]:
+    """How every variant is loaded in turn with the base, and how many engines are started for it."""
+    told = []
+    for workload, load in plan.experiment.loads.items():
+        looks = (load.looks[0], load.looks[-1])
+        starts = [load.start_of(last - 1, plan.hardware.accelerator) + 1 for last in looks]
+        engines = [sum(count * (1 + variant.beside_base) for variant in plan.tried) for count in starts]
+        repeats, counts, in_all = (_from_to(some) for some in (looks, starts, engines))
+        told.append(
+            f"{f'load {workload}'.rstrip()}: every variant in turn with the base, {repeats} repeats; each engine is "
+            f"started {counts} times for it, {in_all} engine starts in all"
+        )
+    return told
+
+
+def _from_to(some: Sequence[int]) -> str:
+    first, last = some
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
+def _time(ahead: Estimate) -> list[str]:
+    if not ahead.seconds:
+        return ["nothing is left to do"]
+    total = f"time: about {_clock(ahead.seconds)}, {ahead.device_hours:.2f} device-hours"
+    if ahead.least_seconds < ahead.seconds:
+        total += f", or {_clock(ahead.least_seconds)} where all but one lose the race in its first heat"
+    rest = [f"  {line}" for line in ahead.assumed]
+    return [f"{total} (estimate by earlier records, and by assumptions where there is none)", *rest]
+
+
+def _hosts(plan: Plan) -> int:
+    """Nodes that a run measures on."""
+    if not cluster.is_named():
+        return 1
+    return max(1, sum(cluster.is_alike(node.id, plan.hardware) for node in cluster.nodes()))
+
+
+def _gib(size: int | None) -> str:
+    return _UNKNOWN if size is None else f"{size / memory.GIB:.1f}"
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,37 @@
+"""How far a run is, on the terminal."""
+
+from datetime import datetime
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.analysis import compare
+from flows.runtime import progress
+from flows.runtime.context import Run
+from flows.store.records import Record
+
+
+def show_status(run: Run, console: Console) -> None:
+    """One line a variant: which steps have a record, and what was said of it last, also by a run that goes on
+    in another shell."""
+    table = Table(title=run.plan.experiment.name, box=box.SIMPLE_HEAD)
+    for header in ("variant", "checkpoint", "accuracy", "load", "last word"):
+        table.add_column(header)
+    stopped = {found.name: f"stopped: {found.reason}" for found in compare.stopped(run)}
+    said = progress.latest(progress.events_folder(run.logs))
+    for outcome in run.outcomes.values():
+        loads = [outcome.benchmarks[place] for place in outcome.due]
+        states = [_state(records) for records in ([outcome.checkpoint], outcome.evaluations, loads)]
+        last = outcome.failure or stopped.get(outcome.name)
+        if last is None and not outcome.complete and outcome.name in said:
+            at, what = said[outcome.name]
+            last = f"{datetime.fromtimestamp(at):%H:%M:%S} {what}"
+        table.add_row(outcome.name, *states, Text(last or ""))
+    console.print(table)
+
+
+def _state(records: list[Record | None]) -> str:
+    done = sum(record is not None for record in records)
+    return "done" if done == len(records) else f"{done} of {len(records)}" if done else "missing"

@@ -1,0 +1,296 @@
+"""The tables of a comparison, once: the terminal, report.html and report.md show the same words."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from configs.decision import Decision
+from configs.experiment import BASE
+from flows.analysis.judgement import (
+    Capacity,
+    Difference,
+    Estimate,
+    Gain,
+    Judged,
+    Judgement,
+    Point,
+    Pooled,
+    Ratio,
+    load_in_words,
+)
+from flows.analysis.reasons import unit_of
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headers and rows as text; a cell may have two lines."""
+
+    name: str
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: tuple[str, ...] = ("variant", "load", "task\nmetric", "asked for", "verdict", "notes")
+    """Headers of columns that hold words, not numbers."""
+    wrapped: tuple[str, ...] = ("notes",)
+    """Headers of columns whose words may go on in a further line."""
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The cells by header, each on one line."""
+        return {
+            header.replace("\n", " "): [row[place].replace("\n", " ") for row in self.rows]
+            for place, header in enumerate(self.headers)
+        }
+
+
+def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
+    """Every table of a judgement, in reading order."""
+    found = [workloads(judgement, decision)] if judgement.workloads else []
+    for workload in judgement.parts:
+        found += of_load(judgement, workload, decision)
+    return found + of_all_loads(judgement)
+
+
+def workloads(judgement: Judgement, decision: Decision) -> Table:
+    """One line a workload: its answer, and what the recommended variant is there."""
+    limited, rows = bool(decision.constraints.latency_limits_ms), []
+    for name, part in judgement.workloads.items():
+        chosen = next((variant for variant in part.judged if variant.name == part.recommended), None)
+        rows.append(
+            (
+                name,
+                part.answer,
+                chosen.name if chosen else "",
+                _estimate(chosen.objective) if chosen and chosen.objective else "",
+                _ratio(chosen.against_base) if chosen and chosen.against_base else "",
+                *([_capacity(chosen.capacity) if chosen and chosen.capacity else ""] if limited else []),
+            )
+        )
+    headers = ("workload", "answer", "variant", *_objective_headers(decision))
+    return Table("workloads", "Workloads", headers, tuple(rows), words=("workload", "answer", "variant"))
+
+
+def of_load(judgement: Judgement, workload: str, decision: Decision) -> list[Table]:
+    """The tables of one load; those of a workload have its name in theirs."""
+    part = judgement.parts[workload]
+    if not part.judged:
+        return []
+    found = [variants(part, decision), loads(part), same_load(part)]
+    if not workload:
+        return [table for table in found if table]
+    named = (replace(t, name=f"{t.name}-{workload}", title=f"{t.title}: {workload}") for t in found if t)
+    return list(named)
+
+
+def of_all_loads(judgement: Judgement) -> list[Table]:
+    """What does not depend on the load: who was stopped, and accuracy."""
+    judged = next(iter(judgement.parts.values())).judged
+    found = [stopped(judgement)] if judged and judgement.stopped else []
+    return found + [accuracy(variant, judged[0]) for variant in judged if variant.differences]
+
+
+def stopped(judgement: Judgement) -> Table:
+    """Who was not measured in full, since when, and by which records; what for stands among the reasons."""
+    rows = [
+        (
+            found.name,
+            found.rule,
+            f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d\n%H:%M:%S UTC}",
+            str(found.documents),
+            ", ".join(found.evidence),
+        )
+        for found in judgement.stopped
+    ]
+    headers = ("variant", "verdict", "when", "documents\nanswered", "records")
+    words = ("variant", "verdict", "when", "records")
+    return Table("stopped", "Stopped before the end", headers, tuple(rows), words, wrapped=("records",))
+
+
+def variants(judgement: Judgement, decision: Decision) -> Table:
+    """One line a variant: what is decided on."""
+    rows = [
+        (
+            variant.name,
+            f"{variant.size_bytes / 1e6:.0f}",
+            _estimate(variant.objective) if variant.objective else "not measured",
+            _against_base(variant),
+            *([_capacity(variant.capacity)] if variant.capacity else []),
+            _verdict(variant, judgement),
+        )
+        for variant in judgement.judged
+    ]
+    headers = ("variant", "size MB", *_objective_headers(decision), "verdict")
+    return Table("variants", "Variants", headers, tuple(rows))
+
+
+def _against_base(variant: Judged) -> str:
+    """By the objective; of the base its control."""
+    if variant.control:
+        return f"control {_ratio(variant.control)}"
+    return _ratio(variant.against_base) if variant.against_base else ""
+
+
+def _objective_headers(decision: Decision) -> tuple[str, ...]:
+    limited = bool(decision.constraints.latency_limits_ms)
+    return (
+        f"{decision.objective}\n{unit_of(decision)}",
+        "times as good as base\n[interval]",
+        *(["within the limits\nup to"] if limited else []),
+    )
+
+
+def _capacity(capacity: Capacity) -> str:
+    """Between which points of the load the limit lies: the last that is shown to keep to it with all lighter ones, and
+    the first that is not."""
+    others = sorted((*capacity.violating, *capacity.not_shown))
+    if capacity.asked is None and not others:
+        return "not measured"
+    if not others:
+        return f"{load_in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
+    reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
+    again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
+    word = "not" if others[0] in capacity.violating else "not shown"
+    return f"{reach},\n{word} at {others[0]:g}{f', again at {again}' if again else ''}"
+
+
+def loads(judgement: Judgement) -> Table:
+    """Every point of the load."""
+    rows = []
+    for variant in judgement.judged:
+        for place, point in enumerate(variant.points):
+            rows.append((variant.name if place == 0 else "", *_point(point)))
+    headers = (
+        "variant",
+        "load",
+        "tokens/s\n[interval]",
+        "TTFT ms\np50 / p95",
+        "TPOT ms\np50 / p95",
+        "requests\na repeat",
+        "notes",
+    )
+    return Table("loads", "Under load, means over the repeats", headers, tuple(rows))
+
+
+def same_load(judgement: Judgement) -> Table | None:
+    """Every variant against the base at the same load, and the base against a second start of itself; None where
+    nothing can be compared."""
+    shown = ("output_tokens_per_second", "ttft_p95_ms", "tpot_p95_ms", "request_latency_p95_ms")
+    rows = []
+    for variant in judgement.judged:
+        places = dict.fromkeys((gain.asked, gain.unit) for gain in variant.gains)
+        for row, (asked, unit) in enumerate(places):
+            at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (asked, unit)}
+            cells = (_gain(at.get(figure)) for figure in shown)
+            name = f"{variant.name} (control)" if variant.name == BASE else variant.name
+            rows.append((name if row == 0 else "", load_in_words(asked, unit), *cells))
+    headers = (
+        "variant",
+        "load",
+        "tokens/s\n[interval]",
+        "TTFT p95\n[interval]",
+        "TPOT p95\n[interval]",
+        "latency p95\n[interval]",
+    )
+    title = "Times as good as the base at the same load (above 1 is better)"
+    return Table("same-load", title, headers, tuple(rows)) if rows else None
+
+
+def accuracy(variant: Judged, base: Judged) -> Table:
+    """One variant's tasks against the base's, beside the flips of the base against itself; or those of the
+    base alone."""
+    control = {found.task: found for found in base.differences}
+    title = f"Accuracy of {variant.name} against base, on the same documents"
+    if variant is base:
+        title = "Control: base against itself, in batches of another size"
+    headers = (
+        "task\nmetric",
+        "documents",
+        "base\nvariant",
+        "difference\n[interval]",
+        "recovery\n[interval]",
+        "flips\n+/-",
+        "control\n+/-",
+        "p (Holm)",
+        "asked for",
+        "verdict",
+    )
+    rows = [_difference(found, control.get(found.task)) for found in variant.differences]
+    if variant.pooled:
+        rows.append(_pooled(variant.pooled))
+    return Table(f"accuracy-{variant.name}", title, headers, tuple(rows))
+
+
+def _pooled(found: Pooled) -> tuple[str, ...]:
+    interval = f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]"
+    return (f"mean of {len(found.tasks)} tasks", "", "", interval, "", "", "", "", "", found.verdict)
+
+
+def _point(point: Point) -> tuple[str, ...]:
+    figures = point.figures
+    return (
+        load_in_words(point.asked, point.unit),
+        _estimate(figures["output_tokens_per_second"]),
+        _pair(point, "ttft", 0),
+        _pair(point, "tpot", 1),
+        f"{figures['requests'].mean:.0f}",
+        ", ".join((*point.labels, *point.violations, *point.unsure)),
+    )
+
+
+def _pair(point: Point, name: str, digits: int) -> str:
+    values = [point.figures.get(f"{name}_{percentile}_ms") for percentile in ("p50", "p95")]
+    return " / ".join(f"{value.mean:.{digits}f}" if value else "-" for value in values)
+
+
+def _estimate(found: Estimate) -> str:
+    bounds = f"\n[{found.low:.4g}, {found.high:.4g}]" if found.low is not None and found.high is not None else ""
+    return f"{found.mean:.4g}{bounds}"
+
+
+def _gain(gain: Gain | None) -> str:
+    return "" if gain is None else _ratio(gain.ratio)
+
+
+def _ratio(ratio: Ratio) -> str:
+    if ratio.low is None and ratio.high is None:
+        return f"{ratio.value:.2f}"
+    low, high = (f"{bound:.2f}" if bound is not None else "..." for bound in (ratio.low, ratio.high))
+    return f"{ratio.value:.2f}\n[{low}, {high}]"
+
+
+def _verdict(variant: Judged, judgement: Judgement) -> str:
+    words = "reference" if variant.name == BASE else (variant.verdict or "")
+    return f"{words}, recommended" if variant.name == judgement.recommended else words
+
+
+def _difference(found: Difference, control: Difference | None) -> tuple[str, ...]:
+    sources = f"\nfrom {found.sources}" if found.sources is not None else ""
+    filtered = f" ({found.filter})" if found.filter != "none" else ""
+    return (
+        f"{found.task}\n{found.metric}{filtered}",
+        f"{found.documents}{sources}",
+        f"{found.base:.3f}\n{found.variant:.3f}",
+        f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]",
+        _recovery(found),
+        f"{found.gained}/{found.lost}",
+        f"{control.gained}/{control.lost}" if control else "",
+        _p_value(found.p_holm),
+        _asked_for(found),
+        found.verdict or "shown only",
+    )
+
+
+def _asked_for(found: Difference) -> str:
+    """The largest loss, or the smallest recovery; nothing where no verdict is given."""
+    if found.verdict is None:
+        return ""
+    return f"{100 * (found.min_recovery or 0.0):g} %" if found.margin is None else f"-{found.margin:g}"
+
+
+def _recovery(found: Difference) -> str:
+    if found.recovery is None or found.recovery_low is None or found.recovery_high is None:
+        return ""
+    return f"{100 * found.recovery:.1f} %\n[{100 * found.recovery_low:.1f}, {100 * found.recovery_high:.1f}]"
+
+
+def _p_value(p: float | None) -> str:
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,1 @@
+"""The state of a run: its outcomes so far, the actors that it shares, its faults and its progress."""

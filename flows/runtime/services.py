@@ -1,0 +1,59 @@
+"""The actors that all variants of a run share, up for the length of a block, and nothing left after it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+
+from actors import environments
+from actors.benchmarker import Benchmarker
+from actors.placement.allocation import Place
+from actors.placement.coordinator import conductor
+from actors.placement.lease import Needs, lease
+from actors.serving import end_deployment, serving_host
+from configs.base import UserError
+from flows import cluster
+from flows.runtime.context import Run, Services
+from flows.stages.served import application
+
+
+@contextlib.contextmanager
+def services(run: Run) -> Iterator[Services]:
+    """Conductor, server and one benchmarker for every seat that is loaded at the same time.
+
+    Raises:
+        UserError: another experiment is at work on the cluster with seats of another shape.
+    """
+    seats, nodes = run.plan.seats, _nodes(run)
+    conducting = conductor(runtime_env={"py_executable": str(environments.interpreter("driver"))})
+    held = ray.get(conducting.open.remote(nodes, seats))
+    if held != seats:
+        raise UserError(
+            f"serving: {len(seats.engines)} engines a node are asked for, but an experiment that is at work on this "
+            f"cluster has {len(held.engines)}; wait for its end, or ask for engines of the same size"
+        )
+    with contextlib.ExitStack() as leases:
+        server = leases.enter_context(serving_host(conducting))
+        benchmarkers = {}
+        for node in nodes:
+            for seat in range(len(seats.engines)):
+                if seat == 0 or seats.together:
+                    asking = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=-1))
+                benchmarkers[Place(node, seat)] = asking
+        try:
+            yield Services(conducting, server, benchmarkers)
+        finally:
+            left: Any = server.applications.remote(application(run.plan.experiment.name, ""))
+            for name in ray.get(left):
+                end_deployment(server, name, nodes)
+
+
+def _nodes(run: Run) -> list[str]:
+    """Ids of the nodes that have what one seat needs, and are of the kind that was planned for."""
+    seats, on_cpu = run.plan.seats, run.plan.hardware.on_cpu
+    cores = max(len(engine) for engine in seats.engines)
+    gpus = 0 if on_cpu else run.plan.experiment.serving.gpus
+    offers = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    fitting = [name for name, has in offers if has.get("CPU", 0) >= cores and has.get("GPU", 0) >= gpus]
+    return [name for name in fitting if cluster.is_alike(name, run.plan.hardware)]

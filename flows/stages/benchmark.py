@@ -1,0 +1,86 @@
+"""The load on one engine: its warming up, and the points of a load."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.placement.lease import await_up
+from configs.load import Load
+from flows.analysis import engine_log, requests
+from flows.runtime.context import Run, Services, TimedOut, answer
+from flows.stages.served import Served
+
+_MOST_PASSES = 4
+"""Through the grid, while an engine warms up."""
+_STEADY = 1.2
+"""A point that is no more than so many times as fast as before is warm."""
+
+
+def warmed_up(run: Run, served: Served, services: Services) -> Served:
+    """The same engine after every point of every load, again and again until none is much faster than the time before:
+    what it compiles at the first use of a kernel or a batch size is no part of what a load measures."""
+    began = time.monotonic()
+    for workload, load in run.plan.experiment.loads.items():
+        before: list[float] = []
+        for number in range(1, _MOST_PASSES + 1):
+            served.say(run, f"warming up{workload and f' for {workload}'}, {number} ...")
+            with run.store.scratch(served.place.host, run.logs) as scratch:
+                points = sweep(run, served, services, load.warming, repeat=0, destination=scratch, cut=True)
+            speeds = [float(point["output_tokens_per_second"]) for point in points]
+            if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
+                break
+            before = speeds
+    return replace(served, report={**served.report, "warming_s": time.monotonic() - began})
+
+
+def fastest(points: list[dict[str, Any]]) -> float:
+    return max(float(point["output_tokens_per_second"]) for point in points)
+
+
+def sweep(
+    run: Run, served: Served, services: Services, load: Load, *, repeat: int, destination: Path, cut: bool = False
+) -> list[dict[str, Any]]:
+    """Every point of the grid once; the requests are written into `destination`, their figures returned.
+
+    Args:
+        cut: whether nobody waits until requests are steady, and those of a window are cut off at its end.
+
+    Raises:
+        TimedOut: the load generator did not end; it starts anew.
+    """
+    values, open_loop = list(load.points), load.open_loop
+    unit = "requests_per_second" if open_loop else "streams"
+    benchmarker = services.benchmarkers[served.place]
+    await_up(benchmarker)
+    asked: Any = benchmarker.benchmark.remote(
+        url=served.url,
+        model=served.deployment.model,
+        tokenizer=str(served.folder),
+        profile={"kind": load.kind, "rate" if open_loop else "streams": values},
+        prompt_tokens=load.prompt_tokens,
+        output_tokens=load.output_tokens,
+        lengths=load.lengths,
+        pace={**load.pace, "grace_s": 0.0} if cut else load.pace,
+        seed=load.seed + repeat,
+        cores=list(run.plan.seats.clients[served.place.seat]),
+        destination=str(destination),
+    )
+    try:
+        windows = answer(asked, len(values) * load.longest_point_s)
+    except TimedOut:
+        ray.kill(benchmarker, no_restart=False)
+        raise
+    spans = [(window.start, window.end) for window in windows]
+    logs: Any = services.server.wrote.remote(served.deployment.model, spans)
+    compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
+    seconds = [window.seconds for window in windows]
+    points = run.store.near(served.place.host, requests.read, destination, seconds, open_loop=open_loop)
+    found = []
+    for value, point, window, pause in zip(values, points, windows, compiled, strict=True):
+        rate = value if open_loop else None
+        figures = requests.figures(point, client_share=window.client_share, compiled=pause, rate=rate)
+        found.append({"asked": value, "unit": unit, **figures})
+    return found

@@ -1,0 +1,71 @@
+"""A variant's way through the stages, heat by heat. Between heats it holds nothing.
+
+In the first heat it is compressed, served, evaluated and loaded; where variants race, evaluated on the
+first slice of the documents only, and in the second heat on the rest. A heat that an earlier run was through
+is over at once.
+"""
+
+import time
+from dataclasses import dataclass
+
+from actors.placement.coordinator import away_after, claimed
+from actors.placement.lease import await_up
+from flows.runtime.context import Hopeless, Outcome, Run, Services
+from flows.runtime.faults import fault
+from flows.stages.checkpoint import make_checkpoint
+from flows.stages.measure import measure
+
+_BEFORE_ANOTHER_S = 1.0
+"""Before another attempt: what has just died is noticed by then."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a heat ended."""
+
+    last: bool
+    """Whether there is nothing more to do for the variant."""
+    failure: str | None = None
+
+
+def run_heat(run: Run, name: str, services: Services, *, first: bool) -> Finish:
+    """A heat of a variant; tried again, as often as configured, after a fault that may pass. Where the same variant
+    of the same experiment is followed by somebody else, that is waited for."""
+    what = f"{run.store.root}/experiments/{run.plan.experiment.name}/{name}"
+    with claimed(services.conductor, what), away_after(services.conductor):
+        return _attempts(run, name, services, first)
+
+
+def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
+    attempts, attempt = 1 + run.plan.experiment.retries, 1
+    while True:
+        run.outcomes[run.base.name] = Outcome.of(run.plan.base, run.store)
+        outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
+        if outcome.failure:
+            return Finish(last=True, failure=outcome.failure)
+        try:
+            finish = _heat(run, outcome, services, first)
+            run.progress.say(name, "measured in full" if finish.last else "rests until all have been through this heat")
+            return finish
+        except Hopeless as why:
+            run.progress.say(name, f"stopped: {why}")
+            return Finish(last=True)
+        except Exception as error:
+            found = fault(error)
+            if found.node_lost:
+                run.progress.say(name, "its node is gone; going on with another ...")
+            elif attempt == attempts or not found.may_pass:
+                run.progress.say(name, f"FAILED: {found}")
+                return Finish(last=True, failure=str(found))
+            else:
+                attempt += 1
+                run.progress.say(name, f"{found}; attempt {attempt} of {attempts} ...")
+            time.sleep(_BEFORE_ANOTHER_S)
+            await_up(services.server)
+
+
+def _heat(run: Run, outcome: Outcome, services: Services, first: bool) -> Finish:
+    slices = range(len(outcome.evaluations))
+    make_checkpoint(run, outcome, services)
+    measure(run, outcome, services, slices[:1] if first else slices)
+    return Finish(last=outcome.complete)

@@ -1,0 +1,1 @@
+"""Numbers alone: intervals, tests and percentiles, each with its source."""

@@ -1,0 +1,103 @@
+"""What lies in a store that no experiment refers to: found, shown, removed.
+
+Only what the store itself has named, inside its records, is ever looked at.
+"""
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from configs.base import UserError
+from flows.store.backend import Entry
+from flows.store.records import Store
+from flows.store.writers import GIVEN_UP_AFTER_S
+
+_HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Unreferred:
+    """An entry that nobody needs, and why."""
+
+    entry: Entry
+    reason: str
+
+
+def clean(store: Store, planned: Set[str], console: Console, *, remove: bool) -> None:
+    """Show what no experiment refers to and the total; with `remove`, remove it.
+
+    Args:
+        planned: fingerprints that count as referred to, whatever the store says.
+    """
+    found = unreferred(store, planned)
+    if not found:
+        console.print(f"nothing to remove in {store.root}", soft_wrap=True)
+        return
+    table = Table(title=str(store.root), box=box.SIMPLE_HEAD)
+    for header in ("folder", "MB", "last change", "why"):
+        table.add_column(header, justify="right" if header == "MB" else "left", overflow="fold")
+    for one in found:
+        table.add_row(one.entry.name, f"{one.entry.bytes / 1e6:.1f}", _ago(one.entry.changed_at), one.reason)
+    console.print(table)
+    if not remove:
+        console.print(f"{_total(found)} that no experiment needs; --remove removes them")
+        return
+    removed = []
+    for one in found:
+        if remove_one(store, one, planned):
+            removed.append(one)
+            console.print(f"removed {one.entry.name}", soft_wrap=True)
+        else:
+            console.print(f"kept {one.entry.name}: an experiment refers to it now", soft_wrap=True)
+    console.print(f"{_total(removed)} removed")
+
+
+def unreferred(store: Store, planned: Set[str]) -> list[Unreferred]:
+    """Finished steps that neither an experiment nor `planned` refers to, and what dead writers left."""
+    entries = store.entries()  # first, so that what a run refers to by now counts
+    referred = store.referred() | planned
+    reasons = ((entry, _abandoned(entry) if entry.is_draft else _unneeded(entry, referred)) for entry in entries)
+    return [Unreferred(entry, reason) for entry, reason in reasons if reason]
+
+
+def _abandoned(draft: Entry) -> str | None:
+    writer = draft.writer
+    if writer and writer.on_this_host:
+        return None if writer.alive else "its writer is dead"
+    if time.time() - draft.changed_at < GIVEN_UP_AFTER_S:
+        return None
+    return f"not changed for a day by its writer on {writer.host if writer else 'an unknown host'}"
+
+
+def _unneeded(entry: Entry, referred: Set[str]) -> str | None:
+    if not entry.has_record:
+        return "has no record"
+    return None if entry.fingerprint in referred else "no experiment refers to it"
+
+
+def remove_one(store: Store, found: Unreferred, planned: Set[str]) -> bool:
+    """Remove an entry; False, and nothing is lost, where an experiment has come to refer to it meanwhile.
+
+    The record goes first. A run refers to its steps before it looks for their records, so either it sees no record
+    and makes a new one, or its reference is seen here and the record put back.
+    """
+    try:
+        return store.remove(found.entry, lambda: found.entry.fingerprint in store.referred() | planned)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{store.root}/{found.entry.name}: cannot be removed ({reason}); see whose it is") from None
+
+
+def _total(found: list[Unreferred]) -> str:
+    told = f"{len(found)} folder{'' if len(found) == 1 else 's'}, {sum(one.entry.bytes for one in found) / 1e6:.1f} MB"
+    linked = sum(one.entry.linked_bytes for one in found)
+    return f"{told} ({linked / 1e6:.1f} of them in use until MLflow's models are deleted, too)" if linked else told
+
+
+def _ago(moment: float) -> str:
+    hours = (time.time() - moment) / _HOUR_S
+    return f"{hours:.0f} h ago" if hours < 48 else f"{hours / 24:.0f} days ago"

@@ -1,0 +1,268 @@
+"""The store of finished steps.
+
+A step is named by its fingerprint. Its record is written last, when all of its files are where they stay, so whatever
+has a record is whole, and what has none does not exist. Beside the records every experiment says which of them its
+latest run refers to; `flows/store/clean.py` finds the others. Where and how all this lies is a backend's business.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from configs.base import UserError
+from configs.storage import Storage
+from flows.store.backend import RECORD, SCHEMA, Backend, Broken, Entry, Files, Newer, Work
+from flows.store.folder import FolderBackend
+from flows.store.objects import ObjectBackend
+from flows.store.steps import Step
+
+DEPLOYMENT = "deployment.json"
+"""In an experiment's folder: the latest deployment that passed its verification."""
+_STEPS = "steps.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished step: what was asked, what came out, how long it took and where."""
+
+    files: Files
+    kind: str
+    variant: str
+    fingerprint: str
+    identity: dict[str, Any]
+    result: dict[str, Any]
+    seconds: float
+    """From when a node began to work on it: waiting for a seat is no part of it."""
+    finished_at: float
+    where: dict[str, Any]
+
+
+_FIELDS = tuple(field.name for field in fields(Record) if field.name != "files")
+_TOLD: set[str] = set()
+
+
+class Draft:
+    """A step under way: a folder to work in, and what the record will say."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.began = time.time()
+        self.result: dict[str, Any] = {}
+        self.where: dict[str, Any] = {}
+
+    @property
+    def folder(self) -> Path:
+        """On this machine."""
+        return self._work.folder
+
+    def on(self, node: str) -> AbstractContextManager[Path]:
+        """The folder that a node works in; what it has written there belongs to the step after the block. It begins
+        here."""
+        self.began = time.time()
+        return self._work.on(node)
+
+
+class Store:
+    """Records by step, in a folder or an object store that every node reaches."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @classmethod
+    def of(cls, storage: Storage) -> "Store":
+        """The store that an experiment asks for."""
+        return cls(FolderBackend(storage.root) if isinstance(storage.root, Path) else ObjectBackend(storage))
+
+    @property
+    def root(self) -> Path | str:
+        """Its folder, or its address."""
+        return self._backend.root
+
+    def find(self, step: Step) -> Record | None:
+        """The record of a step; None where there is none that can be read.
+
+        Raises:
+            UserError: it is of a later version of this project, which knows better.
+        """
+        name = _name(step)
+        try:
+            found = self._backend.find(name)
+        except Newer as newer:
+            raise UserError(
+                f"{self.root}/{name}/{RECORD}: {newer}; update this one, or set another storage.root"
+            ) from None
+        except Broken as broken:
+            self._pass_over(name, broken)
+            return None
+        return _record(*found) if found else None
+
+    def _pass_over(self, name: str, broken: Broken) -> None:
+        """Say once what is not taken for a record; what else is in the store is used as it is."""
+        if (line := f"passed over: {self.root}/{name}/{RECORD}: {broken}") not in _TOLD:
+            _TOLD.add(line)
+            print(line, file=sys.stderr)
+
+    def missing(self, steps: Iterable[Step]) -> list[Step]:
+        """Those of some steps that have no record yet."""
+        return [step for step in steps if self.find(step) is None]
+
+    @contextlib.contextmanager
+    def writing(self, step: Step) -> Iterator[Draft]:
+        """A draft that becomes the step's record when the block ends well, and vanishes otherwise.
+
+        Two runs that finish the same step at once both succeed: the first record stays.
+        """
+        try:
+            self._backend.find(_name(step))
+        except Broken:
+            self._backend.set_aside(_name(step))
+        work = self._backend.begin(_name(step))
+        try:
+            draft = Draft(work)
+            yield draft
+            work.finish(
+                {
+                    "schema": SCHEMA,
+                    "kind": step.kind,
+                    "variant": step.variant,
+                    "fingerprint": step.fingerprint,
+                    "identity": step.identity,
+                    "result": draft.result,
+                    "seconds": time.time() - draft.began,
+                    "finished_at": time.time(),
+                    "where": draft.where,
+                }
+            )
+        finally:
+            work.discard()
+
+    def all(self) -> list[Record]:
+        """Every record of every experiment that can be read."""
+        return [_record(*found) for found in self._backend.all(self._pass_over)]
+
+    def refer(self, experiment: str, steps: Iterable[Step]) -> None:
+        """Leave in the store which steps an experiment is about, in the place of what it said before.
+
+        A run does so before it looks for records: whatever it finds then is not cleaned away.
+        """
+        named = [{"variant": step.variant, "kind": step.kind, "fingerprint": step.fingerprint} for step in steps]
+        self.keep(experiment, _STEPS, named)
+
+    def keep(self, experiment: str, name: str, content: Any) -> None:
+        """Write a JSON file into an experiment's folder, whole or not at all."""
+        self.keep_text(experiment, name, json.dumps(content, indent=1, sort_keys=True))
+
+    def keep_text(self, experiment: str, name: str, content: str) -> None:
+        """The same of a text file."""
+        self._backend.write(f"experiments/{experiment}/{name}", content.encode())
+
+    def kept(self, experiment: str, name: str) -> Any:
+        """What a JSON file of an experiment's folder holds; None where there is none.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        content = self.kept_text(experiment, name)
+        return None if content is None else json.loads(content)
+
+    def kept_mapping(self, experiment: str, name: str) -> dict[str, Any]:
+        """The same of a file that says what may be said anew: empty, too, where it cannot be read, which is told."""
+        try:
+            kept = self.kept(experiment, name)
+        except (ValueError, RecursionError, OSError):
+            kept = ()
+        if kept is not None and not isinstance(kept, dict):
+            print(f"passed over: {self.root}/experiments/{experiment}/{name}: not a JSON object", file=sys.stderr)
+        return kept if isinstance(kept, dict) else {}
+
+    def kept_text(self, experiment: str, name: str) -> str | None:
+        """What a text file of it holds; None where there is none."""
+        content = self._backend.read(f"experiments/{experiment}/{name}")
+        return None if content is None else content.decode()
+
+    def referred(self) -> set[str]:
+        """Fingerprints of the steps that any experiment refers to, what it has deployed included.
+
+        Raises:
+            UserError: what an experiment refers to cannot be read, so nothing may count as unreferred.
+        """
+        found: set[str] = set()
+        for name, content in self._backend.read_all(f"experiments/*/{_STEPS}").items():
+            try:
+                found |= {step["fingerprint"] for step in json.loads(content)}
+            except (ValueError, TypeError, KeyError):
+                raise UserError(
+                    f"{self.root}/{name}: not a list of steps; run the experiment again, or remove the file if it is "
+                    "given up"
+                ) from None
+        for name, content in self._backend.read_all(f"experiments/*/{DEPLOYMENT}").items():
+            try:
+                deployed = json.loads(content)
+                for one in filter(None, (deployed, deployed.get("previous"))):
+                    found |= {one["checkpoint"], *one.get("records", ())}
+            except (ValueError, TypeError, KeyError, AttributeError):
+                raise UserError(
+                    f"{self.root}/{name}: not a deployment; deploy again, or remove the file if it is given up"
+                ) from None
+        return found
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what one node writes into a draft is seen by all at once."""
+        return isinstance(self._backend, FolderBackend)
+
+    def near(self, node: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """What a function makes of files that a node sees: called here where all see the same, else there."""
+        return self._backend.near(node, function, *arguments, **named)
+
+    def scratch(self, node: str, logs: Path) -> AbstractContextManager[Path]:
+        """A folder that a node can write into, gone after the block."""
+        return self._backend.scratch(node, logs)
+
+    def check_usable(self) -> None:
+        """Raise UserError where the store cannot be written to from this machine."""
+        self._backend.check_usable()
+
+    def entries(self) -> list[Entry]:
+        """Whatever the store itself has named, of finished steps and of drafts.
+
+        Raises:
+            UserError: there are no records at all.
+        """
+        return self._backend.entries()
+
+    def remove(self, entry: Entry, needed: Callable[[], bool]) -> bool:
+        """Remove an entry, its record first; False, and nothing is lost, where it is `needed` after all."""
+        return self._backend.remove(entry, needed)
+
+
+def _name(step: Step) -> str:
+    return f"records/{step.kind}/{step.fingerprint}"
+
+
+def _record(told: dict[str, Any], files: Files) -> Record:
+    return Record(files=files, **{key: told[key] for key in _FIELDS})
+
+
+def nearest(step: Step, records: Iterable[Record]) -> Record | None:
+    """The latest record of the same kind and variant: what a changed step is compared with."""
+    same = [record for record in records if (record.kind, record.variant) == (step.kind, step.variant)]
+    return max(same, key=lambda record: record.finished_at, default=None)
+
+
+def difference(step: Step, record: Record) -> list[str]:
+    """The fields, as dotted names, in which a step differs from a finished one."""
+    mine, theirs = _flat(step.identity), _flat(record.identity)
+    return sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}

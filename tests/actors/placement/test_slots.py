@@ -1,0 +1,50 @@
+"""The split of CPU cores between engines and clients."""
+
+import pytest
+
+from actors.placement.slots import cpu_seats, gpu_seats
+from configs.load import ConcurrentLoad
+from configs.serving import Serving
+
+
+def load(**settings: object) -> ConcurrentLoad:
+    return ConcurrentLoad.model_validate({"kind": "concurrent", "streams": [1], **settings})
+
+
+@pytest.mark.parametrize(
+    ("cores", "engines", "clients", "together"),
+    [
+        (1, ((0,),), ((),), False),
+        (2, ((0,), (1,)), ((1,), (0,)), False),
+        (3, ((0,), (1,)), ((2,), (2,)), True),
+        (8, ((0, 1, 2), (3, 4, 5)), ((6, 7), (6, 7)), True),
+    ],
+)
+def test_cores_are_split_without_overlap_where_there_are_enough(
+    cores: int, engines: tuple, clients: tuple, together: bool
+) -> None:
+    seats = cpu_seats(list(range(cores)), Serving(), [load()])
+    assert (seats.engines, seats.clients, seats.together) == (engines, clients, together)
+
+
+def test_company_never_loads_in_turn_with_all_other_cores_for_the_clients() -> None:
+    seats = cpu_seats(list(range(8)), Serving(), [load(company="never")])
+    assert not seats.together
+    assert seats.clients[0] == (3, 4, 5, 6, 7)
+
+
+def test_engine_that_takes_all_cores_sits_alone() -> None:
+    assert cpu_seats([0, 1, 2, 3], Serving(cores=4), [load()]).engines == ((0, 1, 2, 3),)
+
+
+def test_gpus_seat_one_tensor_parallel_group_each() -> None:
+    seats = gpu_seats(8, Serving(tensor_parallel_size=2), [load()])
+    assert len(seats.engines) == 4
+    assert seats.together
+
+
+@pytest.mark.parametrize(("share", "seated"), [(0.5, 4), (0.3, 6), (0.1, 20)])
+def test_gpus_that_are_shared_seat_several_and_load_one_at_a_time(share: float, seated: int) -> None:
+    seats = gpu_seats(2, Serving(gpu_share=share, gpu_memory_utilization=share), [load()])
+    assert len(seats.engines) == seated
+    assert not seats.together

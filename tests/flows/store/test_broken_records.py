@@ -1,0 +1,187 @@
+"""Records that cannot be read: each is named and passed over, and the rest of the store stays usable."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from refusals import accepted, refusal
+
+from configs.base import UserError
+from configs.storage import Storage
+from flows.store import backend, records
+from flows.store.records import Store
+from flows.store.steps import Step
+
+pytestmark = pytest.mark.usefixtures("hardware", "built")
+
+WHOLE = {
+    "schema": 1,
+    "kind": "evaluate",
+    "variant": "v",
+    "fingerprint": "0" * 16,
+    "identity": {},
+    "result": {"tasks": {}},
+    "seconds": 1.0,
+    "finished_at": 1.0,
+    "where": {},
+}
+Spoil = Callable[[Path], object]
+
+
+def without(key: str) -> Spoil:
+    return lambda file: file.write_text(json.dumps({k: v for k, v in WHOLE.items() if k != key}))
+
+
+def of(**changes: Any) -> Spoil:
+    return lambda file: file.write_text(json.dumps(WHOLE | changes))
+
+
+def folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+SPOILT: list[tuple[str, Spoil]] = [
+    ("empty", lambda file: file.write_text("")),
+    ("cut", lambda file: file.write_text(json.dumps(WHOLE)[:40])),
+    ("binary", lambda file: file.write_bytes(bytes(range(256)))),
+    ("list", lambda file: file.write_text("[]")),
+    ("number", lambda file: file.write_text("3")),
+    ("deep", lambda file: file.write_text("[" * 100_000)),
+    ("folder", folder),
+    ("no_kind", without("kind")),
+    ("no_result", without("result")),
+    ("no_seconds", without("seconds")),
+    ("no_identity", without("identity")),
+    ("result_list", of(result=[])),
+    ("seconds_text", of(seconds="1")),
+    ("later", of(schema=2)),
+    ("schema_text", of(schema="2")),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    records._TOLD.clear()
+    return Store.of(Storage(root=tmp_path / "store"))
+
+
+def step(seed: int) -> Step:
+    return Step("evaluate", "v", {"seed": seed}, {}, {})
+
+
+def written(store: Store, of_step: Step) -> Path:
+    with store.writing(of_step) as draft:
+        draft.result = {"tasks": {"made": {}}}
+    return Path(store.root) / f"records/evaluate/{of_step.fingerprint}/record.json"
+
+
+@pytest.mark.parametrize("spoil", [one[1] for one in SPOILT], ids=[one[0] for one in SPOILT])
+def test_record_that_cannot_be_read_costs_no_other(store: Store, capfd: Any, spoil: Spoil) -> None:
+    spoil(written(store, step(1)))
+    written(store, step(2))
+    assert [record.fingerprint for record in store.all()] == [step(2).fingerprint]
+    assert [record.fingerprint for record in store.all()] == [step(2).fingerprint]
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith(f"passed over: {store.root}/records/evaluate/{step(1).fingerprint}/record.json: ")
+
+
+@pytest.mark.parametrize("spoil", [one[1] for one in SPOILT[:-2]], ids=[one[0] for one in SPOILT[:-2]])
+def test_step_whose_record_cannot_be_read_is_done_again(store: Store, spoil: Spoil) -> None:
+    file = written(store, step(1))
+    spoil(file)
+    assert store.missing([step(1)]) == [step(1)]
+    again = written(store, step(1))
+    found = store.find(step(1))
+    assert again == file
+    assert found is not None
+    assert found.result == {"tasks": {"made": {}}}
+    assert list(file.parent.parent.glob(".*.partial")), "what was there is kept until it is cleaned away"
+
+
+def test_record_of_a_later_version_is_not_overwritten(store: Store) -> None:
+    file = written(store, step(1))
+    content = json.dumps(json.loads(file.read_text()) | {"schema": 2})
+    file.write_text(content)
+    with pytest.raises(UserError, match="is of a later version of this project"):
+        store.find(step(1))
+    assert file.read_text() == content
+
+
+def test_record_without_a_number_and_with_a_further_key_is_read(store: Store) -> None:
+    file = written(store, step(1))
+    told = json.loads(file.read_text())
+    assert told.pop("schema") == backend.SCHEMA
+    file.write_text(json.dumps(told | {"colour": "blue"}))
+    assert store.find(step(1)) is not None
+
+
+@pytest.mark.parametrize("spoil", [one[1] for one in SPOILT], ids=[one[0] for one in SPOILT])
+def test_plan_of_any_experiment_goes_on_beside_it(
+    experiment_file: Any, tmp_path: Path, capfd: Any, spoil: Spoil
+) -> None:
+    records._TOLD.clear()
+    file = tmp_path / "store/records/evaluate" / ("0" * 16) / "record.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(WHOLE))
+    spoil(file)
+    assert "to do" in accepted(capfd, experiment_file())
+
+
+@pytest.mark.parametrize("name", ["failed.json", "searched.json", "mlflow.json", "deployment.json", "steps.json"])
+@pytest.mark.parametrize("content", ["", "[1]", "3", '{"a": 1}', "{" * 5000, '{"fp8-dynamic": 1, "asked": 1}'])
+def test_plan_and_report_go_on_beside_what_an_experiment_left_broken(
+    experiment_file: Any, tmp_path: Path, capfd: Any, name: str, content: str
+) -> None:
+    file = tmp_path / "store/experiments/tiny" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert "to do" in accepted(capfd, experiment_file())
+    from flows.cli import main
+
+    for command in ("status", "report"):
+        assert main([command, str(experiment_file())]) in (0, 2)
+        assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "identity", "result"),
+    [
+        ("evaluate", {"settings": {}, "inputs": {}}, {"task": {}}),
+        ("evaluate", {"settings": {}, "inputs": {}}, {"tasks": {}}),
+        ("evaluate", {}, {"tasks": {}}),
+        ("evaluate", {"settings": [], "inputs": 3}, {"tasks": {}}),
+        ("benchmark", {"settings": {}, "inputs": {}}, {"points": []}),
+        ("benchmark", {"settings": {"load": {}}, "inputs": {}}, {"points": [], "deployment": {"warming_s": 1}}),
+        ("quantize", {"settings": {"recipe": None}, "inputs": {}}, {"weight_bytes": 1}),
+        ("prepare", {"settings": {"model": 1}, "inputs": {}}, {"weight_bytes": 1}),
+        ("dance", {"settings": {}, "inputs": {}}, {}),
+    ],
+)
+def test_record_of_an_older_shape_is_in_no_estimates_way(
+    experiment_file: Any, tmp_path: Path, capfd: Any, kind: str, identity: Any, result: Any
+) -> None:
+    file = tmp_path / "store/records" / kind / ("0" * 16) / "record.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(WHOLE | {"kind": kind, "identity": identity, "result": result}))
+    assert "to do" in accepted(capfd, experiment_file())
+
+
+def test_plan_says_which_record_of_its_own_is_of_a_later_version(
+    experiment_file: Any, tmp_path: Path, capfd: Any
+) -> None:
+    path = experiment_file()
+    shown = accepted(capfd, path, "load.seed=7")
+    assert "to do" in shown
+    from flows.cli import main
+
+    assert main(["plan", str(path), "--steps"]) == 0
+    words = capfd.readouterr().out.split()
+    fingerprint = next(word for word in words if len(word) == 16 and set(word) <= set("0123456789abcdef"))
+    file = tmp_path / "store/records/prepare" / fingerprint / "record.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(WHOLE | {"schema": 2}))
+    assert "is of a later version of this project (schema 2, this one reads 1); update this one" in refusal(capfd, path)
