@@ -9,8 +9,6 @@ from typing import Any
 from actors.placement import processes
 from actors.programs import cpu_time
 
-REQUESTS = "requests.jsonl"
-"""In a benchmark's folder: one line for each request of every point."""
 _MOST_WORKERS = 10
 """Client processes that send requests. GuideLLM's own limit: one more process hands the requests out."""
 

@@ -1,6 +1,7 @@
 """Imports point one way: configs <- actors <- flows; a heavy library is imported by its engine alone."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,46 @@ ENGINES = {
     "ray_serve.py": set(),
 }
 MODULES = sorted(p for layer in ("configs", "actors", "flows") for p in (ROOT / layer).rglob("*.py"))
+MAY_IMPORT: dict[str, dict[str, str]] = {
+    "actors": {
+        "environments": "",
+        "artifacts": "",
+        "openai_client": "",
+        "pacing": "",
+        "placement": "environments",
+        "files": "placement",
+        "programs": "openai_client",
+        "engines": "pacing artifacts openai_client placement files programs",
+        "quantizer": "engines",
+        "evaluator": "engines",
+        "benchmarker": "engines placement programs",
+        "server": "engines",
+        "serving": "placement programs server",
+    },
+    "flows": {
+        "interruption": "",
+        "named_cluster": "",
+        "own_ray": "interruption",
+        "cluster": "named_cluster own_ray interruption",
+        "store": "",
+        "statistics": "",
+        "planning": "cluster store statistics",
+        "runtime": "cluster store statistics planning",
+        "analysis": "store statistics planning runtime",
+        "stages": "store statistics planning runtime analysis",
+        "sweep": "store statistics planning runtime analysis stages",
+        "reporting": "cluster store statistics planning runtime analysis",
+        "tracking": "store statistics planning runtime analysis reporting",
+        "deploying": "cluster store statistics planning runtime analysis reporting tracking",
+        "doctor": "cluster store planning",
+        "experiment": "cluster store planning runtime analysis stages sweep reporting tracking",
+        "cli": "interruption own_ray cluster store planning runtime analysis reporting tracking deploying doctor "
+        "experiment",
+        "__main__": "cli",
+    },
+}
+"""For each package, or module beside the packages, what it may import of its own layer; of the layers below, all.
+Nobody names what stands under it, so that there is no circle."""
 
 
 def imported(file: Path) -> set[str]:
@@ -69,3 +110,49 @@ def test_driver_imports_no_heavy_library() -> None:
     program = "import sys, flows.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not HEAVY & {name.split(".")[0] for name in loaded.stdout.split()}
+
+
+def rooms(layer: str, names: set[str]) -> set[str]:
+    """The packages and modules of a layer that dotted names lead to."""
+    found = {parts[1] for name in names if (parts := name.split("."))[0] == layer and len(parts) > 1}
+    return found & MAY_IMPORT[layer].keys()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in MODULES if file.relative_to(ROOT).parts[0] in MAY_IMPORT],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_package_imports_only_what_the_table_allows(file: Path) -> None:
+    layer, room = file.relative_to(ROOT).with_suffix("").parts[:2]
+    allowed = {room, *MAY_IMPORT[layer].get(room, "").split()}
+    assert rooms(layer, imported(file)) <= allowed
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_table_lists_the_folder_from_the_ground_up(layer: str) -> None:
+    listed = {path.stem for path in (ROOT / layer).glob("*.py")} | {
+        init.parent.name for init in (ROOT / layer).glob("*/__init__.py")
+    }
+    assert set(MAY_IMPORT[layer]) == listed - {"__init__"}
+    below: set[str] = set()
+    for room, allowed in MAY_IMPORT[layer].items():
+        assert set(allowed.split()) <= below, room
+        below.add(room)
+
+
+@pytest.mark.parametrize("package", sorted({file.parent for file in MODULES}), ids=lambda p: str(p.relative_to(ROOT)))
+def test_package_has_a_short_readme_that_names_its_files(package: Path) -> None:
+    text = (package / "README.md").read_text()
+    assert 5 <= len(text.splitlines()) <= 30
+    named = {name for name in re.findall(r"`(\w+\.py)`", text)}
+    assert named == {file.name for file in package.glob("*.py")} - {"__init__.py"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in MODULES if file.relative_to(ROOT).parts[0] == "flows"],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_flow_imports_no_engine(file: Path) -> None:
+    assert "engines" not in rooms("actors", imported(file))

@@ -22,7 +22,7 @@ from guidellm.scheduler import SchedulerState, SchedulerUpdateAction
 from guidellm.schemas import GenerativeRequestStats, RequestInfo
 from guidellm.schemas.benchmark import BenchmarkScenario
 
-from actors.benchmarker import REQUESTS
+from actors.artifacts import REQUESTS
 from actors.pacing import Pace, Point
 
 _TEXTS_KEPT = 20

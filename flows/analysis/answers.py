@@ -11,6 +11,7 @@ from configs.accuracy import Task
 from configs.base import UserError
 from configs.metrics import OF_SUMS, Kind
 from flows.analysis import corpus_metrics
+from flows.planning.judgeable import judged_score
 from flows.store.records import Record
 
 
@@ -51,7 +52,7 @@ def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
     for evaluation, name, figures in ((e, *item) for e in evaluations for item in e.result["tasks"].items()):
         asked = figures.get("asked", name)
         setting = settings.get(asked, Task(name=asked))
-        score = chosen(name, figures["scores"], setting)
+        score = judged_score(name, figures["scores"], setting)
         task = found.setdefault(asked, _none_yet(score, setting))
         if (task.metric, task.kind) != (score["metric"], score["kind"]):
             raise UserError(f"accuracy.tasks: {asked!r} has subtasks with metrics of their own; name them one by one")
@@ -60,21 +61,6 @@ def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
                 if row.get("filter", score["filter"]) == score["filter"] and row.get(score["metric"]) is not None:
                     _add(task, name, row, setting.cluster, alike=figures.get("alike", False))
     return found
-
-
-def chosen(name: str, scores: Sequence[dict[str, Any]], asked: Task) -> dict[str, Any]:
-    """What is judged of a task's scores, which stand in its own order: what is asked for, else the first.
-
-    Raises:
-        UserError: the task has no such metric, or no such filter.
-    """
-    fit = [score for score in scores if asked.metric in (None, score["metric"])]
-    fit = [score for score in fit if asked.filter in (None, score["filter"])]
-    if not fit:
-        having = ", ".join(f"{score['metric']} ({score['filter']})" for score in scores) or "nothing"
-        wanted = " with filter ".join(filter(None, (asked.metric, asked.filter))) or "a metric"
-        raise UserError(f"accuracy.tasks: {wanted} of {name!r} cannot be judged; of that task can be: {having}")
-    return fit[0]
 
 
 def _none_yet(score: dict[str, Any], asked: Task) -> TaskAnswers:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from statsmodels.stats.proportion import proportion_confint
 
-from actors.benchmarker import REQUESTS
+from actors.artifacts import REQUESTS
 from configs.decision import Constraints, Decision
 from flows.analysis import requests
 from flows.analysis.judgement import FEW_REQUESTS, VOID, Capacity, Estimate, Point, Standing

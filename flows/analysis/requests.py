@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.benchmarker import REQUESTS
+from actors.artifacts import REQUESTS
 from configs.decision import Constraints
 from flows.analysis.backlog import Overload, overload
 from flows.analysis.judgement import CLIENT_LIMIT, COMPILED, VOID

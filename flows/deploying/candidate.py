@@ -15,8 +15,9 @@ from configs.load import Load
 from flows.analysis import compare
 from flows.analysis.judgement import Judged, Judgement, Point
 from flows.planning.plan import engine_args
-from flows.runtime.context import CHECKPOINT, Outcome, Run
+from flows.runtime.context import Outcome, Run
 from flows.store import checkpoints
+from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record
 
 

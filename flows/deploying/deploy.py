@@ -10,6 +10,7 @@ from rich.console import Console
 
 from configs.base import UserError
 from configs.experiment import Experiment
+from flows.analysis.judgement import load_in_words
 from flows.deploying import card, verify
 from flows.deploying.candidate import Chosen, check_files
 from flows.deploying.kserve import KServeText
@@ -54,7 +55,7 @@ def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
     _record(chosen, deployed)
     model_card = card.write(chosen, deployed)
     with out_of_reach(missed_by(chosen.run)):
-        if version := registry.register(chosen):
+        if version := registry.register(run.plan.experiment, chosen.checkpoint.fingerprint, _tags(chosen)):
             run.progress.say("mlflow", f"registered {version}")
     for key, value in {
         "deployed": f"{deployed.variant} at {deployed.url}/v1, model {deployed.model}, {deployed.served_by}",
@@ -72,7 +73,8 @@ def verified(url: str, chosen: Chosen, console: Console) -> verify.Verification:
     name = verify.file_name(chosen.variant)
     chosen.run.store.keep(chosen.run.plan.experiment.name, name, found.to_json())
     with out_of_reach(missed_by(chosen.run)):
-        registry.verified(chosen.run, found, name)
+        verdict = f"{found.variant}: {'pass' if found.passed else 'FAIL'}"
+        registry.verified(chosen.run.plan.experiment, verdict, found.figures, name)
     verify.show(found, console)
     return found
 
@@ -141,6 +143,20 @@ def _record(chosen: Chosen, deployed: Deployed) -> None:
         "previous": previous,
     }
     run.store.keep(run.plan.experiment.name, DEPLOYMENT, written)
+
+
+def _tags(chosen: Chosen) -> dict[str, str]:
+    """Tags of its version in the Model Registry."""
+    scheme = chosen.outcome.plan.scheme
+    told = {"verdict": chosen.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
+    if (capacity := chosen.judged.capacity) is not None:
+        kept = "none" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
+        told["load_within_limits"] = kept
+    for difference in chosen.judged.differences if scheme else ():
+        if difference.recovery is not None:
+            low, high = difference.recovery_low, difference.recovery_high
+            told[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"
+    return told
 
 
 def _recorded(asked: Experiment) -> dict[str, Any]:

@@ -124,4 +124,4 @@ def _record(asked: Publication, place: str, commit: str) -> None:
     }
     run.store.keep(run.plan.experiment.name, f"published-{variant}.json", told)
     with out_of_reach(missed_by(run)):
-        registry.published(asked.chosen, place, commit)
+        registry.published(run.plan.experiment, asked.chosen.checkpoint.fingerprint, place, commit)

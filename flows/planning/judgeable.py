@@ -6,7 +6,6 @@ from typing import Any
 from configs.accuracy import Accuracy, Task
 from configs.base import UserError
 from configs.metrics import OF_METRICS, OF_OUTPUTS, PERPLEXITIES, kind_of
-from flows.analysis import answers
 
 
 def scores(definition: dict[str, Any]) -> list[dict[str, Any]]:
@@ -42,7 +41,7 @@ def refusal(definition: dict[str, Any], asked: Task) -> str | None:
         first = f"{every[0]['metric']}, made by {every[0]['aggregation']}," if every else "no metric"
         return f"has {first} first, of which single documents say nothing; what can be judged: {having}"
     try:
-        chosen = answers.chosen(asked.name, fit, asked)
+        chosen = judged_score(asked.name, fit, asked)
     except UserError:
         wanted = ", ".join(filter(None, (asked.metric, asked.filter)))
         return f"has no {wanted} that can be judged; what can be: {having}"
@@ -76,7 +75,7 @@ def judged_by(definitions: Sequence[dict[str, Any]], asked: Task) -> str:
         name = str(definition.get("task", asked.name))
         if why := refusal(definition, asked):
             raise UserError(f"{name!r} {why}")
-        score = answers.chosen(name, [score for score in scores(definition) if score["kind"]], asked)
+        score = judged_score(name, [score for score in scores(definition) if score["kind"]], asked)
         found.setdefault((score["metric"], score["kind"]), name)
     if len(found) > 1:
         each = ", ".join(f"{metric} of {name}" for (metric, _), name in found.items())
@@ -95,3 +94,18 @@ def someone_judges(accuracy: Accuracy, kinds: Sequence[str]) -> None:
             "accuracy.tasks: perplexities alone are shown and judge nobody; add a task with right answers, or say with "
             "recovery how much of the base's must be kept"
         )
+
+
+def judged_score(name: str, scores: Sequence[dict[str, Any]], asked: Task) -> dict[str, Any]:
+    """What is judged of a task's scores, which stand in its own order: what is asked for, else the first.
+
+    Raises:
+        UserError: the task has no such metric, or no such filter.
+    """
+    fit = [score for score in scores if asked.metric in (None, score["metric"])]
+    fit = [score for score in fit if asked.filter in (None, score["filter"])]
+    if not fit:
+        having = ", ".join(f"{score['metric']} ({score['filter']})" for score in scores) or "nothing"
+        wanted = " with filter ".join(filter(None, (asked.metric, asked.filter))) or "a metric"
+        raise UserError(f"accuracy.tasks: {wanted} of {name!r} cannot be judged; of that task can be: {having}")
+    return fit[0]

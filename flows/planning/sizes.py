@@ -10,8 +10,8 @@ from configs.model import HubModel, PathModel
 from configs.schemes import Scheme
 from flows.planning import hub, memory
 from flows.planning.plan import Plan, VariantPlan, engine_args
-from flows.runtime.context import CHECKPOINT
 from flows.store import checkpoints
+from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record, Store
 
 _UNQUANTIZED = 0.2

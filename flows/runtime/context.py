@@ -15,11 +15,9 @@ from actors.placement.coordinator import Occupant, claimed, seated
 from configs.schemes import Scheme
 from flows.planning.plan import Plan, VariantPlan, extended
 from flows.runtime.progress import Says
+from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Draft, Record, Store
 from flows.store.steps import Step
-
-CHECKPOINT = "checkpoint"
-"""In the folder of a step that makes one."""
 
 
 class StepFailed(Exception):
@@ -258,3 +256,8 @@ class Run:
                     raise StepFailed(f"{step.kind}: its record vanished as soon as it was written")
                 found[fingerprint] = record
         return found
+
+
+def application(experiment: str, variant: str) -> str:
+    """The name of a variant's Serve application; no other experiment on the cluster has it."""
+    return f"{experiment}.{variant}"

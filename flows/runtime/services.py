@@ -14,8 +14,7 @@ from actors.placement.lease import Needs, lease
 from actors.serving import end_deployment, serving_host
 from configs.base import UserError
 from flows import cluster
-from flows.runtime.context import Run, Services
-from flows.stages.served import application
+from flows.runtime.context import Run, Services, application
 
 
 @contextlib.contextmanager

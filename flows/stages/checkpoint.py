@@ -7,9 +7,10 @@ from actors.placement.allocation import Place
 from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
 from configs.model import HubModel, PathModel
-from flows.runtime.context import CHECKPOINT, Outcome, Run, Services, StepFailed, answer
+from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
 from flows.runtime.faults import fault
 from flows.store import checkpoints
+from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Draft
 
 

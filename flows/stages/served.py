@@ -13,7 +13,7 @@ from actors.placement.lease import asked_on
 from actors.serving import Deployment, await_ready, deployed
 from flows.analysis import reference_gap
 from flows.planning.plan import engine_args
-from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
+from flows.runtime.context import Outcome, Run, Services, StepFailed, answer, application
 from flows.store import checkpoints
 
 
@@ -42,11 +42,6 @@ class Served(Started):
     """Where it answers on its node, without /v1."""
     report: dict[str, Any] = field(default_factory=dict)
     difference: dict[str, Any] = field(default_factory=dict)
-
-
-def application(experiment: str, variant: str) -> str:
-    """The name of a variant's Serve application; no other experiment on the cluster has it."""
-    return f"{experiment}.{variant}"
 
 
 @contextlib.contextmanager

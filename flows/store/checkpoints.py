@@ -13,6 +13,9 @@ from actors.files.digests import Damaged, Digests, digests, sha256, verify_files
 from configs.base import UserError
 from configs.schemes import Scheme
 
+CHECKPOINT = "checkpoint"
+"""In the folder of a step that makes one."""
+
 _WEIGHTS, _BESIDE_WEIGHTS = ".safetensors", (".json", ".jinja", ".model", ".txt")
 _INDEX = "model.safetensors.index.json"
 _LONGEST_HEADER = 20_000_000  # bytes; 100,000 tensors have 15 million. More would fill memory before it is refused

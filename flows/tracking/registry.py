@@ -2,13 +2,10 @@
 
 import contextlib
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from configs.experiment import Experiment
-from flows.analysis.judgement import load_in_words
-from flows.deploying.candidate import Chosen
-from flows.deploying.verify import Verification
-from flows.runtime.context import Run
 from flows.tracking.client import FINGERPRINT, connect, remembered
 
 if TYPE_CHECKING:
@@ -17,27 +14,29 @@ if TYPE_CHECKING:
 _CHAMPION, _PREVIOUS = "champion", "previous"
 
 
-def verified(run: Run, found: Verification, file: str) -> None:
+def verified(experiment: Experiment, verdict: str, figures: Mapping[str, float], file: str) -> None:
     """Leave a verification in the parent run: its verdict, its figures, and the file of that name; nothing where
     the experiment was never tracked."""
-    experiment = run.plan.experiment
     if (parent := remembered(experiment).get("run_id")) is None:
         return
     client, _ = connect(experiment)
-    client.set_tag(parent, "msf.verified", f"{found.variant}: {'pass' if found.passed else 'FAIL'}")
-    for name, value in found.figures.items():
+    client.set_tag(parent, "msf.verified", verdict)
+    for name, value in figures.items():
         client.log_metric(parent, f"verification.{name}", value)
     client.log_artifact(parent, str(experiment.results / file))
 
 
-def register(chosen: Chosen) -> str | None:
+def register(experiment: Experiment, fingerprint: str, tags: Mapping[str, str]) -> str | None:
     """Make a deployed variant the champion of the experiment's registered model; the one that was it before
     becomes `previous`.
+
+    Args:
+        fingerprint: of the checkpoint's record.
+        tags: what its version says of it, without the prefix.
 
     Returns:
         name and version; None where its checkpoint was not logged (tracking.log_checkpoints).
     """
-    experiment, fingerprint = chosen.run.plan.experiment, chosen.checkpoint.fingerprint
     if (model_id := remembered(experiment).get("models", {}).get(fingerprint)) is None:
         return None
     client, _ = connect(experiment)
@@ -51,7 +50,7 @@ def register(chosen: Chosen) -> str | None:
     if (before := aliases.get(_CHAMPION)) not in (None, now.version):
         client.set_registered_model_alias(name, _PREVIOUS, before)
     client.set_registered_model_alias(name, _CHAMPION, now.version)
-    for key, value in _told(chosen).items():
+    for key, value in tags.items():
         client.set_model_version_tag(name, now.version, f"msf.{key}", value)
     return f"{name} version {now.version} as {_CHAMPION}"
 
@@ -74,30 +73,15 @@ def withdraw(experiment: Experiment) -> str | None:
     return f"{model.name} version {version} is {_PREVIOUS}, and there is no {_CHAMPION}"
 
 
-def published(chosen: Chosen, place: str, commit: str) -> None:
+def published(experiment: Experiment, fingerprint: str, place: str, commit: str) -> None:
     """Tag the registered version of a published variant, if there is one, with where it lies."""
-    experiment = chosen.run.plan.experiment
     if not remembered(experiment).get("models"):
         return
     client, _ = connect(experiment)
-    if version := _versions(client, experiment.name).get(chosen.checkpoint.fingerprint):
+    if version := _versions(client, experiment.name).get(fingerprint):
         client.set_model_version_tag(experiment.name, version.version, "msf.published", f"{place} at {commit}")
 
 
 def _versions(client: "MlflowClient", name: str) -> dict[str | None, Any]:
     """Versions of a registered model by the fingerprint of their checkpoint."""
     return {version.tags.get(FINGERPRINT): version for version in client.search_model_versions(f"name='{name}'")}
-
-
-def _told(chosen: Chosen) -> dict[str, str]:
-    """Tags of a version."""
-    scheme = chosen.outcome.plan.scheme
-    told = {"verdict": chosen.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
-    if (capacity := chosen.judged.capacity) is not None:
-        kept = "none" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
-        told["load_within_limits"] = kept
-    for difference in chosen.judged.differences if scheme else ():
-        if difference.recovery is not None:
-            low, high = difference.recovery_low, difference.recovery_high
-            told[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"
-    return told

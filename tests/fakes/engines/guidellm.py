@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from actors.benchmarker import REQUESTS
+from actors.artifacts import REQUESTS
 from actors.engines import pace
 
 WINDOW_S = 10.0

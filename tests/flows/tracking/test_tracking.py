@@ -15,9 +15,10 @@ from configs.hardware import Hardware
 from configs.loading import load_experiment
 from flows.planning import plan as planning
 from flows.planning.plan import Plan
-from flows.runtime.context import CHECKPOINT, Run
+from flows.runtime.context import Run
 from flows.runtime.progress import Progress
 from flows.store import checkpoints, clean, links
+from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Store
 from flows.tracking import client as tracking
 from flows.tracking import models
