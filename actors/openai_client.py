@@ -177,7 +177,14 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     """By the proxy that the environment names, if any; never for this machine, which no proxy can reach for us.
     Offline, Ray's own workers are told of one that leads nowhere (`flows.own_ray`)."""
     here = urlsplit(url).hostname in _THIS_MACHINE
-    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
+    return urllib.request.build_opener(_StaysThere, *([urllib.request.ProxyHandler({})] if here else []))
+
+
+class _StaysThere(urllib.request.HTTPRedirectHandler):
+    """A server that sends a client elsewhere is told of as an error: the key is for nobody else."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 def _bearing(key: str | None) -> dict[str, str]:

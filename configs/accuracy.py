@@ -20,9 +20,13 @@ class GenKwargs(Settings):
     temperature: float | None = Field(default=None, ge=0)
     """0 is greedy; above it answers are drawn, which lm-eval calls `do_sample`."""
     top_p: float | None = Field(default=None, gt=0, le=1)
+    """Smallest set of tokens with so much probability that one is drawn from."""
     top_k: int | None = Field(default=None, ge=1)
+    """Most likely tokens that one is drawn from."""
     min_p: float | None = Field(default=None, ge=0, le=1)
+    """Least probability of a token that may be drawn, as a share of the likeliest one's."""
     repetition_penalty: float | None = Field(default=None, gt=0)
+    """Above 1: what stands there already becomes less likely."""
     max_gen_toks: int | None = Field(default=None, ge=1)
     """Longest answer, in tokens; the prompt has what this leaves of the context."""
     until: tuple[str, ...] | None = None
@@ -68,6 +72,7 @@ class Task(Settings):
     recovery: float | None = Field(default=None, gt=0, le=100)
     """In place of a margin: how much of the base's value must be kept, in per cent."""
     gen_kwargs: GenKwargs = GenKwargs()
+    """How answers are written."""
     seeds: int = Field(default=1, ge=1)
     """Answers to every document, drawn with `accuracy.seed` and the seeds that follow it: the score is their mean
     (pass@1 over seeds). Variants are compared seed by seed; the answers to one document share it as their source."""
@@ -87,8 +92,12 @@ class Accuracy(Settings):
     """
 
     engine: Literal["served", "vllm", "hf"] = "served"
+    """`served`: the deployment that is benchmarked answers; `vllm`, `hf`: an engine of its own in the actor that owns
+    the GPU."""
     tasks: tuple[Task, ...] = Field(min_length=1, max_length=1000)
+    """lm-eval tasks, by name or with settings of their own."""
     chat_template: bool = False
+    """Whether questions are put as a chat, by the model's own template."""
     system_instruction: str | None = Field(default=None, min_length=1)
     """A system prompt for every document of every task; without `chat_template`, text in front of the prompt."""
     concurrency: int = Field(default=16, ge=1, le=10_000)
@@ -96,6 +105,7 @@ class Accuracy(Settings):
     control: bool = True
     """Whether the base is evaluated once more, in batches of another size: what differs then is noise."""
     seed: Seed = 42
+    """Of few-shot examples and of drawn answers."""
 
     @field_validator("tasks", mode="before")
     @classmethod

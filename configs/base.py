@@ -46,7 +46,9 @@ class Settings(BaseModel):
     """A group of settings. A default lives once, on the field; an unknown key is an error, and so is a number that is
     none: `true`, infinity, or one beyond 64 bits."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod

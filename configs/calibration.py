@@ -22,6 +22,7 @@ class LocalText(Settings):
 
     kind: Literal["local"]
     path: Place
+    """The file."""
 
     def documents(self) -> Iterator[Any]:
         """The texts and chats of a .jsonl file, or the text of any other one as a single document.
@@ -72,7 +73,9 @@ class HubDataset(Settings):
     kind: Literal["hub"]
     dataset: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", description="NAME or OWNER/NAME")
     subset: str | None = None
+    """The data set's configuration, where it has several."""
     split: str = "train"
+    """Which part of it."""
     field: str = "text"
     """The column that holds a text, or a list of chat messages."""
 
@@ -85,10 +88,15 @@ class Calibration(Settings):
     """
 
     source: Annotated[LocalText | HubDataset, Field(discriminator="kind")]
+    """Where its text comes from."""
     samples: int = Field(default=512, ge=1, le=10_000_000)
+    """Texts, or windows of them."""
     sequence_length: int = Field(default=1024, ge=8, le=10_000_000)
+    """Tokens of each, at most."""
     packed: bool = True
+    """Whether texts are joined and cut into windows of exactly `sequence_length` tokens."""
     seed: Seed = 42
+    """Of the choice among the source's texts."""
 
     def for_scheme(self, scheme: SchemeBase) -> Self:
         """The set that one scheme sees: with its own number of samples where it gives one."""

@@ -22,9 +22,13 @@ class Constraints(Settings):
     max_accuracy_drop: float = Field(default=0.02, ge=0, le=1)
     """Non-inferiority margin: the largest acceptable loss of a task's primary metric, in its unit."""
     max_ttft_p95_ms: float | None = Field(default=None, gt=0)
+    """Time to first token, from when a request was sent, or at a rate was due."""
     max_tpot_p95_ms: float | None = Field(default=None, gt=0)
+    """Mean time between the tokens of a request."""
     max_request_latency_p95_ms: float | None = Field(default=None, gt=0)
+    """From sending to the last token."""
     max_size_gb: float | None = Field(default=None, gt=0)
+    """Of the checkpoint's weights, in 10^9 bytes."""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,6 +64,7 @@ class Decision(Settings):
     And `size`, the smallest checkpoint. At a rate nothing but the rate can be the throughput, so that `throughput` and
     `cost` are for clients."""
     constraints: Constraints = Constraints()
+    """What a variant must keep to."""
     min_gain: float = Field(default=0.03, ge=0, lt=1)
     """The smallest gain in the objective that is worth a change, as a share of the base's (0.03: 3 %). A variant
     replaces the base where its gain is shown to be above; the base is kept where every one's is shown to be below."""

@@ -36,7 +36,9 @@ class Tracking(Settings):
     uri: str | None = Field(
         default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None, validate_default=True
     )
+    """An MLflow server (http, https) or a database; None: a SQLite file."""
     log_checkpoints: bool = True
+    """Whether checkpoints are artifacts of MLflow's, or a file there names where they lie."""
 
     @field_validator("uri")
     @classmethod
@@ -75,27 +77,37 @@ class Quantizing(Settings):
     cores: int | None = Field(default=None, ge=1)
     """CPU cores of one quantizer; None: an even share of the machine's among those that have work."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of the weights while they are quantized; `auto`: that of the hardware."""
 
 
 class Experiment(Settings):
     """The whole file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=LONGEST_NAME)
+    """Names the folder of results, MLflow's experiment and, once deployed, the model."""
     model: Model
+    """The base model."""
     sweep: Sweep | None = None
+    """Schemes from a space, beside those that are listed."""
     schemes: tuple[Scheme, ...] = Field(default=(), validate_default=True)
     """Those that are listed; behind them those of the sweep, where they are known beforehand."""
     calibration: Calibration | None = None
+    """The calibration set, for schemes that need one (GPTQ, AWQ, SmoothQuant, static scales)."""
     quantizing: Quantizing = Quantizing()
+    """What one quantizer holds, and how it computes."""
     accuracy: Accuracy
+    """Which tasks are judged, and how the model is asked."""
     serving: Serving = Serving()
+    """The engine, the same for every variant."""
     load: Load | None = None
+    """The traffic that every variant is put under."""
     workloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME)], Load] = Field(
         default_factory=dict
     )
     """In place of `load`: several kinds of traffic, each with a name, a load and an answer of its own. Accuracy
     is measured once for all."""
     decision: Decision = Decision()
+    """What is best, and what is good enough."""
     racing: Racing | None = None
     """None: every variant is measured in full."""
     retries: int = Field(default=1, ge=0, le=1000)
@@ -104,12 +116,15 @@ class Experiment(Settings):
     """After so long a quantization or an evaluation counts as stuck: it is ended, and its step timed out. A
     load has its own measure, the length of its points."""
     storage: Storage = Field(default_factory=Storage)
+    """Where records and checkpoints lie."""
     tracking: Tracking = Field(default_factory=Tracking)
+    """Where MLflow writes."""
     deploying: Deploying = Deploying()
     """For `deploy --target serve`."""
     kserve: KServe | None = None
     """For `deploy --target kserve`."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """What is computed on; `auto`: GPUs where there are any."""
     unservable: Literal["refuse", "leave_out"] = "refuse"
     """A scheme that this hardware cannot serve: an error, or left out of the run with its reason."""
 

@@ -12,6 +12,7 @@ class KServe(Settings):
     follows from the checkpoint and from `serving`."""
 
     namespace: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    """Of the InferenceService."""
     storage_uri: str = Field(pattern=r"^(pvc|s3|oci)://\S+$")
     """Where KServe reads the model: pvc://CLAIM/..., s3://BUCKET/... or oci://IMAGE. {checkpoint} stands for the
     checkpoint's folder under the store's root, {variant} for the variant's name."""
@@ -25,6 +26,7 @@ class KServe(Settings):
     service_account: str | None = None
     """That holds the credentials of an S3 bucket or of a registry."""
     replicas: int = Field(default=1, ge=1)
+    """Pods."""
 
     @model_validator(mode="after")
     def _key_is_somewhere(self) -> "KServe":

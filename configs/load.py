@@ -47,8 +47,11 @@ class _Load(Settings):
     output_tokens: int = Field(default=256, ge=1, le=10_000_000)
     """Of an answer, as of `prompt_tokens`. By the seed, every variant gets the same requests of the same lengths."""
     output_tokens_stdev: int | None = Field(default=None, ge=1, le=10_000_000)
+    """As of `prompt_tokens_stdev`."""
     output_tokens_min: int | None = Field(default=None, ge=1, le=10_000_000)
+    """As of `prompt_tokens_min`."""
     output_tokens_max: int | None = Field(default=None, ge=1, le=10_000_000)
+    """As of `prompt_tokens_max`."""
     duration_s: float = Field(default=60, gt=0, le=7 * 86400)
     """Seconds of a point's window. Requests that begin in it are followed to their end, under the same load."""
     requests: int = Field(default=0, ge=0, le=10_000_000)
@@ -187,6 +190,7 @@ class ConcurrentLoad(_Load):
     open_loop = False
     kind: Literal["concurrent"]
     streams: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, max_length=1000)
+    """Numbers of clients, a point for each."""
 
     @property
     def points(self) -> tuple[float, ...]:

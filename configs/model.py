@@ -16,6 +16,7 @@ class HubModel(Settings):
     kind: Literal["hub"]
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME")
     revision: str = Field(default="main", pattern=r"^[\w.-]+(/[\w.-]+)*$", max_length=200)
+    """A branch, a tag or a commit. The commit that was taken is in the record."""
 
     @property
     def label(self) -> str:
@@ -27,6 +28,7 @@ class PathModel(Settings):
 
     kind: Literal["path"]
     path: Place
+    """The folder."""
 
     @property
     def label(self) -> str:

@@ -32,6 +32,7 @@ class SchemeBase(Settings):
     """What a scheme of any kind has, and what it can be asked."""
 
     name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$", max_length=LONGEST_NAME)
+    """Of the variant; empty: made from the kind and what differs from its defaults."""
     ignore: tuple[str, ...] = ("lm_head",)
     """Layers left as they are: exact names, or regular expressions behind `re:`."""
 

@@ -67,7 +67,9 @@ class Int8W8A8(Calibrated):
 
     kind: Literal["int8-w8a8"]
     algorithm: Annotated[Literal["gptq", "rtn"], Tag("")] = "gptq"
+    """How weights are rounded: GPTQ (Frantar et al. 2023), or to the nearest (`rtn`)."""
     smoothquant: Annotated[float | None, Tag("sq")] = Field(default=0.8, ge=0.0, le=1.0)
+    """How much of the activations' outliers moves into the weights (Xiao et al. 2023), 0 to 1; None: not at all."""
     reduce_range: bool | None = None
     """Weights in 7 of the 8 bits. A CPU without VNNI adds pairs of 8-bit products in 16 bits, which
     overflow: oneDNN's result was 2 to 5 % off there, and exact with 7-bit weights (AVX2, measured).
@@ -127,8 +129,11 @@ class Int4W4A16(WeightOnly, Calibrated):
 
     kind: Literal["int4-w4a16"]
     algorithm: Annotated[Literal["gptq", "awq", "rtn"], Tag("")] = "gptq"
+    """GPTQ, AWQ, or rounding to the nearest (`rtn`)."""
     group_size: Annotated[int, Tag("g")] = Field(default=128, ge=16)
+    """Weights that share a scale."""
     symmetric: Annotated[bool, Tag("sym")] = True
+    """Whether a group has no zero point beside its scale."""
 
     @property
     def needs_calibration(self) -> bool:
@@ -160,7 +165,9 @@ class W8A16(WeightOnly, Calibrated):
 
     kind: Literal["w8a16"]
     algorithm: Annotated[Literal["gptq", "rtn"], Tag("")] = "gptq"
+    """GPTQ, or rounding to the nearest (`rtn`)."""
     group_size: Annotated[int | None, Tag("g")] = Field(default=None, ge=16)
+    """Weights that share a scale; None: a whole output channel."""
 
     @property
     def needs_calibration(self) -> bool:
@@ -223,8 +230,11 @@ class RecipeFile(Calibrated):
 
     kind: Literal["recipe"]
     path: Annotated[Place, Tag("")]
+    """An llm-compressor recipe in YAML."""
     calibrated: bool = True
+    """Whether it needs the calibration set."""
     weight_bits: float = Field(default=16.0, gt=0, le=32)
+    """Of a quantized weight, for what `plan` says of sizes."""
     logprob_tolerance: float = Field(default=0.35, gt=0)
     """Limit of `logprob_limit`; the default is that of the loosest kind, INT8 activations: 0.32 was measured
     for a sound one (135M, plain rounding, one layer left out, bfloat16)."""

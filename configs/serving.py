@@ -50,19 +50,25 @@ class Serving(Settings):
     """vLLM's engine settings, the same for every variant."""
 
     max_model_len: int = Field(default=2048, ge=64, le=100_000_000)
+    """Tokens that a prompt and its answer may have together."""
     max_num_seqs: int = Field(default=64, ge=1, le=10_000)
+    """Requests in a batch."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Activations and unquantized weights. `auto`: bfloat16, or float32 on a CPU without AVX-512."""
     tensor_parallel_size: int = Field(default=1, ge=1, le=1024)
+    """GPUs of one engine."""
     gpu_share: float = Field(default=1, gt=0, le=1)
     """Share of a GPU that one engine holds: with 0.5 two engines are up on each, and are loaded one after the other.
     How much memory they take there is `gpu_memory_utilization`."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of a GPU's memory that one engine takes, for weights and KV cache."""
     kv_cache_gib: int = Field(default=1, ge=1)
     """KV cache on a CPU; on a GPU it is what gpu_memory_utilization leaves."""
     enforce_eager: bool | None = None
     """None: eager on a CPU, where compiled mode was seen to answer wrongly; compiled on a GPU."""
     prefix_caching: bool = False
+    """Whether the KV cache of a common beginning is used again; off, as synthetic prompts share none and evaluations
+    would share all."""
     generation_config: Literal["auto", "vllm"] = "auto"
     """What a request is answered with that does not say how to sample: `auto`, the settings of the model's
     `generation_config.json` (temperature, penalties and the like), as by vLLM's own default, or `vllm`, none of them.
@@ -72,7 +78,9 @@ class Serving(Settings):
     engine_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further arguments of vLLM's engine, by its own names."""
     host: str = "127.0.0.1"
+    """Where a deployment listens."""
     port: int = Field(default=8000, ge=1, le=65535)
+    """Of a deployment."""
     start_timeout_s: float = Field(default=900, gt=0, le=7 * 86400)
     """Seconds in which a server has to come up, and then to answer the few short texts of its reference."""
 

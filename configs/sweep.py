@@ -25,7 +25,9 @@ class Sweep(Settings):
     """
 
     space: tuple[Template, ...] = Field(min_length=1, max_length=MOST_SCHEMES)
+    """Templates of schemes."""
     search: Literal["exhaustive", "random", "optuna"] = "exhaustive"
+    """`exhaustive`: all combinations; `random`: some of them; `optuna`: by what earlier ones brought."""
     samples: int | None = Field(default=None, ge=1, le=MOST_SCHEMES)
     """How many variants to try; for `random` and `optuna`."""
     seed: Seed = 42

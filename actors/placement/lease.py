@@ -6,6 +6,7 @@ block, also after an error. After it no process that the actor started is alive:
 
 import contextlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,9 @@ _HUB = (
 )
 _PASSED_ON = (*_HUB, "PIP_FIND_LINKS", "PIP_INDEX_URL", "MSF_ACCELERATOR", "PYTHONPATH")
 """Variables of the driver that an actor needs too. Secrets are not among them: HF_TOKEN comes from
-the node's own environment or token file, as a runtime environment is shown in Ray's dashboard."""
+the node's own environment or token file, as a runtime environment is shown in Ray's dashboard and written into its
+log; so does an address that has a user's name and password in it."""
+_WITH_PASSWORD = re.compile(r"://[^/@\s]*@")
 
 
 _START_S = 60.0
@@ -114,8 +117,8 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "VLLM_NO_USAGE_STATS": "1",
-            # Not Ray's own, which leads nowhere when offline (flows/cluster.py).
-            "http_proxy": os.environ.get("http_proxy", ""),
+            # Not Ray's own, which leads nowhere when offline (flows/own_ray.py).
+            **_without_passwords({"http_proxy": os.environ.get("http_proxy", "")}),
             **variables,
             processes.LEASE_MARK: identity,
         },
@@ -125,7 +128,12 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
 def passed_on() -> dict[str, str]:
     """What a process that takes leases for the driver must have in its environment, too: on a cluster that was there
     before, it does not come by itself."""
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return _without_passwords({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
+
+
+def _without_passwords(variables: dict[str, str]) -> dict[str, str]:
+    """An address with a user's name and password in it is known to a node by its own environment."""
+    return {name: value for name, value in variables.items() if not _WITH_PASSWORD.search(value)}
 
 
 def check_feasible(name: str, needs: Needs) -> None:

@@ -17,6 +17,15 @@ from actors import openai_client
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Usage is reported to nobody, nothing is asked of the hub: all that is served lies in the checkpoint."""
+_NEEDED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "TMPDIR", "CC", "CXX"}
+)
+_NEEDED_OF = (
+    *("MSF_", "LC_", "LD_", "XDG_", "SSL_CERT_", "CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "UCX_"),
+    *("VLLM_", "TORCH", "PYTORCH_", "TRITON_", "FLASHINFER_", "HF_HOME", "HF_HUB_", "TRANSFORMERS_", "TOKENIZERS_"),
+    *("OMP_", "MKL_", "KMP_", "OPENBLAS_", "MALLOC_", "TCMALLOC_"),
+)
+"""Environment variables that an engine may have, by their names, and by how these begin."""
 _POLL_S = 0.5
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -63,9 +72,10 @@ def as_options(engine: Mapping[str, Any]) -> list[str]:
 
 
 def inherited() -> dict[str, str]:
-    """What of this process's environment an engine may have: not what is Python's or Ray's own, which would lead it to
-    other modules, or into a cluster that it is no part of."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RAY_"))}
+    """What of this process's environment an engine needs: the machine's, the devices' and vLLM's own. No token or
+    password of the user's is among them, and nothing of Python's or Ray's, which would lead it to other modules, or
+    into a cluster that it is no part of."""
+    return {name: value for name, value in os.environ.items() if name in _NEEDED or name.startswith(_NEEDED_OF)}
 
 
 def variables(cores: tuple[int, ...], kv_cache_gib: int) -> dict[str, str]:

@@ -99,7 +99,7 @@ class _Look:
         self.figures: dict[str, float] = {}
         self._text = ""
         self._difference: dict[str, Any] = {}
-        self._key = os.environ.get(KEY)
+        self._key = os.environ.get(KEY, "").strip() or None  # of a file or a secret, with its line end
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
         """Name, rule and question of every check."""

@@ -1,6 +1,7 @@
 """What every stage of a run shares, and what is known of each variant so far."""
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,7 +258,8 @@ class Run:
                 found[fingerprint] = record
         return found
 
-
-def application(experiment: str, variant: str) -> str:
-    """The name of a variant's Serve application; no other experiment on the cluster has it."""
-    return f"{experiment}.{variant}"
+    def application(self, variant: str) -> str:
+        """The name of a variant's Serve application, and of the model that it serves. An experiment of the same name in
+        another store has others: what somebody who died left under a name is ended by it."""
+        whose = hashlib.sha256(str(self.store.root).encode()).hexdigest()[:6]
+        return f"{self.plan.experiment.name}.{whose}.{variant}"

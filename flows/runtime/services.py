@@ -14,7 +14,7 @@ from actors.placement.lease import Needs, lease
 from actors.serving import end_deployment, serving_host
 from configs.base import UserError
 from flows import cluster
-from flows.runtime.context import Run, Services, application
+from flows.runtime.context import Run, Services
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def services(run: Run) -> Iterator[Services]:
         try:
             yield Services(conducting, server, benchmarkers)
         finally:
-            left: Any = server.applications.remote(application(run.plan.experiment.name, ""))
+            left: Any = server.applications.remote(run.application(""))
             for name in ray.get(left):
                 end_deployment(server, name, nodes)
 

@@ -13,7 +13,7 @@ from actors.placement.lease import asked_on
 from actors.serving import Deployment, await_ready, deployed
 from flows.analysis import reference_gap
 from flows.planning.plan import engine_args
-from flows.runtime.context import Outcome, Run, Services, StepFailed, answer, application
+from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
 from flows.store import checkpoints
 
 
@@ -55,7 +55,7 @@ def serving(run: Run, outcome: Outcome, services: Services, place: Place, beside
     files = outcome.checkpoint.result["files"] if outcome.checkpoint else {}
     with outcome.checkpoint_on(place.host) as folder:
         run.store.near(place.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
-        name = application(run.plan.experiment.name, f"{beside}_{outcome.name}" if beside else outcome.name)
+        name = run.application(f"{beside}_{outcome.name}" if beside else outcome.name)
         with deployed(
             services.conductor,
             services.server,

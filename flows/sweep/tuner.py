@@ -4,6 +4,7 @@ import logging
 import os
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
@@ -24,6 +25,9 @@ _QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 """Ctrl-C is ours, and so is what the terminal shows."""
+_STAYS_AT_HOME = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+"""What Tune (2.60) would put into the runtime environment of every trial, which Ray writes into a log and shows to
+whoever sees its dashboard. Every node has credentials of its own."""
 
 
 class _Silent(TrialProgressCallback):
@@ -41,6 +45,7 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     room = (asked.max_concurrent if asked else None) or len(services.benchmarkers) + 1
     search = Search(run, asked, lag=room) if asked and search_state.goes_on(run.plan, run.store) else None
     feed = Feed(unfinished, search, room)
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(_STAYS_AT_HOME)
     os.environ |= _QUIET_TUNE | {"TUNE_MAX_PENDING_TRIALS_PG": str(room)}  # else one process starts after the other
     logging.getLogger("optuna").setLevel(logging.WARNING)
     followed = tune.with_parameters(

@@ -1,6 +1,9 @@
 """Asking a served model: one that does not answer, and one beside a proxy."""
 
+import http.server
 import socket
+import threading
+import urllib.error
 from typing import Any
 
 import pytest
@@ -49,3 +52,33 @@ def test_get_asks_this_machine_itself_whatever_proxy_is_set(monkeypatch: pytest.
         assert openai_client.get(f"http://127.0.0.1:{server.server_address[1]}/health")[0] == 200
     finally:
         server.shutdown()
+
+
+class SendsElsewhere(http.server.BaseHTTPRequestHandler):
+    """Every request is sent on to a path that writes down the key that comes there."""
+
+    keys: list[str | None] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        if self.path == "/elsewhere":
+            self.keys.append(self.headers.get("Authorization"))
+        self.send_response(302)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_key_follows_no_server_that_sends_elsewhere() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SendsElsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert openai_client.get(f"{url}/v1/models", key="canary")[0] == 302
+        with pytest.raises(urllib.error.HTTPError, match="302"):
+            openai_client.ask(f"{url}/v1/completions", {}, "canary")
+        server.shutdown()
+    assert SendsElsewhere.keys == []

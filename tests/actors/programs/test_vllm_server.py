@@ -32,6 +32,13 @@ def test_inherited_leaves_out_what_is_pythons_and_rays(monkeypatch: pytest.Monke
     assert not {"PYTHONPATH", "RAY_ADDRESS"} & set(found)
 
 
+def test_inherited_leaves_out_tokens_and_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "MLFLOW_TRACKING_PASSWORD", "PIP_INDEX_URL")
+    for name in (*secret, "VLLM_LOGGING_LEVEL"):
+        monkeypatch.setenv(name, "canary")
+    assert [name for name, value in vllm_server.inherited().items() if value == "canary"] == ["VLLM_LOGGING_LEVEL"]
+
+
 @pytest.mark.parametrize(
     ("host", "url"),
     [("0.0.0.0", "http://127.0.0.1:80"), ("::", "http://[::1]:80"), ("10.0.0.7", "http://10.0.0.7:80")],

@@ -151,7 +151,7 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
         "broken": "broken",
         "slow": "not best",
     }
-    assert (stopped["bad"]["documents"], stopped["slow"]["documents"]) == (20, 20)
+    assert (stopped["bad"]["documents"], stopped["slow"]["documents"]) == (80, 20)
     made = records(store)
     assert all(fingerprint in made for found in stopped.values() for fingerprint in found["evidence"])
     evaluated = [record for record in made.values() if record["kind"] == "evaluate"]

@@ -7,8 +7,15 @@ import pytest
 from configs.loading import load_experiment
 from flows.analysis import enough
 
-RATES = {"kind": "poisson", "rates": [4, 0.1], "duration_s": 60, "prompt_tokens": 8, "output_tokens": 8}
-CLIENTS = {"kind": "concurrent", "streams": [4, 1], "duration_s": 60, "prompt_tokens": 8, "output_tokens": 8}
+RATES = {"kind": "poisson", "rates": [4, 0.1], "duration_s": 60, "repeats": 3, "prompt_tokens": 8, "output_tokens": 8}
+CLIENTS = {
+    "kind": "concurrent",
+    "streams": [4, 1],
+    "duration_s": 60,
+    "repeats": 3,
+    "prompt_tokens": 8,
+    "output_tokens": 8,
+}
 LIMITED = {"objective": "capacity", "constraints": {"max_ttft_p95_ms": 200}}
 
 
