@@ -86,6 +86,7 @@ def test_without_a_cluster_the_machine_itself_counts(experiment_file: Any, monke
 
 def test_address_of_the_jobs_api_is_refused_for_a_driver(experiment_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)  # as another test may have left it
     with pytest.raises(UserError, match="is where jobs are submitted"):
         cluster.this_machine(load_experiment(experiment_file(accelerator="cpu")))
 
