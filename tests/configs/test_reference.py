@@ -37,3 +37,8 @@ def test_every_field_has_a_meaning() -> None:
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_shipped_experiment_keeps_to_the_schema(file: Any) -> None:
     Draft202012Validator(json.loads(reference.schema())).validate(yaml.safe_load(file.read_text()))
+
+
+def test_readme_shows_the_demo_s_experiment_as_it_is() -> None:
+    shown = (REPOSITORY / "README.md").read_text()
+    assert (REPOSITORY / "configs/experiments/smollm2-cpu.yaml").read_text().strip() in shown
