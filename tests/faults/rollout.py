@@ -4,8 +4,10 @@
 
 The real engines on a cluster of its own, started with `ray start` on loopback; the experiment is
 configs/experiments/smoke.yaml, which is run first where the store has no records of it. The load is two clients that
-stream and two that do not, each with one request at a time, against the one address. It begins once the base is
-deployed. The cluster is told of more cores than the machine has, so that two generations fit beside each other.
+stream and two that do not, each with one request at a time and a pause behind it, against the one address: both
+generations compute on the same cores here, and what is verified has to show half of its benchmark's throughput beside
+the live one. It begins once the base is deployed. The cluster is told of more cores than the machine has, so that two
+generations fit beside each other.
 """
 
 import argparse
@@ -36,9 +38,10 @@ CORES = 8
 
 @dataclass
 class Load:
-    """Requests by clients that never rest, and what came of each, by the phase that it began in."""
+    """Requests one after the other, and what came of each, by the phase that it began in."""
 
     url: str
+    pause_s: float
     phase: str = ""
     ended: dict[str, list[float]] = field(default_factory=dict)
     """When requests ended well, by phase."""
@@ -61,6 +64,7 @@ class Load:
                 self.ended.setdefault(phase, []).append(time.monotonic())
             except Exception as error:
                 self.failed.setdefault(phase, []).append(f"{type(error).__name__}: {error}")
+            self.stop.wait(self.pause_s)
 
     def longest_gap(self, phase: str) -> float:
         """Seconds between two requests that ended one after the other."""
@@ -69,9 +73,9 @@ class Load:
 
 
 @contextlib.contextmanager
-def under_load(url: str) -> Iterator[Load]:
+def under_load(url: str, pause_s: float) -> Iterator[Load]:
     """The load, for the length of the block."""
-    load = Load(url)
+    load = Load(url, pause_s)
     clients = [threading.Thread(target=load.client, kwargs={"streams": place % 2 == 0}) for place in range(4)]
     for client in clients:
         client.start()
@@ -112,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, help="with the records of an earlier run; otherwise a temporary folder")
     parser.add_argument("--set", action="append", default=[], help="as the flow's own, for the run and the deployments")
+    parser.add_argument("--pause", type=float, default=2.0, metavar="SECONDS", help="of a client between two requests")
     options = parser.parse_args()
     scratch = tempfile.TemporaryDirectory(prefix="msf", ignore_cleanup_errors=True)
     with scratch as folder:
@@ -119,10 +124,10 @@ def main() -> int:
         settings = [part for pair in (f"serving.port={free_port()}", *options.set) for part in ("--set", pair)]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         with OneNode(Path(folder), CORES, MSF_STORE=str(store), PATH=path) as cluster:
-            return rolled_out(cluster, store, settings)
+            return rolled_out(cluster, store, settings, options.pause)
 
 
-def rolled_out(cluster: OneNode, store: Path, settings: list[str]) -> int:
+def rolled_out(cluster: OneNode, store: Path, settings: list[str], pause_s: float) -> int:
     """Whether everything was deployed and nothing failed, as an exit code."""
     cluster.flows("run", EXPERIMENT, *settings)
     deploy = ("deploy", EXPERIMENT, *settings, "--target", "serve")
@@ -134,7 +139,7 @@ def rolled_out(cluster: OneNode, store: Path, settings: list[str]) -> int:
         "rollback": (*deploy, "--rollback"),
     }
     seconds, variants = {}, {}
-    with under_load(json.loads(record.read_text())["url"]) as load:
+    with under_load(json.loads(record.read_text())["url"], pause_s) as load:
         for phase, command in phases.items():
             load.phase, started = phase, time.monotonic()
             if command:
