@@ -46,7 +46,7 @@ def local_task(name: str) -> Path | None:
 class Task(Settings):
     """One lm-eval task, stock or local."""
 
-    name: str = Field(pattern=r"^\w[\w.+-]*$", max_length=200)
+    name: str = Field(pattern=r"^\w[\w.+()-]*$", max_length=200)
     """A name is compared, never taken for a pattern or a path: results are files that bear it."""
     fewshot: int | None = Field(default=None, ge=0, le=10_000)
     """Answered examples in front of every question; None for the task's own number."""

@@ -80,6 +80,15 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(known_implementations, "objects", {"class": "objects.ObjectFileSystem"})
 
 
+@pytest.fixture(autouse=True)
+def _no_tracking_of_another_test() -> Iterator[None]:
+    """MLflow keeps the address that it is told in the environment, which later tests and their processes have, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "")
+        patch.delenv("MLFLOW_TRACKING_URI")
+        yield
+
+
 @pytest.fixture(name="free_port")
 def _free_port() -> int:
     return free_port()

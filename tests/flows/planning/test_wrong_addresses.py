@@ -11,7 +11,7 @@ import pytest
 from refusals import accepted, changed, refusal
 
 from configs.base import UserError
-from flows import named_cluster
+from flows import cluster, named_cluster
 from flows.planning import hub
 from flows.planning import mlflow_address as address
 
@@ -103,6 +103,7 @@ def test_plan_with_a_wrong_ray_address_is_one_line(
     experiment_file: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", given)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)  # as another test may have left it
     monkeypatch.delenv("MSF_ACCELERATOR", raising=False)
     assert "RAY_ADDRESS" in refusal(capfd, experiment_file())
 
