@@ -27,8 +27,8 @@ def test_own_number_of_calibration_samples_names_the_scheme_s_step(
 
 
 SMOKE = {
-    "base": ["df3b8ff751b9d52a", "e99076ae66317d5b", "37c8ac07fbd9c925", "4598bb6e7971484a", "f559d5a6e3c3ead0"],
-    "int8-w8a8": ["601f53fba81528db", "433c768c18faff98", "9e22fbd80644185f", "df3eb04b8beccddc"],
+    "base": ["df3b8ff751b9d52a", "e99076ae66317d5b", "37c8ac07fbd9c925", "e7c3cf91ff1bc1a8", "6c5b9722ac8569b4"],
+    "int8-w8a8": ["601f53fba81528db", "433c768c18faff98", "b67780673bd6bd76", "d3166b3d81c7d592"],
 }
 """Fingerprints of the shipped smoke.yaml without the versions of libraries."""
 
