@@ -29,8 +29,9 @@ def judge(run: Run) -> Judgement:
         sentence = f"Nothing can be compared: the base model was not measured in full ({why})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
     differences = _differences(run)
-    judged = {workload: _judged(run, workload, differences) for workload in experiment.loads}
-    ended = stopped(run, judged)
+    loaded = {workload: _Loaded.of(run, workload) for workload in experiment.loads}
+    judged = {workload: _judged(run, everybody, differences) for workload, everybody in loaded.items()}
+    ended = _stopped(run, loaded, judged)
     reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
     unfinished = [o for o in run.outcomes.values() if not o.complete and o.name not in reasons]
     reasons |= {o.name: f"not measured in full: {o.missing} missing" for o in unfinished}
@@ -47,10 +48,9 @@ def judge(run: Run) -> Judgement:
     return replace(found, sentence=f"Not measured in full: {' and '.join(still_open)}. So far: {found.sentence}")
 
 
-def _judged(run: Run, workload: str, differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
+def _judged(run: Run, loaded: "_Loaded", differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
     """Every variant that was measured completely under one load, the base first."""
     decision, hardware, found = run.plan.experiment.decision, run.plan.hardware, []
-    loaded = _Loaded.of(run, workload)
     for name in differences:
         if name != run.base.name:
             compared = _compared(loaded.judged(name, decision, compared_in(run)), differences[name])
@@ -99,9 +99,13 @@ def fails(run: Run, outcome: Outcome, base: Outcome) -> bool:
     """Whether the accuracy of a variant that was evaluated in full, as the base was, is shown to fail."""
     if not (outcome.evaluated and base.evaluated):
         return False
+    return any(difference.verdict == "fail" for difference in _between(run, outcome, base))
+
+
+def _between(run: Run, outcome: Outcome, base: Outcome) -> tuple[Difference, ...]:
+    """How a variant answers otherwise than the base; both were evaluated in full."""
     asked = run.plan.experiment.accuracy
-    found = accuracy.differences(_answers(outcome, asked), _answers(base, asked), accuracy_of(run), asked.seed)
-    return any(difference.verdict == "fail" for difference in found)
+    return accuracy.differences(_answers(outcome, asked), _answers(base, asked), accuracy_of(run), asked.seed)
 
 
 def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
@@ -130,19 +134,20 @@ def _of_the_control(
     return tuple(replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
 
 
-def stopped(run: Run, judged: Mapping[str, Sequence[Judged]] | None = None) -> tuple[Stopped, ...]:
-    """Variants that the records so far show to have lost, though they were not measured in full.
+def stopped(run: Run) -> tuple[Stopped, ...]:
+    """Variants that the records so far show to have lost, though they were not measured in full."""
+    return judge(run).stopped if run.plan.experiment.racing else ()
+
+
+def _stopped(run: Run, loaded: Mapping[str, _Loaded], judged: Mapping[str, Sequence[Judged]]) -> tuple[Stopped, ...]:
+    """Those of `stopped`.
 
     Args:
-        judged: by workload those that were measured in full, the base first; None to judge them here.
+        judged: by workload those that were measured in full, the base first.
     """
-    experiment, base = run.plan.experiment, run.base
-    if experiment.racing is None or not base.complete:
+    experiment, base, found = run.plan.experiment, run.base, []
+    if experiment.racing is None:
         return ()
-    if judged is None:
-        judged = {workload: part.judged for workload, part in judge(run).parts.items()}
-    loaded = {workload: _Loaded.of(run, workload) for workload in judged}
-    found = []
     for outcome in run.outcomes.values():
         if outcome.complete or outcome.failure:
             continue
@@ -198,14 +203,11 @@ def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) ->
 def score(run: Run, outcome: Outcome) -> float | None:
     """What a search maximizes under the one load: the objective, turned so that more is better; None for a
     variant that is not measured in full, breaks a constraint or loses too much accuracy."""
-    base, experiment = run.base, run.plan.experiment
-    decision, asked = experiment.decision, experiment.accuracy
-    if not (outcome.complete and base.complete):
+    decision = run.plan.experiment.decision
+    if not (outcome.complete and run.base.complete):
         return None
-    answers, theirs = (_answers(side, asked) for side in (outcome, base))
-    differences = accuracy.differences(answers, theirs, accuracy_of(run), asked.seed)
     judged = _Loaded.of(run, ONLY).judged(outcome.name, decision, compared_in(run))
-    found = _compared(judged, differences)
+    found = _compared(judged, _between(run, outcome, run.base))
     if found.objective is None or found.broken_constraints or found.verdict == "fail":
         return None
     return better(decision) * found.objective.mean

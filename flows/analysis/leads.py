@@ -48,7 +48,7 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread
     if decision.objective == "size":
         ratio = theirs.size_bytes / ours.size_bytes
         return Lead(ratio, ratio, ratio, ratio, ratio, len(ours.sweeps))
-    if performance.by_grid(ours.points, decision):
+    if performance.by_grid(ours.points, decision.objective):
         return _of_capacities(ours, theirs, decision, variants)
     figure, better = performance.compared_figure(decision)
     common = set(performance.eligible(ours.points, decision)) & set(performance.eligible(theirs.points, decision))

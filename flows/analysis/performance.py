@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from configs.decision import Constraints, Decision
+from configs.decision import Constraints, Decision, Objective
 from flows.analysis import requests
 from flows.analysis.judgement import FEW_REQUESTS, Gain, Point
 from flows.analysis.points import BASE, Sweep, capacity, estimate, points, with_requests
@@ -84,7 +84,7 @@ def objective(
     every repeat would be better than any point is); None where no point lets it be measured."""
     if decision.objective == "size":
         return [size_bytes / 1e9] * len(repeats)
-    if by_grid(measured, decision):
+    if by_grid(measured, decision.objective):
         grid = [point for point in measured if not point.void]
         return [capacity(grid).asked or 0.0] * len(repeats) if grid else None
     figure, better = compared_figure(decision)
@@ -117,10 +117,9 @@ def eligible(measured: Sequence[Point], decision: Decision) -> list[int]:
     return [place for place in sound if measured[place].usable]
 
 
-def by_grid(measured: Sequence[Point], decision: Decision) -> bool:
-    """Whether the objective is a point of the load's grid: a capacity, or a goodput in rates."""
-    rates = measured[0].unit == "requests_per_second"
-    return decision.objective == "capacity" or (decision.objective == "goodput" and rates)
+def by_grid(measured: Sequence[Point], objective: Objective) -> bool:
+    """Whether an objective is a point of the load's grid: a capacity, or a goodput in rates."""
+    return objective == "capacity" or (objective == "goodput" and measured[0].unit == "requests_per_second")
 
 
 def _everywhere(repeats: list[Sweep], place: int, figure: str) -> bool:

@@ -85,14 +85,15 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
     known = all(SEEN in found for found in seen)
     by_share = known and decision.by_attainment
-    figures |= _pooled(seen, decision.confidence) if known else {}
+    latencies = _latencies(seen) if known else {}
+    figures |= _pooled(latencies, decision.confidence)
     notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
     idle, ended = sum(not found["requests"] for found in seen), round(sum(found["requests"] for found in seen))
     limits = [
         _nothing_ended(seen, idle),
         _errors(seen, decision.confidence),
         _saturation(notes["saturated"], len(seen)),
-        *([_attainment(seen, decision)] if by_share else _latencies(seen, figures, decision, known=known)),
+        *([_attainment(seen, decision)] if by_share else _within_limits(seen, figures, latencies, decision)),
     ]
     marked = [note for note, times in notes.items() if note in VOID or (note != "errors" and 2 * times > len(seen))]
     few = 0 < ended < percentiles.fewest(LIMITED, decision.confidence)
@@ -108,13 +109,20 @@ def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
     )
 
 
-def _pooled(seen: list[dict[str, Any]], confidence: float) -> dict[str, Estimate]:
-    """Percentiles of the latencies of all repeats together. Figures that others published have no requests one by one:
-    their limits go by the percentiles of the repeats."""
-    latencies = [found[SEEN].latencies_ms() for found in seen]
+_Latencies = dict[str, list[np.ndarray]]
+"""By name, of every repeat the requests that have it, in ms. Empty for figures that others published, which have no
+requests one by one: their limits go by the percentiles of the repeats."""
+
+
+def _latencies(seen: list[dict[str, Any]]) -> _Latencies:
+    repeats = [found[SEEN].latencies_ms() for found in seen]
+    return {name: [values[name][~np.isnan(values[name])] for values in repeats] for name in LATENCY_WORDS}
+
+
+def _pooled(latencies: _Latencies, confidence: float) -> dict[str, Estimate]:
+    """Percentiles of the latencies of all repeats together."""
     pooled = {}
-    for name in LATENCY_WORDS:
-        repeats = [values[name][~np.isnan(values[name])] for values in latencies]
+    for name, repeats in latencies.items():
         if all(values.size for values in repeats):
             for percentile in requests.PERCENTILES:
                 bounds = percentiles.bounds(repeats, percentile, confidence)
@@ -171,8 +179,8 @@ def _shared(within: list[tuple[int, int]], asked: float, confidence: float) -> t
     return ("keeps" if low >= asked else "breaks" if high < asked else "not shown"), (low, high)
 
 
-def _latencies(
-    seen: list[dict[str, Any]], figures: dict[str, Estimate], decision: Decision, *, known: bool
+def _within_limits(
+    seen: list[dict[str, Any]], figures: dict[str, Estimate], latencies: _Latencies, decision: Decision
 ) -> list[_Limit]:
     """The limits of 95th percentiles: that so large a share of the requests is within."""
     found = []
@@ -181,9 +189,8 @@ def _latencies(
         if p95 is None:
             continue
         standing = _by_bounds(p95, limit)
-        if known:
-            latencies = [values[~np.isnan(values)] for values in (one[SEEN].latencies_ms()[name] for one in seen)]
-            within = [(int((values <= limit).sum()), len(values)) for values in latencies]
+        if latencies:
+            within = [(int((values <= limit).sum()), len(values)) for values in latencies[name]]
             standing, _ = _shared(within, LIMITED / 100, decision.confidence)
         found.append((standing, _in_words(LATENCY_WORDS[name], p95, limit, standing, seen, decision.confidence)))
     return found

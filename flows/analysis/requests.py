@@ -140,7 +140,8 @@ def figures(
     Args:
         client_share: how near the client came to its limit, 1 for all that it can do; None where nobody looked.
         compiled: whether the engine compiled something meanwhile (`flows.analysis.engine_log`); None where nobody
-        looked. rate: requests per second that were asked for; None in a closed loop, or where nobody knows.
+            looked.
+        rate: requests per second that were asked for; None in a closed loop, or where nobody knows.
     """
     window, begun, completed = point.window_s, point.begun, point.status == "completed"
     found: dict[str, float] = {

@@ -12,7 +12,7 @@ from actors.programs import vllm_server
 from configs.base import UserError
 from configs.decision import Objective
 from configs.load import Load
-from flows.analysis import compare
+from flows.analysis import compare, performance
 from flows.analysis.judgement import Judged, Judgement, Point
 from flows.planning.plan import engine_args
 from flows.runtime.context import Outcome, Run
@@ -175,8 +175,7 @@ def point_of(judged: Judged, objective: Objective) -> Point:
     counted = [point for point in judged.points if point.counts] or judged.points
     if objective in ("ttft", "tpot"):
         return min(counted, key=lambda point: point.asked)
-    by_grid = objective == "capacity" or (objective == "goodput" and counted[0].unit == "requests_per_second")
-    if by_grid and judged.capacity and judged.capacity.asked is not None:
+    if performance.by_grid(counted, objective) and judged.capacity and judged.capacity.asked is not None:
         return next(point for point in judged.points if point.asked == judged.capacity.asked)
     usable = [point for point in counted if point.usable] or counted
     return max(usable, key=lambda point: point.figures["output_tokens_per_second"].mean)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from configs.accuracy import TASKS_FOLDER, Task
+from configs.accuracy import Task
 from configs.base import UserError
-from flows.planning import judgeable, stock_tasks
+from flows.planning import judgeable, prompts, stock_tasks
 from flows.planning.plan import Plan
 from flows.statistics.sample_size import documents_for, smallest_margin
 
@@ -52,8 +52,7 @@ def _note(documents: int | None, margin: float, confidence: float) -> str:
 
 def _is_mean(task: Task, accelerator: str) -> bool:
     """Whether a task is judged by a mean over documents; nothing is said of one that is refused elsewhere."""
-    local = task.path or next(iter(TASKS_FOLDER.rglob(f"{task.name}.yaml")), None)
-    definitions = [stock_tasks.read(local)] if local else stock_tasks.definitions(task.name, accelerator)
+    definitions = prompts.definitions(task, accelerator)
     try:
         return judgeable.judged_by(definitions, task) == "mean"
     except UserError:
