@@ -138,7 +138,7 @@ def _block(
             take(Figure(0.0, f"repeats of {f'load {name}'.rstrip()} that end by themselves: assumed the most, {words}"))
     begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[places[0]])
     up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
-    warmed = sum(take(warming) for _ in range(len(starts) * engines))
+    warmed = sum(take(warming) for _ in range(len(starts) * (engines if alone else 1)))
     turns = 1 if plan.seats.together else engines
     figures = {place: history.seconds(variant.benchmarks[place]) for place in places}
     seconds = {place: sum(take(figure) for _ in range(turns)) for place, figure in figures.items()}

@@ -6,8 +6,9 @@ Both are in one record, and a base of another day is never compared with. The re
 of both engines, as the same engine is a little faster or slower with every start (Kalibera and Jones, Rigorous
 benchmarking in reasonable time, ISMM 2013). The base is put beside a second start of itself: that is the control.
 
-Where a host has room for two engines, both are up for all repeats of a start, and where company was seen to cost
-little, loaded at the same time. Where it has room for one, each start is variant, base, then base, variant.
+Where a host has room for two engines, both are up for all repeats of a start, warmed up at the same time, and where
+company was seen to cost little, loaded at the same time. Where it has room for one, each start is variant, base, then
+base, variant.
 """
 
 import random
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -36,6 +37,7 @@ from flows.store.records import Draft
 _VARIANT, _BASE = "variant", "base"
 _Points = list[dict[str, Any]]
 _First = Callable[[Served], None]
+_T = TypeVar("_T")
 
 
 def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First | None = None) -> None:
@@ -96,7 +98,7 @@ class _Block:
             served = {side: bring_up(self.run, self.services, one) for side, one in started.items()}
             if first:
                 first(served[_VARIANT])
-            served = {side: warmed_up(self.run, one, self.services) for side, one in served.items()}
+            served = _at_once(served, lambda one: warmed_up(self.run, one, self.services))
             began = time.time()
             while places := self._places:
                 self._take_turns(self._series(places), lambda turn: self._turn(turn, served, began))
@@ -149,7 +151,8 @@ class _Block:
             asked = served if turn.company else {_VARIANT: served[_VARIANT]}
             self._say(turn.benchmark, "alone or in company: what does company cost? ...")
             with self.run.store.scratch(self.place.host, self.run.logs) as scratch:
-                return fastest(self._at_once(asked, turn.benchmark, scratch)[_VARIANT])
+                points = _at_once(asked, lambda one: self._sweep(one, turn.benchmark, scratch))
+            return fastest(points[_VARIANT])
 
         def measure(draft: Draft) -> None:
             _, repeat = self.run.plan.experiment.benchmarks[turn.benchmark]
@@ -158,7 +161,7 @@ class _Block:
             self._say(turn.benchmark, f"together with {', '.join(others)}" if others else f"{order[0]} first")
             with draft.on(self.place.host) as work:
                 if turn.company:
-                    points = self._at_once(served, turn.benchmark, work)
+                    points = _at_once(served, lambda one: self._sweep(one, turn.benchmark, work))
                 else:
                     points = {side: self._sweep(served[side], turn.benchmark, work) for side in order}
             for one in served.values():
@@ -171,12 +174,6 @@ class _Block:
         record = self.outcome.benchmarks[turn.benchmark] = self.run.do_once(step, self.services, measure)
         self._say_rates(record.result, record.seconds)
         return fastest(record.result["points"])
-
-    def _at_once(self, served: Mapping[str, Served], place: int, folder: Path) -> dict[str, _Points]:
-        """The same load on several engines at the same time."""
-        with ThreadPoolExecutor(len(served)) as pool:
-            asked = {side: pool.submit(self._sweep, one, place, folder) for side, one in served.items()}
-            return {side: one.result() for side, one in asked.items()}
 
     def _each_for_itself(self, places: list[int], first: _First | None) -> float:
         steps = self.outcome.plan.benchmarks
@@ -247,6 +244,13 @@ class _Block:
             if side
         )
         self.run.progress.say(self.outcome.name, f"loaded in {seconds:.0f} s: {rates} output tokens/s")
+
+
+def _at_once(served: Mapping[str, Served], put: Callable[[Served], _T]) -> dict[str, _T]:
+    """The same done to several engines at the same time."""
+    with ThreadPoolExecutor(len(served)) as pool:
+        put_to = {side: pool.submit(put, one) for side, one in served.items()}
+        return {side: one.result() for side, one in put_to.items()}
 
 
 def _make(folder: Path) -> None:

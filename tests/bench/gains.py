@@ -2,9 +2,11 @@
 with the engine settings, the load and the seeds of the run, and its gains stand next to the run's.
 
 MSF_ACCELERATOR=cuda PYTHON tests/bench/gains.py EXPERIMENT.yaml --folder FOLDER [--set KEY=VALUE ...] [--wait SECONDS]
+    [--only VARIANT ...]
 
 PYTHON is the driver's interpreter, which is at `python3 actors/environments.py path driver`. What was measured once
-stays in FOLDER/bare.jsonl. With --wait a variant's checkpoint may still be on its way, from a run on other GPUs.
+stays in FOLDER/bare.jsonl. With --only these variants are measured and nothing is shown, so that several GPUs can share
+the work. With --wait a variant's checkpoint may still be on its way, from a run on other GPUs.
 """
 
 import argparse
@@ -147,30 +149,38 @@ def _told(ratio: Ratio) -> str:
     return f"{ratio.value:.3f} {bounds}"
 
 
+def _kept(file: Path) -> dict[str, list[performance.Sweep]]:
+    """The sweeps of every variant that was measured bare before."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return {row["variant"]: row["sweeps"] for row in rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--set", action="append", metavar="KEY=VALUE")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for each checkpoint")
+    parser.add_argument("--only", nargs="+", metavar="VARIANT", help="measure these and show nothing")
     options = parser.parse_args()
     asked: Experiment = load_experiment(options.experiment, options.set)
     made, store = plan.make(asked, cluster.this_machine(asked)), Store.of(asked.storage)
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "bare.jsonl"
-    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    bare: dict[str, list[performance.Sweep]] = {row["variant"]: row["sweeps"] for row in rows}
-    missing = [variant for variant in made.tried if variant.name not in bare]
-    if missing:
+    bare = _kept(kept)
+    wanted = options.only or [variant.name for variant in made.tried]
+    if missing := [variant for variant in made.tried if variant.name in wanted and variant.name not in bare]:
         with cluster.connected(made.hardware.accelerator), lease(Benchmarker, Needs()) as client:
             for variant in missing:
                 with awaited(store, variant, options.wait).checkpoint_on(None) as checkpoint:
                     seconds, sweeps = measure(made, checkpoint, client, folder)
                 print(f"{variant.name}: up in {seconds:.0f} s, measured", flush=True)
-                bare[variant.name] = sweeps
                 with kept.open("a") as file:
                     file.write(json.dumps({"variant": variant.name, "start_s": seconds, "sweeps": sweeps}) + "\n")
+    if options.only:
+        return
+    bare = _kept(kept)
     beside = bare[made.base.name]
     show({name: Measured(sweeps, beside) for name, sweeps in bare.items()}, of_the_run(made, store), made)
 

@@ -166,9 +166,12 @@ class Gpus:
 
 
 def _nvidia_smi(*arguments: str) -> list[str]:
+    """Of the GPUs that the run sees."""
     if shutil.which("nvidia-smi") is None:
         return []
-    return subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    command = ["nvidia-smi", *([f"--id={seen}"] if seen else []), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def struck(flow: Flow, case: str, moment: str, delay_s: float, within_s: float) -> Ended:
