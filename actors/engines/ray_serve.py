@@ -203,7 +203,8 @@ def wait(name: str, timeout_s: float) -> str:
     """Where an application's engine answers, as soon as it does.
 
     Raises:
-        RuntimeError: it failed to start (with the engine's own last words), or took too long.
+        RuntimeError: it failed to start; with the engine's own last words.
+        TimeoutError: it took too long.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -214,7 +215,7 @@ def wait(name: str, timeout_s: float) -> str:
             told = [deployment.message for deployment in application.deployments.values()]
             raise RuntimeError(f"the server of {name} did not start: {_last_error([application.message, *told])}")
         time.sleep(_POLL_S)
-    raise RuntimeError(f"the server of {name} did not answer within {timeout_s:g} s (serving.start_timeout_s)")
+    raise TimeoutError(f"the server of {name} did not answer within {timeout_s:g} s (serving.start_timeout_s)")
 
 
 def url(name: str) -> str:

@@ -49,6 +49,15 @@ class Needed:
         return f"{'model' if self.kind == 'model' else 'data set'} {self.repository}"
 
 
+@dataclass(frozen=True)
+class Availability:
+    """Where something can be had."""
+
+    words: str
+    out_of_reach: bool = False
+    """Whether the hub could not be asked."""
+
+
 def check(plan: Plan) -> None:
     """Raise UserError for the first model or data set that cannot be had; a hub out of reach is no mistake."""
     for one in needed(plan):
@@ -65,9 +74,9 @@ def check(plan: Plan) -> None:
 
 def notes(plan: Plan) -> list[str]:
     """One line about each thing that is needed from the hub."""
-    told = [f"{one.what}: {state(one)}" for one in needed(plan)]
-    out_of_reach = [line for line in told if "out of reach" in line]
-    return [line for line in told if line not in out_of_reach] + out_of_reach[:1]
+    states = [(one, state(one)) for one in needed(plan)]
+    known = [f"{one.what}: {of.words}" for one, of in states if not of.out_of_reach]
+    return known + [f"{one.what}: {of.words}" for one, of in states if of.out_of_reach][:1]
 
 
 def needed(plan: Plan) -> list[Needed]:
@@ -94,18 +103,18 @@ def _missing(plan: Plan, step: Any) -> bool:
     return Store.of(plan.experiment.storage).find(step) is None
 
 
-def state(one: Needed) -> str:
-    """How it can be had, in words.
+def state(one: Needed) -> Availability:
+    """How it can be had.
 
     Raises:
         UserError: it cannot.
     """
     if _cached(one):
-        return "in the local cache"
+        return Availability("in the local cache")
     if not offline.is_set():
         return _at_the_hub(one, endpoint())
     if cluster.is_named():
-        return "not looked for: it must lie in the hub cache of every node, as HF_HUB_OFFLINE is set"
+        return Availability("not looked for: it must lie in the hub cache of every node, as HF_HUB_OFFLINE is set")
     raise UserError(
         f"{one.field}: HF_HUB_OFFLINE is set, and the {one.what} is not in the local cache "
         f"{cache_folder(one.kind)}; fetch it once with HF_HUB_OFFLINE unset, or give a local folder or file"
@@ -173,7 +182,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @cache
-def _at_the_hub(one: Needed, at: str) -> str:
+def _at_the_hub(one: Needed, at: str) -> Availability:
     """What the hub says of a repository, asked once."""
     file = "config.json" if one.kind == "model" else "README.md"
     place = one.repository if one.kind == "model" else f"datasets/{one.repository}"
@@ -185,11 +194,15 @@ def _at_the_hub(one: Needed, at: str) -> str:
     except urllib.error.HTTPError as answer:
         return _judged(one, at, answer.code, answer.headers.get("X-Error-Code") or "")
     except HTTPException:
-        return f"{_shown(at)} is out of reach (it answers no HTTP); it was not asked for what is needed from it"
+        return _out_of_reach(at, "it answers no HTTP")
     except (OSError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "reason", error)).split())
-        return f"{_shown(at)} is out of reach ({reason:.100}); it was not asked for what is needed from it"
-    return f"at {_shown(at)}"
+        return _out_of_reach(at, " ".join(str(getattr(error, "reason", error)).split()))
+    return Availability(f"at {_shown(at)}")
+
+
+def _out_of_reach(at: str, reason: str) -> Availability:
+    words = f"{_shown(at)} is out of reach ({reason:.100}); it was not asked for what is needed from it"
+    return Availability(words, out_of_reach=True)
 
 
 def _shown(address: str) -> str:
@@ -198,10 +211,10 @@ def _shown(address: str) -> str:
     return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
 
 
-def _judged(one: Needed, at: str, code: int, error: str) -> str:
+def _judged(one: Needed, at: str, code: int, error: str) -> Availability:
     """An answer that is no success; the hub's own codes tell the cases apart (huggingface_hub, utils/_http.py)."""
     if 300 <= code < 400 or error == "EntryNotFound":
-        return f"at {_shown(at)}"
+        return Availability(f"at {_shown(at)}")
     if error == "RevisionNotFound":
         raise UserError(f"{one.field}: the {one.what} has no revision {one.revision!r}; check it")
     if error == "GatedRepo":
@@ -213,7 +226,7 @@ def _judged(one: Needed, at: str, code: int, error: str) -> str:
         )
     if code == 404:
         raise UserError(f"{one.field}: the {one.what} does not exist at {_shown(at)}; check its name")
-    return f"{_shown(at)} answered {code}; whether it can be had is not known"
+    return Availability(f"{_shown(at)} answered {code}; whether it can be had is not known")
 
 
 def token() -> str | None:

@@ -1,9 +1,8 @@
 """From an experiment to its steps: what would be done, and which of it already has a record."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from configs.experiment import BASE, Experiment
 from configs.hardware import Hardware
 from configs.model import PathModel
 from configs.schemes import Scheme
-from flows.store import checkpoints
+from flows.store.checkpoints import digest
 from flows.store.steps import Step
 
 _LIBRARIES = {
@@ -76,6 +75,12 @@ class VariantPlan:
     def beside_base(self) -> bool:
         """Whether it is loaded in turn with the base; of the base, whether with a second start of itself."""
         return all("base" in step.inputs for step in self.benchmarks)
+
+    @property
+    def engine_args(self) -> dict[str, Any]:
+        """vLLM's, of all that it is served for."""
+        arguments: dict[str, Any] = self.benchmarks[0].orders["engine_args"]
+        return arguments
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -150,31 +155,39 @@ class _Maker:
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
 
-    def _step(self, kind: str, variant: str, settings: dict[str, Any], inputs: dict[str, str]) -> Step:
+    def _step(
+        self,
+        kind: str,
+        variant: str,
+        settings: dict[str, Any],
+        inputs: dict[str, str],
+        files: Mapping[str, Path] | None = None,
+        local: Mapping[str, Any] | None = None,
+    ) -> Step:
         role, names = _LIBRARIES[kind]
         settings = {**settings, "method": _METHOD[kind]}
-        return Step(kind, variant, settings, inputs, libraries(role, self.hardware.accelerator, names))
+        inputs |= {name: digest(path) for name, path in (files or {}).items()}
+        versions = libraries(role, self.hardware.accelerator, names)
+        return Step(kind, variant, settings, inputs, versions, files or {}, local or {})
 
     def _prepare(self) -> Step:
         model = self.experiment.model
-        inputs = {"folder": checkpoints.digest(model.path)} if isinstance(model, PathModel) else {}
+        files = {"folder": model.path} if isinstance(model, PathModel) else {}
         settings = {"model": model.model_dump(mode="json"), "dtype": self.hardware.compute_dtype}
-        return self._step("prepare", BASE, settings, inputs)
+        return self._step("prepare", BASE, settings, {}, files)
 
     def _quantize(self, name: str, scheme: Scheme) -> Step:
         calibration = self.experiment.calibration if scheme.needs_calibration else None
-        inputs = {"base": self._prepare().fingerprint}
-        settings: dict[str, Any] = {
-            "recipe": scheme.recipe(),
-            "dtype": self.quantizing_dtype,
-            "calibration": None,
-        }
+        settings: dict[str, Any] = {"recipe": scheme.recipe(), "dtype": self.quantizing_dtype, "calibration": None}
+        local: dict[str, Any] = {"declared_weight_bits": scheme.declared_weight_bits}
+        files = {}
         if calibration:
             calibration = calibration.for_scheme(scheme)
             settings["calibration"] = calibration.model_dump(mode="json", exclude={"source": {"path"}})
+            local["calibration"] = calibration.model_dump(mode="json")
             if calibration.source.kind == "local":
-                inputs["calibration"] = _file_digest(calibration.source.path)
-        return self._step("quantize", name, settings, inputs)
+                files["calibration"] = calibration.source.path
+        return self._step("quantize", name, settings, {"base": self._prepare().fingerprint}, files, local)
 
     @property
     def quantizing_dtype(self) -> str:
@@ -214,10 +227,9 @@ class _Maker:
         if share:
             settings["share"] = list(share)
         settings["engine_args"] = engine_args(self.experiment, self.hardware)
-        inputs = {"checkpoint": checkpoint.fingerprint}
-        for task in accuracy.tasks:
-            inputs |= {f"{task.name}/{path.name}": _file_digest(path) for path in task_files(task)}
-        return self._step("evaluate", name, settings, inputs)
+        files = {f"{task.name}/{path.name}": path for task in accuracy.tasks for path in task_files(task)}
+        local = {"tasks": [task.model_dump(mode="json") for task in accuracy.tasks]}
+        return self._step("evaluate", name, settings, {"checkpoint": checkpoint.fingerprint}, files, local)
 
     def _looks(self, name: str, benchmarks: Sequence[Step]) -> Iterator[Look]:
         """A look rests on the repeats until then, and on what a gain is judged by."""
@@ -279,7 +291,3 @@ def libraries(role: str, accelerator: str, names: tuple[str, ...]) -> dict[str, 
     """Versions of some libraries, from a role's lock; those it does not have are absent."""
     pinned = environments.pins(environments.environment(role, accelerator).lock.read_text())
     return {name: pinned[name] for name in names if name in pinned}
-
-
-def _file_digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()[:16]

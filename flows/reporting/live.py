@@ -11,10 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from flows.runtime.progress import Progress, Says
+from flows.runtime.progress import Event, Kind, Progress, Says
 
-FINISHED = ("measured in full", "stopped:", "FAILED:")
-"""How the last line about a variant begins."""
 _MOST_ROWS = 20
 
 
@@ -31,40 +29,36 @@ def watching(variants: Sequence[str]) -> Iterator[Says]:
 
 
 class Board:
-    """The last line about every variant."""
+    """The last event of every variant."""
 
     def __init__(self, variants: Sequence[str], lines: Says) -> None:
         self._lines = lines
-        self._last: dict[str, tuple[float, str]] = {name: (0.0, "") for name in variants}
-        self._started = time.monotonic()
+        self._last: dict[str, Event | None] = dict.fromkeys(variants)
+        self._started = time.time()
 
-    def say(self, who: str, what: str) -> None:
+    def say(self, who: str, what: str, kind: Kind = "under way") -> None:
         """Print a line, and keep it where it is about a variant."""
-        self._lines.say(who, what)
+        self._lines.say(who, what, kind)
         if who in self._last:
-            self._last[who] = (time.monotonic(), what)
+            self._last[who] = Event(who, what, kind, time.time())
 
     def shown(self) -> Group:
         """The table and the sum of it."""
         table = Table(box=box.SIMPLE_HEAD, show_edge=False)
         for header in ("variant", "now", "since"):
             table.add_column(header, no_wrap=True, justify="right" if header == "since" else "left")
-        now = time.monotonic()
-        under_way = [(name, at, what) for name, (at, what) in self._last.items() if what and not _finished(what)]
-        for name, at, what in under_way[:_MOST_ROWS]:
-            table.add_row(name, Text(what), _minutes(now - at))
+        now = time.time()
+        under_way = [event for event in self._last.values() if event and not event.ends]
+        for event in under_way[:_MOST_ROWS]:
+            table.add_row(event.who, Text(event.what), _minutes(now - event.at))
         return Group(table, Text(self._sum(len(under_way), now)))
 
     def _sum(self, under_way: int, now: float) -> str:
-        finished = sum(_finished(what) for _, what in self._last.values())
+        finished = sum(event is not None and event.ends for event in self._last.values())
         waiting = len(self._last) - finished - under_way
         left = (now - self._started) * (len(self._last) - finished) / finished if finished else None
         pace = f", about {_minutes(left)} left at this pace" if left else ""
         return f"{finished} of {len(self._last)} finished, {under_way} under way, {waiting} waiting{pace}"
-
-
-def _finished(what: str) -> bool:
-    return what.startswith(FINISHED)
 
 
 def _minutes(seconds: float) -> str:

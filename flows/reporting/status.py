@@ -20,14 +20,13 @@ def show_status(run: Run, console: Console) -> None:
     for header in ("variant", "checkpoint", "accuracy", "load", "last word"):
         table.add_column(header)
     stopped = {found.name: f"stopped: {found.reason}" for found in compare.stopped(run)}
-    said = progress.latest(progress.events_folder(run.logs))
+    events = progress.latest(progress.events_folder(run.logs))
     for outcome in run.outcomes.values():
         loads = [outcome.benchmarks[place] for place in outcome.due]
         states = [_state(records) for records in ([outcome.checkpoint], outcome.evaluations, loads)]
         last = outcome.failure or stopped.get(outcome.name)
-        if last is None and not outcome.complete and outcome.name in said:
-            at, what = said[outcome.name]
-            last = f"{datetime.fromtimestamp(at):%H:%M:%S} {what}"
+        if last is None and not outcome.complete and (event := events.get(outcome.name)):
+            last = f"{datetime.fromtimestamp(event.at):%H:%M:%S} {event.what}"
         table.add_row(outcome.name, *states, Text(last or ""))
     console.print(table)
 

@@ -61,6 +61,6 @@ def _kind(error: Exception, cause: BaseException) -> Kind:
         return "infeasible"
     if "MemoryError" in names or any("OutOfMemory" in name for name in names) or "out of memory" in str(cause).lower():
         return "out of memory"
-    if any("Timeout" in name for name in names) or "did not answer within" in str(cause):
+    if any("Timeout" in name for name in names):
         return "timed out"
     return "crashed"

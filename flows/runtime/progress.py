@@ -1,4 +1,4 @@
-"""What a run says while it works: one plain line for each step that starts, ends or fails.
+"""Events of a run: one for each step that starts, ends or fails, shown as a plain line.
 
 The processes that follow variants write their lines into files of the experiment; the driver shows them
 as they come, and so can anybody who looks at the files later.
@@ -10,16 +10,37 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 _POLL_S = 0.2
 
+Kind = Literal["under way", "measured", "stopped", "failed"]
+"""What an event says of a variant: that it is at work, or how it ended."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a variant, or to a part of the run."""
+
+    who: str
+    what: str
+    """In words, for people."""
+    kind: Kind = "under way"
+    at: float = 0.0
+    """Seconds since 1970."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is nothing more to come of who it is about."""
+        return self.kind != "under way"
+
 
 class Says(Protocol):
-    """Whoever takes a line about somebody."""
+    """Whoever takes an event in words."""
 
-    def say(self, who: str, what: str) -> None: ...
+    def say(self, who: str, what: str, kind: Kind = "under way") -> None: ...
 
 
 class Progress:
@@ -30,7 +51,7 @@ class Progress:
         self._started = time.monotonic()
         self._lock = threading.Lock()
 
-    def say(self, who: str, what: str) -> None:
+    def say(self, who: str, what: str, kind: Kind = "under way") -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         with self._lock:
             print(f"[{minutes:02d}:{seconds:02d}] {who:<14} {what}", file=self._out, flush=True)
@@ -43,9 +64,9 @@ class EventFile:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file
 
-    def say(self, who: str, what: str) -> None:
+    def say(self, who: str, what: str, kind: Kind = "under way") -> None:
         """On a full disk a line is lost, and no more than that."""
-        line = json.dumps({"at": time.time(), "who": who, "what": what})
+        line = json.dumps(asdict(Event(who, what, kind, time.time())))
         with contextlib.suppress(OSError), self._file.open("a") as file:
             file.write(line + "\n")
 
@@ -79,24 +100,25 @@ def _relay(folder: Path, seen: dict[Path, int], to: Says, ended: threading.Event
                     if not line.endswith("\n"):
                         break
                     if event := _event(line):
-                        to.say(event["who"], event["what"])
+                        to.say(event.who, event.what, event.kind)
                     seen[file] = lines.tell()
         if last:
             return
 
 
-def latest(folder: Path) -> dict[str, tuple[float, str]]:
-    """The last line about everybody, with its time in seconds since 1970."""
-    found: dict[str, tuple[float, str]] = {}
+def latest(folder: Path) -> dict[str, Event]:
+    """The last event of everybody."""
+    last: dict[str, Event] = {}
     for file in folder.glob("*.jsonl"):
         for event in filter(None, map(_event, file.read_text().splitlines())):
-            found[event["who"]] = max(found.get(event["who"], (0.0, "")), (event["at"], event["what"]))
-    return found
+            if event.who not in last or last[event.who].at <= event.at:
+                last[event.who] = event
+    return last
 
 
-def _event(line: str) -> dict[str, Any] | None:
-    """What a line of an event file says; None where a full disk has cut it."""
+def _event(line: str) -> Event | None:
+    """A line of an event file; None where a full disk has cut it."""
     try:
-        return dict(json.loads(line))
-    except ValueError:
+        return Event(**json.loads(line))
+    except (ValueError, TypeError):
         return None

@@ -28,6 +28,7 @@ from actors.placement.lease import on_node
 from actors.placement.machine import host_and_driver
 from actors.placement.rounds import Member, Series, Turn
 from actors.serving import check_up
+from configs.load import load_of
 from flows.analysis import looks
 from flows.runtime.context import Outcome, Run, Services
 from flows.stages.benchmark import fastest, sweep, warmed_up
@@ -139,11 +140,11 @@ class _Block:
         return (number + random.Random(f"{seeds} {self.outcome.name}").randrange(2)) % 2 == 1
 
     def _sweep(self, served: Served, place: int, folder: Path) -> _Points:
-        workload, repeat = self.run.plan.experiment.benchmarks[place]
-        load = self.run.plan.experiment.loads[workload]
+        orders = self.outcome.plan.benchmarks[place].orders
         into = folder if not served.beside else folder / _BASE
         self.run.store.near(self.place.host, _make, into)
-        return sweep(self.run, served, self.services, load, repeat=repeat, destination=into)
+        load = load_of(orders["load"])
+        return sweep(self.run, served, self.services, load, repeat=orders["repeat"], destination=into)
 
     def _turn(self, turn: Turn, served: Mapping[str, Served], began: float) -> float:
         """One repeat and its record, or a probe, which goes into none: what does company cost?"""

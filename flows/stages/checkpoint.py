@@ -6,9 +6,9 @@ from typing import Any
 from actors.placement.allocation import Place
 from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
-from configs.model import HubModel, PathModel
-from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
+from flows.runtime.context import Outcome, Run, Services, answer
 from flows.runtime.faults import fault
+from flows.stages.inputs import unchanged
 from flows.store import checkpoints
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Draft
@@ -22,7 +22,8 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
         next_ = outcome.plan.scheme is not None
         with run.seated(outcome, services, to_be_measured=False, to_be_measured_next=next_) as place:
             run.progress.say(outcome.name, f"{step.kind} ...")
-            work(run, outcome, draft, place)
+            with unchanged(step, place.host):
+                work(run, outcome, draft, place)
 
     step = outcome.plan.checkpoint
     if outcome.checkpoint is None:
@@ -64,20 +65,12 @@ def _needs(run: Run, place: Place) -> Needs:
 
 
 def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
-    model, dtype = run.plan.experiment.model, run.plan.compute_dtype
+    orders = outcome.plan.checkpoint.orders
     with draft.on(place.host) as work, lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
         destination = work / CHECKPOINT
-        made: Any
-        if isinstance(model, PathModel):
-            made = quantizer.prepare_path.remote(str(model.path), dtype)
-        elif isinstance(model, HubModel):
-            made = quantizer.prepare_hub.remote(model.repository, model.revision, dtype)
-        else:
-            made = quantizer.prepare_wheel.remote(model.package, str(destination), dtype)
+        made: Any = quantizer.prepare.remote(orders["model"], str(destination), orders["dtype"])
         draft.result = answer(made, run.plan.experiment.longest_step_s)
-        if isinstance(model, PathModel):
-            draft.result["folder"] = str(model.path)
-        if isinstance(model, HubModel) and not run.store.is_shared:
+        if orders["model"]["kind"] == "hub" and not run.store.is_shared:
             # Into the store, too: the hub's cache is that of one node.
             run.store.near(place.host, checkpoints.link, Path(draft.result.pop("folder")), destination)
         folder = Path(draft.result.get("folder", destination))
@@ -85,12 +78,7 @@ def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
 
 
 def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
-    experiment, scheme = run.plan.experiment, outcome.plan.scheme
-    if scheme is None:
-        raise StepFailed("the base model is not compressed")
-    calibration = None
-    if scheme.needs_calibration and experiment.calibration:
-        calibration = experiment.calibration.for_scheme(scheme).model_dump(mode="json")
+    orders = outcome.plan.checkpoint.orders
     log = run.logs / f"quantize-{outcome.name}-{outcome.plan.checkpoint.fingerprint}.log"
     with (
         draft.on(place.host) as work,
@@ -100,11 +88,11 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
         made: Any = quantizer.quantize.remote(
             str(base),
             str(work / CHECKPOINT),
-            recipe=scheme.recipe(),
-            calibration=calibration,
-            dtype=outcome.plan.checkpoint.settings["dtype"],
-            declared_weight_bits=scheme.declared_weight_bits,
+            recipe=orders["recipe"],
+            calibration=orders["calibration"],
+            dtype=orders["dtype"],
+            declared_weight_bits=orders["declared_weight_bits"],
             log=str(log),
         )
-        draft.result = answer(made, experiment.longest_step_s)
+        draft.result = answer(made, run.plan.experiment.longest_step_s)
         draft.result |= run.store.near(place.host, checkpoints.described, work / CHECKPOINT, compressed=True)

@@ -14,9 +14,9 @@ from actors.serving import check_up
 from configs.accuracy import TASKS_FOLDER
 from flows.analysis import early_stopping
 from flows.planning import prompts
-from flows.planning.plan import engine_args
 from flows.runtime.context import Hopeless, Outcome, Run, Services, StepFailed, answer
 from flows.stages.block import put_under_load
+from flows.stages.inputs import unchanged
 from flows.stages.served import Served, bring_up, serving
 from flows.store.records import Draft, Record
 from flows.store.steps import Step
@@ -77,16 +77,13 @@ def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
         raise Hopeless(found.reason)
 
 
-def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, Any]:
-    accuracy, race = run.plan.experiment.accuracy, run.plan.experiment.racing
-    tasks = (race.proxy,) if race and step is outcome.plan.proxy else accuracy.tasks
+def _of_evaluation(step: Step) -> dict[str, Any]:
+    """What every engine is told."""
+    names = ("tasks", "chat_template", "system_instruction", "seed")
     return {
-        "tasks": [task.model_dump(mode="json") for task in tasks],
+        **{name: step.orders[name] for name in names},
+        "share": step.orders.get("share"),
         "tasks_folder": str(TASKS_FOLDER),
-        "chat_template": accuracy.chat_template,
-        "system_instruction": accuracy.system_instruction,
-        "seed": accuracy.seed,
-        "share": step.settings.get("share"),
     }
 
 
@@ -97,14 +94,14 @@ def _evaluate(
 
     def ask(draft: Draft) -> None:
         run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
-        with draft.on(served.place.host) as work:
+        with draft.on(served.place.host) as work, unchanged(step, served.place.host):
             asked: Any = evaluator.evaluate_served.remote(
                 f"{served.url}/v1",
                 served.deployment.model,
                 str(served.folder),
-                step.settings["concurrency"],
+                step.orders["concurrency"],
                 samples=str(work),
-                **_evaluation_settings(run, served.outcome, step),
+                **_of_evaluation(step),
             )
             evaluated = _checked(answer(asked, run.plan.experiment.longest_step_s))
             draft.result = {**evaluated, "reference": served.difference}
@@ -116,8 +113,7 @@ def _evaluate(
 def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, called: str) -> Record:
     """Accuracy with an engine in the evaluating actor, which owns the device for it."""
     experiment, hardware = run.plan.experiment, run.plan.hardware
-    engine = experiment.accuracy.engine
-    in_vllm = engine_args(experiment, hardware)
+    engine, in_vllm = step.orders["engine"], step.orders["engine_args"]
     in_transformers = {
         "dtype": run.plan.compute_dtype,
         "device": hardware.accelerator,
@@ -137,6 +133,7 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
             run.progress.say(outcome.name, f"evaluating with {engine}{called and f', {called}'} ...")
             with (
                 draft.on(place.host) as work,
+                unchanged(step, place.host),
                 outcome.checkpoint_on(place.host) as folder,
                 lease(Evaluator, needs, node=place.host) as evaluator,
             ):
@@ -144,9 +141,9 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
                     engine,
                     str(folder),
                     model,
-                    batch_size=step.settings["concurrency"],
+                    batch_size=step.orders["concurrency"],
                     samples=str(work),
-                    **_evaluation_settings(run, outcome, step),
+                    **_of_evaluation(step),
                 )
                 draft.result = _checked(answer(asked, experiment.longest_step_s))
 

@@ -12,7 +12,6 @@ from actors.placement.allocation import Place
 from actors.placement.lease import asked_on
 from actors.serving import Deployment, await_ready, deployed
 from flows.analysis import reference_gap
-from flows.planning.plan import engine_args
 from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
 from flows.store import checkpoints
 
@@ -62,7 +61,7 @@ def serving(run: Run, outcome: Outcome, services: Services, place: Place, beside
             name,
             str(folder),
             node=place.host,
-            engine=engine_args(run.plan.experiment, hardware),
+            engine=outcome.plan.engine_args,
             cores=run.plan.seats.engines[place.seat],
             kv_cache_gib=asked.kv_cache_gib,
             gpus=0 if hardware.on_cpu else asked.gpus,

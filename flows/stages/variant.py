@@ -45,17 +45,20 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
             return Finish(last=True, failure=outcome.failure)
         try:
             finish = _heat(run, outcome, services, first)
-            run.progress.say(name, "measured in full" if finish.last else "rests until all have been through this heat")
+            if finish.last:
+                run.progress.say(name, "measured in full", "measured")
+            else:
+                run.progress.say(name, "rests until all have been through this heat")
             return finish
         except Hopeless as why:
-            run.progress.say(name, f"stopped: {why}")
+            run.progress.say(name, f"stopped: {why}", "stopped")
             return Finish(last=True)
         except Exception as error:
             found = fault(error)
             if found.node_lost:
                 run.progress.say(name, "its node is gone; going on with another ...")
             elif attempt == attempts or not found.may_pass:
-                run.progress.say(name, f"FAILED: {found}")
+                run.progress.say(name, f"FAILED: {found}", "failed")
                 return Finish(last=True, failure=str(found))
             else:
                 attempt += 1

@@ -218,11 +218,13 @@ def weight_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in shards(folder))
 
 
-def digest(folder: Path) -> str:
-    """Identity of a model folder that the user owns: small files by content, weights by name, size
-    and time of change, so that naming a 100 GB model costs no minute of reading."""
+def digest(source: Path) -> str:
+    """Identity of a file or a model folder that the user owns. Files count by their content, but a folder's weights by
+    name, size and time of change, so that naming a 100 GB model costs no minute of reading."""
+    if source.is_file():
+        return sha256(source)[:16]
     parts = []
-    for path in sorted(folder.iterdir()):
+    for path in sorted(source.iterdir()):
         if path.suffix == _WEIGHTS:
             parts.append(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}")
         elif path.suffix in _BESIDE_WEIGHTS:

@@ -5,22 +5,32 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done. Where it runs is not part of it, so moving a run redoes nothing.
-
-    `inputs` are the fingerprints of earlier steps (or digests of files) that this one builds on;
-    `libraries` the versions of those that do the work, from the environment's lock.
-    """
+    """What is to be done: a stage executes these settings and looks nowhere else. Where it runs is not part of it, so
+    moving a run redoes nothing."""
 
     kind: str
     variant: str
     settings: Mapping[str, Any]
+    """All that the result depends on, as JSON."""
     inputs: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of earlier steps, and digests of files, that this one builds on."""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    """Versions of those that do the work, from the environment's lock."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Where the files and folders lie whose digests are among the inputs, by the input's name."""
+    local: Mapping[str, Any] = field(default_factory=dict)
+    """Settings in full of which the result depends on a part alone, such as where a task's file lies."""
+
+    @property
+    def orders(self) -> dict[str, Any]:
+        """The settings as they are executed."""
+        return {**self.settings, **self.local}
 
     @cached_property
     def identity(self) -> dict[str, Any]:

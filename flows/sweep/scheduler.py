@@ -65,7 +65,7 @@ class Racing(FIFOScheduler):
         run.look_again()
         beaten = {found.name: found.reason for found in compare.stopped(run)}
         for name in sorted(set(beaten) - self._beaten):
-            run.progress.say(name, f"stopped: {beaten[name]}")
+            run.progress.say(name, f"stopped: {beaten[name]}", "stopped")
         self._beaten = set(beaten)
         loaded = [o for o in run.outcomes.values() if o.loaded and o.checkpoint and not o.complete]
         self._waiting = compare.standings(run, loaded)

@@ -1,5 +1,6 @@
 """Writes a checkpoint that says it is compressed; fails, or dies, where the recipe's ignore list says so."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,4 +15,5 @@ def quantize(checkpoint: Path, destination: Path, *, recipe: dict[str, Any], **_
     if "die" in str(recipe):
         os._exit(1)
     huggingface.write_checkpoint(destination, {} if "truncated" in str(recipe) else {"quantization_config": {}})
+    (destination / "recipe.json").write_text(json.dumps(recipe))
     return {"seconds": {"quantize": 0.0}, "peak_device_bytes": 0, "reference": huggingface.REFERENCE}

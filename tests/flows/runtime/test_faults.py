@@ -27,7 +27,7 @@ def raised_by_an_actor(error: Exception) -> Exception:
         (ray.exceptions.OutOfMemoryError("killed"), "out of memory", True),
         (raised_by_an_actor(MemoryError("host")), "out of memory", True),
         (raised_by_an_actor(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")), "out of memory", True),
-        (raised_by_an_actor(RuntimeError("the server of a did not answer within 900 s")), "timed out", True),
+        (raised_by_an_actor(TimeoutError("the server of a did not answer within 900 s")), "timed out", True),
         (raised_by_an_actor(ValueError("the calibration went wrong")), "crashed", True),
         (OSError(28, "No space left on device"), "crashed", True),
     ],
