@@ -55,7 +55,7 @@ def sweep(
     unit = "requests_per_second" if open_loop else "streams"
     benchmarker = services.benchmarkers[served.place]
     await_up(benchmarker)
-    asked: Any = benchmarker.benchmark.remote(
+    ref: Any = benchmarker.benchmark.remote(
         url=served.url,
         model=served.deployment.model,
         tokenizer=str(served.folder),
@@ -69,7 +69,7 @@ def sweep(
         destination=str(destination),
     )
     try:
-        windows = answer(asked, len(values) * load.longest_point_s)
+        windows = answer(ref, len(values) * load.longest_point_s)
     except TimedOut:
         ray.kill(benchmarker, no_restart=False)
         raise
@@ -78,9 +78,9 @@ def sweep(
     compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
     seconds = [window.seconds for window in windows]
     points = run.store.near(served.place.host, requests.read, destination, seconds, open_loop=open_loop)
-    found = []
+    point_figures = []
     for value, point, window, pause in zip(values, points, windows, compiled, strict=True):
         rate = value if open_loop else None
         figures = requests.figures(point, client_share=window.client_share, compiled=pause, rate=rate)
-        found.append({"asked": value, "unit": unit, **figures})
-    return found
+        point_figures.append({"asked": value, "unit": unit, **figures})
+    return point_figures

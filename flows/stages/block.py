@@ -45,14 +45,14 @@ def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First
     """Every repeat of every load that has no record yet, start by start.
 
     Args:
-        first: what else is asked of the variant's engine, before it is loaded.
+        first: uses the variant's engine for something else, before its load begins.
     """
     room = len(run.plan.seats.engines) > 1
     seats = 2 if room and outcome.plan.beside_base else 1
-    with run.seated(outcome, services, to_be_measured=True, seats=seats) as place:
+    with run.seated(outcome, services, to_be_measured=True, seats=seats) as slot:
         looks.take(run, outcome, services)
         while starts := _starts(run, outcome):
-            block = _Block(run, outcome, services, place, min(starts))
+            block = _Block(run, outcome, services, slot, min(starts))
             if room or not outcome.plan.beside_base:
                 block.side_by_side(first)
             else:
@@ -61,14 +61,14 @@ def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First
 
 
 def _starts(run: Run, outcome: Outcome) -> dict[int, list[int]]:
-    """Places of the benchmarks that are due and have no record, by the start that they are made with."""
-    experiment, found = run.plan.experiment, dict[int, list[int]]()
-    for place in outcome.due:
-        workload, repeat = experiment.benchmarks[place]
-        if outcome.benchmarks[place] is None:
+    """Indices of the benchmarks that are due and have no record, by the start that they are made with."""
+    experiment, indices = run.plan.experiment, dict[int, list[int]]()
+    for index in outcome.due:
+        workload, repeat = experiment.benchmarks[index]
+        if outcome.benchmarks[index] is None:
             start = experiment.loads[workload].start_of(repeat, run.plan.hardware.accelerator)
-            found.setdefault(start, []).append(place)
-    return found
+            indices.setdefault(start, []).append(index)
+    return indices
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class _Block:
     run: Run
     outcome: Outcome
     services: Services
-    place: Place
+    slot: Place
     start: int
 
     @property
-    def _places(self) -> list[int]:
-        """Benchmarks of this start that are due."""
+    def _due(self) -> list[int]:
+        """Indices of the benchmarks of this start that are due."""
         return _starts(self.run, self.outcome).get(self.start, [])
 
     @property
@@ -92,23 +92,23 @@ class _Block:
 
     def side_by_side(self, first: _First | None) -> None:
         """With all engines up, repeat by repeat, each when it is this block's turn on the host."""
-        seats = self.place.seats[:: -1 if self._drawn(self.start) else 1]
+        seats = self.slot.seats[:: -1 if self._drawn(self.start) else 1]
         with ExitStack() as up:
             pairs = zip(self._sides, seats, strict=True)
             started = {side: up.enter_context(self._engine(side, seat)) for side, seat in pairs}
-            served = {side: bring_up(self.run, self.services, one) for side, one in started.items()}
+            served = {side: bring_up(self.run, self.services, engine) for side, engine in started.items()}
             if first:
                 first(served[_VARIANT])
-            served = _at_once(served, lambda one: warmed_up(self.run, one, self.services))
+            served = _at_once(served, lambda engine: warmed_up(self.run, engine, self.services))
             began = time.time()
-            while places := self._places:
-                self._take_turns(self._series(places), lambda turn: self._turn(turn, served, began))
+            while due := self._due:
+                self._take_turns(self._series(due), lambda turn: self._turn(turn, served, began))
                 looks.take(self.run, self.outcome, self.services)
 
     def one_after_the_other(self, first: _First | None) -> None:
         """Each engine for itself, with all repeats of this start: the whole of it is one turn on the host."""
         alone = (Series((self.start,), 1.0),)
-        self._take_turns(alone, lambda _: self._each_for_itself(self._places, first))
+        self._take_turns(alone, lambda _: self._each_for_itself(self._due, first))
         looks.take(self.run, self.outcome, self.services)
 
     def _take_turns(self, series: tuple[Series, ...], take: Callable[[Turn], float]) -> None:
@@ -119,11 +119,11 @@ class _Block:
         while (turn := ray.get(conductor.next_turn.remote(my_id()))) is not None:
             ray.get(conductor.done.remote(my_id(), turn, take(turn)))
 
-    def _series(self, places: list[int]) -> tuple[Series, ...]:
+    def _series(self, due: list[int]) -> tuple[Series, ...]:
         """What is due, load by load."""
         experiment = self.run.plan.experiment
         return tuple(
-            Series(tuple(p for p in places if experiment.benchmarks[p][0] == workload), load.max_interference)
+            Series(tuple(index for index in due if experiment.benchmarks[index][0] == workload), load.max_interference)
             for workload, load in experiment.loads.items()
         )
 
@@ -131,7 +131,7 @@ class _Block:
     def _engine(self, side: str, seat: int) -> Iterator[Started]:
         who = self.outcome if side == _VARIANT else self.run.base
         beside = "" if side == _VARIANT else self.outcome.name
-        with serving(self.run, who, self.services, self.place.at(seat), beside) as started:
+        with serving(self.run, who, self.services, self.slot.at(seat), beside) as started:
             yield started
 
     def _drawn(self, number: int) -> bool:
@@ -139,20 +139,20 @@ class _Block:
         seeds = [load.seed for load in self.run.plan.experiment.loads.values()]
         return (number + random.Random(f"{seeds} {self.outcome.name}").randrange(2)) % 2 == 1
 
-    def _sweep(self, served: Served, place: int, folder: Path) -> _Points:
-        orders = self.outcome.plan.benchmarks[place].orders
+    def _sweep(self, served: Served, index: int, folder: Path) -> _Points:
+        orders = self.outcome.plan.benchmarks[index].orders
         into = folder if not served.beside else folder / _BASE
-        self.run.store.near(self.place.host, _make, into)
+        self.run.store.near(self.slot.host, _make, into)
         load = load_of(orders["load"])
         return sweep(self.run, served, self.services, load, repeat=orders["repeat"], destination=into)
 
     def _turn(self, turn: Turn, served: Mapping[str, Served], began: float) -> float:
         """One repeat and its record, or a probe, which goes into none: what does company cost?"""
         if turn.probe:
-            asked = served if turn.company else {_VARIANT: served[_VARIANT]}
+            engines = served if turn.company else {_VARIANT: served[_VARIANT]}
             self._say(turn.benchmark, "alone or in company: what does company cost? ...")
-            with self.run.store.scratch(self.place.host, self.run.logs) as scratch:
-                points = _at_once(asked, lambda one: self._sweep(one, turn.benchmark, scratch))
+            with self.run.store.scratch(self.slot.host, self.run.logs) as scratch:
+                points = _at_once(engines, lambda engine: self._sweep(engine, turn.benchmark, scratch))
             return fastest(points[_VARIANT])
 
         def measure(draft: Draft) -> None:
@@ -160,15 +160,15 @@ class _Block:
             order = list(served)[:: -1 if self._drawn(repeat) else 1]
             others = [name for name in turn.company if name != self.outcome.name]
             self._say(turn.benchmark, f"together with {', '.join(others)}" if others else f"{order[0]} first")
-            with draft.on(self.place.host) as work:
+            with draft.on(self.slot.host) as work:
                 if turn.company:
-                    points = _at_once(served, lambda one: self._sweep(one, turn.benchmark, work))
+                    points = _at_once(served, lambda engine: self._sweep(engine, turn.benchmark, work))
                 else:
                     points = {side: self._sweep(served[side], turn.benchmark, work) for side in order}
-            for one in served.values():
-                check_up(self.services.server, one.deployment, one.url)
-            told = {"company": list(turn.company), "interference": turn.interference}
-            draft.result = self._result(served, points, began, time.time() - draft.began) | told
+            for engine in served.values():
+                check_up(self.services.server, engine.deployment, engine.url)
+            company = {"company": list(turn.company), "interference": turn.interference}
+            draft.result = self._result(served, points, began, time.time() - draft.began) | company
             draft.result["first"] = None if turn.company else order[0]
 
         step = self.outcome.plan.benchmarks[turn.benchmark]
@@ -176,7 +176,7 @@ class _Block:
         self._say_rates(record.result, record.seconds)
         return fastest(record.result["points"])
 
-    def _each_for_itself(self, places: list[int], first: _First | None) -> float:
+    def _each_for_itself(self, due: list[int], first: _First | None) -> float:
         steps = self.outcome.plan.benchmarks
         order = self._sides[:: -1 if self.start % 2 else 1]
 
@@ -184,29 +184,29 @@ class _Block:
             began, points, served = time.time(), dict[str, dict[str, _Points]](), dict[str, Served]()
             seconds = dict.fromkeys(drafts, 0.0)
             with ExitStack() as working:
-                folders = {of: working.enter_context(draft.on(self.place.host)) for of, draft in drafts.items()}
+                folders = {of: working.enter_context(draft.on(self.slot.host)) for of, draft in drafts.items()}
                 for side in order:
-                    with self._engine(side, self.place.seat) as started:
-                        one = bring_up(self.run, self.services, started)
+                    with self._engine(side, self.slot.seat) as started:
+                        engine = bring_up(self.run, self.services, started)
                         if first and side == _VARIANT:
-                            first(one)
-                        served[side] = one = warmed_up(self.run, one, self.services)
-                        for place in {steps[place].fingerprint: place for place in places}.values():
-                            if (of := steps[place].fingerprint) in drafts:
-                                self._say(place, side)
+                            first(engine)
+                        served[side] = engine = warmed_up(self.run, engine, self.services)
+                        for index in {steps[index].fingerprint: index for index in due}.values():
+                            if (of := steps[index].fingerprint) in drafts:
+                                self._say(index, side)
                                 since = time.monotonic()
-                                points.setdefault(of, {})[side] = self._sweep(one, place, folders[of])
+                                points.setdefault(of, {})[side] = self._sweep(engine, index, folders[of])
                                 seconds[of] += time.monotonic() - since
-                        check_up(self.services.server, one.deployment, one.url)
+                        check_up(self.services.server, engine.deployment, engine.url)
             for of, draft in drafts.items():
                 draft.result = self._result(served, points[of], began, seconds[of])
                 draft.result |= {"company": [], "interference": None, "first": order[0]}
 
-        found = self.run.do_all([steps[place] for place in places], self.services, measure)
-        for place in places:
-            record = self.outcome.benchmarks[place] = found[steps[place].fingerprint]
+        records = self.run.do_all([steps[index] for index in due], self.services, measure)
+        for index in due:
+            record = self.outcome.benchmarks[index] = records[steps[index].fingerprint]
             self._say_rates(record.result, record.result["load_s"])
-        return fastest(found[steps[places[0]].fingerprint].result["points"])
+        return fastest(records[steps[due[0]].fingerprint].result["points"])
 
     def _result(
         self, served: Mapping[str, Served], points: Mapping[str, _Points], began: float, seconds: float
@@ -218,25 +218,25 @@ class _Block:
             seconds: that the load took.
         """
         seats = self.run.plan.seats
-        found = {
+        of_sides = {
             side: {
                 "points": points[side],
-                "engine_cores": list(seats.engines[one.place.seat]),
-                "client_cores": list(seats.clients[one.place.seat]),
-                "deployment": one.report,
-                "reference": one.difference,
+                "engine_cores": list(seats.engines[engine.place.seat]),
+                "client_cores": list(seats.clients[engine.place.seat]),
+                "deployment": engine.report,
+                "reference": engine.difference,
             }
-            for side, one in served.items()
+            for side, engine in served.items()
         }
-        told = {"start": began, "load_s": seconds, "block": on_node(self.place.host, host_and_driver)}
-        return found.pop(_VARIANT) | found | told
+        of_start = {"start": began, "load_s": seconds, "block": on_node(self.slot.host, host_and_driver)}
+        return of_sides.pop(_VARIANT) | of_sides | of_start
 
-    def _say(self, place: int, what: str) -> None:
-        workload, repeat = self.run.plan.experiment.benchmarks[place]
+    def _say(self, index: int, what: str) -> None:
+        workload, repeat = self.run.plan.experiment.benchmarks[index]
         load = self.run.plan.experiment.loads[workload]
         under, most = f"under load {workload}".rstrip(), "at most " if load.repeats == "auto" else ""
-        told = f"{under}, {what}, {repeat + 1} of {most}{load.looks[-1]} ..."
-        self.run.progress.say(self.outcome.name, told)
+        text = f"{under}, {what}, {repeat + 1} of {most}{load.looks[-1]} ..."
+        self.run.progress.say(self.outcome.name, text)
 
     def _say_rates(self, result: Mapping[str, Any], seconds: float) -> None:
         rates = " against ".join(
@@ -250,8 +250,8 @@ class _Block:
 def _at_once(served: Mapping[str, Served], put: Callable[[Served], _T]) -> dict[str, _T]:
     """The same done to several engines at the same time."""
     with ThreadPoolExecutor(len(served)) as pool:
-        put_to = {side: pool.submit(put, one) for side, one in served.items()}
-        return {side: one.result() for side, one in put_to.items()}
+        futures = {side: pool.submit(put, engine) for side, engine in served.items()}
+        return {side: future.result() for side, future in futures.items()}
 
 
 def _make(folder: Path) -> None:

@@ -20,10 +20,10 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
 
     def make(draft: Draft) -> None:
         next_ = outcome.plan.scheme is not None
-        with run.seated(outcome, services, to_be_measured=False, to_be_measured_next=next_) as place:
+        with run.seated(outcome, services, to_be_measured=False, to_be_measured_next=next_) as slot:
             run.progress.say(outcome.name, f"{step.kind} ...")
-            with unchanged(step, place.host):
-                work(run, outcome, draft, place)
+            with unchanged(step, slot.host):
+                work(run, outcome, draft, slot)
 
     step = outcome.plan.checkpoint
     if outcome.checkpoint is None:
@@ -50,42 +50,42 @@ def prepare_base(run: Run, services: Services) -> None:
     node = next(iter(services.benchmarkers)).host
     with base.checkpoint_on(node) as folder:
         tensors = run.store.near(node, checkpoints.tensors, folder)
-    for position, asked in enumerate(experiment.possible):
-        scheme = asked.resolved_for(hardware)
-        if not scheme.cannot_be_served_on(hardware):
-            checkpoints.check_divides(tensors, scheme, experiment.place(position))
+    for position, scheme in enumerate(experiment.possible):
+        resolved = scheme.resolved_for(hardware)
+        if not resolved.cannot_be_served_on(hardware):
+            checkpoints.check_divides(tensors, resolved, experiment.place(position))
 
 
-def _needs(run: Run, place: Place) -> Needs:
+def _needs(run: Run, slot: Place) -> Needs:
     """What one quantizer holds: the GPUs or the cores of its seat."""
     quantizing, hardware, seats = run.plan.experiment.quantizing, run.plan.hardware, run.plan.seats
-    cores = quantizing.cores or len(seats.engines[place.seat]) or max(1, hardware.cores // len(seats.engines))
+    cores = quantizing.cores or len(seats.engines[slot.seat]) or max(1, hardware.cores // len(seats.engines))
     gpus = 0 if hardware.on_cpu else quantizing.gpus or min(1.0, run.plan.experiment.serving.gpus)
     return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
 
 
-def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
+def _prepare(run: Run, outcome: Outcome, draft: Draft, slot: Place) -> None:
     orders = outcome.plan.checkpoint.orders
-    with draft.on(place.host) as work, lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
+    with draft.on(slot.host) as work, lease(Quantizer, _needs(run, slot), node=slot.host) as quantizer:
         destination = work / CHECKPOINT
-        made: Any = quantizer.prepare.remote(orders["model"], str(destination), orders["dtype"])
-        draft.result = answer(made, run.plan.experiment.longest_step_s)
+        ref: Any = quantizer.prepare.remote(orders["model"], str(destination), orders["dtype"])
+        draft.result = answer(ref, run.plan.experiment.longest_step_s)
         if orders["model"]["kind"] == "hub" and not run.store.is_shared:
             # Into the store, too: the hub's cache is that of one node.
-            run.store.near(place.host, checkpoints.link, Path(draft.result.pop("folder")), destination)
+            run.store.near(slot.host, checkpoints.link, Path(draft.result.pop("folder")), destination)
         folder = Path(draft.result.get("folder", destination))
-        draft.result |= run.store.near(place.host, checkpoints.described, folder, compressed=False)
+        draft.result |= run.store.near(slot.host, checkpoints.described, folder, compressed=False)
 
 
-def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
+def _quantize(run: Run, outcome: Outcome, draft: Draft, slot: Place) -> None:
     orders = outcome.plan.checkpoint.orders
     log = run.logs / f"quantize-{outcome.name}-{outcome.plan.checkpoint.fingerprint}.log"
     with (
-        draft.on(place.host) as work,
-        run.base.checkpoint_on(place.host) as base,
-        lease(Quantizer, _needs(run, place), node=place.host) as quantizer,
+        draft.on(slot.host) as work,
+        run.base.checkpoint_on(slot.host) as base,
+        lease(Quantizer, _needs(run, slot), node=slot.host) as quantizer,
     ):
-        made: Any = quantizer.quantize.remote(
+        ref: Any = quantizer.quantize.remote(
             str(base),
             str(work / CHECKPOINT),
             recipe=orders["recipe"],
@@ -94,5 +94,5 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
             declared_weight_bits=orders["declared_weight_bits"],
             log=str(log),
         )
-        draft.result = answer(made, run.plan.experiment.longest_step_s)
-        draft.result |= run.store.near(place.host, checkpoints.described, work / CHECKPOINT, compressed=True)
+        draft.result = answer(ref, run.plan.experiment.longest_step_s)
+        draft.result |= run.store.near(slot.host, checkpoints.described, work / CHECKPOINT, compressed=True)

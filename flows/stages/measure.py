@@ -37,9 +37,9 @@ def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
         put_under_load(run, outcome, services, partial(_answer_first, run, services, slices))
     if not outcome.evaluated_on(slices):
         with (
-            run.seated(outcome, services, to_be_measured=False, to_be_measured_next=not outcome.loaded) as place,
-            serving(run, outcome, services, place) as started,
-            lease(Evaluator, Needs(), node=place.host) as evaluator,  # imports its libraries while the engine starts
+            run.seated(outcome, services, to_be_measured=False, to_be_measured_next=not outcome.loaded) as slot,
+            serving(run, outcome, services, slot) as started,
+            lease(Evaluator, Needs(), node=slot.host) as evaluator,  # imports its libraries while the engine starts
         ):
             served = bring_up(run, services, started)
             _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
@@ -57,14 +57,14 @@ def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Calla
     """Every evaluation that has no record: the proxy, the slices, with the last of them the control.
 
     Args:
-        evaluated: does a step; it is told what to call it.
+        evaluated: does a step, which progress calls by the second argument.
     """
     if outcome.plan.proxy and outcome.proxy is None:
         outcome.proxy = evaluated(outcome.plan.proxy, "a short text")
         _stop_if_hopeless(run, outcome)
-    for place in slices:
-        if outcome.evaluations[place] is None:
-            outcome.evaluations[place] = evaluated(outcome.plan.evaluations[place], "")
+    for index in slices:
+        if outcome.evaluations[index] is None:
+            outcome.evaluations[index] = evaluated(outcome.plan.evaluations[index], "")
             _stop_if_hopeless(run, outcome)
     if outcome.plan.control and not outcome.evaluated_on(slices):
         outcome.control = evaluated(outcome.plan.control, "as control")
@@ -73,12 +73,12 @@ def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Calla
 def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
     """Raise Hopeless where the records so far say so; those of the base as far as it has got."""
     base = run.base if outcome is run.base else Outcome.of(run.plan.base, run.store)
-    if found := early_stopping.hopeless(outcome, base, run.plan.experiment):
-        raise Hopeless(found.reason)
+    if stopped := early_stopping.hopeless(outcome, base, run.plan.experiment):
+        raise Hopeless(stopped.reason)
 
 
 def _of_evaluation(step: Step) -> dict[str, Any]:
-    """What every engine is told."""
+    """The arguments of an evaluation that are the same with every engine."""
     names = ("tasks", "chat_template", "system_instruction", "seed")
     return {
         **{name: step.orders[name] for name in names},
@@ -90,12 +90,12 @@ def _of_evaluation(step: Step) -> dict[str, Any]:
 def _evaluate(
     run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], step: Step, called: str
 ) -> Record:
-    """Accuracy by asking the deployment."""
+    """Accuracy by requests to the deployment."""
 
     def ask(draft: Draft) -> None:
         run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
         with draft.on(served.place.host) as work, unchanged(step, served.place.host):
-            asked: Any = evaluator.evaluate_served.remote(
+            ref: Any = evaluator.evaluate_served.remote(
                 f"{served.url}/v1",
                 served.deployment.model,
                 str(served.folder),
@@ -103,11 +103,11 @@ def _evaluate(
                 samples=str(work),
                 **_of_evaluation(step),
             )
-            evaluated = _checked(answer(asked, run.plan.experiment.longest_step_s))
+            evaluated = _checked(answer(ref, run.plan.experiment.longest_step_s))
             draft.result = {**evaluated, "reference": served.difference}
         check_up(services.server, served.deployment, served.url)
 
-    return _told(run, served.outcome, run.do_once(step, services, ask))
+    return _reported(run, served.outcome, run.do_once(step, services, ask))
 
 
 def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, called: str) -> Record:
@@ -122,8 +122,8 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
     model = in_vllm if engine == "vllm" else in_transformers
 
     def ask(draft: Draft) -> None:
-        with run.seated(outcome, services, to_be_measured=False) as place:
-            cores = run.plan.seats.engines[place.seat]
+        with run.seated(outcome, services, to_be_measured=False) as slot:
+            cores = run.plan.seats.engines[slot.seat]
             variables = vllm_server.variables(cores, experiment.serving.kv_cache_gib)
             needs = Needs(
                 cores=len(cores) or 1,
@@ -132,12 +132,12 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
             )
             run.progress.say(outcome.name, f"evaluating with {engine}{called and f', {called}'} ...")
             with (
-                draft.on(place.host) as work,
-                unchanged(step, place.host),
-                outcome.checkpoint_on(place.host) as folder,
-                lease(Evaluator, needs, node=place.host) as evaluator,
+                draft.on(slot.host) as work,
+                unchanged(step, slot.host),
+                outcome.checkpoint_on(slot.host) as folder,
+                lease(Evaluator, needs, node=slot.host) as evaluator,
             ):
-                asked: Any = evaluator.evaluate_checkpoint.remote(
+                ref: Any = evaluator.evaluate_checkpoint.remote(
                     engine,
                     str(folder),
                     model,
@@ -145,24 +145,24 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
                     samples=str(work),
                     **_of_evaluation(step),
                 )
-                draft.result = _checked(answer(asked, experiment.longest_step_s))
+                draft.result = _checked(answer(ref, experiment.longest_step_s))
 
-    return _told(run, outcome, run.do_once(step, services, ask))
+    return _reported(run, outcome, run.do_once(step, services, ask))
 
 
 def _checked(evaluated: dict[str, Any]) -> dict[str, Any]:
     """The same results, where every task has enough documents for an interval."""
     tasks = evaluated["tasks"]
-    if few := [name for name, found in tasks.items() if found["documents"] < 2]:
+    if few := [name for name, scores in tasks.items() if scores["documents"] < 2]:
         raise StepFailed(f"task {few[0]} has {tasks[few[0]]['documents']} documents; a comparison needs two or more")
     return evaluated
 
 
-def _told(run: Run, outcome: Outcome, record: Record) -> Record:
+def _reported(run: Run, outcome: Outcome, record: Record) -> Record:
     figures = ", ".join(
         f"{task} {metric} {value:.3f}"
-        for task, found in record.result["tasks"].items()
-        for metric, value in list(found["metrics"].items())[:1]
+        for task, scores in record.result["tasks"].items()
+        for metric, value in list(scores["metrics"].items())[:1]
     )
     run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
     for remark in prompts.remarks(record.result):

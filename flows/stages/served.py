@@ -1,4 +1,4 @@
-"""An engine with a checkpoint: started, and compared with its reference before anything is asked of it."""
+"""An engine with a checkpoint: started, and compared with its reference before it is measured."""
 
 import contextlib
 import time
@@ -44,31 +44,31 @@ class Served(Started):
 
 
 @contextlib.contextmanager
-def serving(run: Run, outcome: Outcome, services: Services, place: Place, beside: str = "") -> Iterator[Started]:
+def serving(run: Run, outcome: Outcome, services: Services, slot: Place, beside: str = "") -> Iterator[Started]:
     """An engine with a checkpoint for the length of the block.
 
     Args:
         beside: the variant that it is the base for.
     """
-    asked, hardware = run.plan.experiment.serving, run.plan.hardware
+    settings, hardware = run.plan.experiment.serving, run.plan.hardware
     files = outcome.checkpoint.result["files"] if outcome.checkpoint else {}
-    with outcome.checkpoint_on(place.host) as folder:
-        run.store.near(place.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
+    with outcome.checkpoint_on(slot.host) as folder:
+        run.store.near(slot.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
         name = run.application(f"{beside}_{outcome.name}" if beside else outcome.name)
         with deployed(
             services.conductor,
             services.server,
             name,
             str(folder),
-            node=place.host,
+            node=slot.host,
             engine=outcome.plan.engine_args,
-            cores=run.plan.seats.engines[place.seat],
-            kv_cache_gib=asked.kv_cache_gib,
-            gpus=0 if hardware.on_cpu else asked.gpus,
+            cores=run.plan.seats.engines[slot.seat],
+            kv_cache_gib=settings.kv_cache_gib,
+            gpus=0 if hardware.on_cpu else settings.gpus,
             cache=str(run.plan.experiment.storage.compiled),
-            start_timeout_s=asked.start_timeout_s,
+            start_timeout_s=settings.start_timeout_s,
         ) as deployment:
-            started = Started(outcome, place, deployment, folder, beside)
+            started = Started(outcome, slot, deployment, folder, beside)
             started.say(run, "starting its server ...")
             yield started
 
@@ -92,9 +92,9 @@ def _compare_with_reference(run: Run, started: Started, url: str) -> dict[str, A
     outcome, deployment = started.outcome, started.deployment
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
-    asked = asked_on(deployment.node, openai_client.compare_with_reference, f"{url}/v1", deployment.model, reference)
+    ref = asked_on(deployment.node, openai_client.compare_with_reference, f"{url}/v1", deployment.model, reference)
     began = time.monotonic()
-    difference: dict[str, Any] = answer(asked, run.plan.experiment.serving.start_timeout_s)
+    difference: dict[str, Any] = answer(ref, run.plan.experiment.serving.start_timeout_s)
     seconds = time.monotonic() - began
     mean = difference["mean_logprob_difference"]
     started.say(run, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")

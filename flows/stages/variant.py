@@ -54,15 +54,15 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
             run.progress.say(name, f"stopped: {why}", "stopped")
             return Finish(last=True)
         except Exception as error:
-            found = fault(error)
-            if found.node_lost:
+            cause = fault(error)
+            if cause.node_lost:
                 run.progress.say(name, "its node is gone; going on with another ...")
-            elif attempt == attempts or not found.may_pass:
-                run.progress.say(name, f"FAILED: {found}", "failed")
-                return Finish(last=True, failure=str(found))
+            elif attempt == attempts or not cause.may_pass:
+                run.progress.say(name, f"FAILED: {cause}", "failed")
+                return Finish(last=True, failure=str(cause))
             else:
                 attempt += 1
-                run.progress.say(name, f"{found}; attempt {attempt} of {attempts} ...")
+                run.progress.say(name, f"{cause}; attempt {attempt} of {attempts} ...")
             time.sleep(_BEFORE_ANOTHER_S)
             await_up(services.server)
 

@@ -22,7 +22,7 @@ def records(path: Path, kind: str) -> dict[Path, Any]:
     return {p: json.loads(p.read_text()) for p in (path.parent / "store/records" / kind).glob("*/record.json")}
 
 
-def said(path: Path, variant: str) -> str:
+def events(path: Path, variant: str) -> str:
     return (path.parent / f"store/experiments/tiny/logs/events/{variant}.jsonl").read_text()
 
 
@@ -34,16 +34,16 @@ def test_one_engine_at_a_time_is_measured_start_by_start(
     assert main(["run", str(path)]) == DONE
     made = records(path, "benchmark")
     for variant in ("base", "fp8-dynamic"):
-        rows = [one for one in made.values() if one["variant"] == variant]
-        rows.sort(key=lambda one: one["identity"]["settings"]["repeat"])
-        assert [one["result"]["first"] for one in rows] == ["variant", "variant", "base", "base"]
-        starts = [one["result"]["start"] for one in rows]
+        rows = [row for row in made.values() if row["variant"] == variant]
+        rows.sort(key=lambda row: row["identity"]["settings"]["repeat"])
+        assert [row["result"]["first"] for row in rows] == ["variant", "variant", "base", "base"]
+        starts = [row["result"]["start"] for row in rows]
         assert starts[0] == starts[1] < starts[2] == starts[3]
-        assert all(len(one["result"]["base"]["points"]) == 2 for one in rows)
-        assert said(path, variant).count("starting its server") == 4, "the engine that answers is loaded, too"
-    found = decision(path)
-    assert found["answer"] == "deploy" and "(a second start of the base: 1.00 " in found["sentence"]
-    lead = next(one for one in found["judged"] if one["name"] == "fp8-dynamic")["against_base"]
+        assert all(len(row["result"]["base"]["points"]) == 2 for row in rows)
+        assert events(path, variant).count("starting its server") == 4, "the engine that answers is loaded, too"
+    decided = decision(path)
+    assert decided["answer"] == "deploy" and "(a second start of the base: 1.00 " in decided["sentence"]
+    lead = next(variant for variant in decided["judged"] if variant["name"] == "fp8-dynamic")["against_base"]
     assert (lead["starts"], lead["repeats"]) == (2, 4)
     assert main(["run", str(path)]) == DONE
     assert records(path, "benchmark") == made, "nothing is done again"
@@ -54,9 +54,9 @@ def test_repeats_that_end_by_themselves_end_where_the_answer_is_shown(experiment
     assert main(["run", str(path)]) == DONE
     made, looks = records(path, "benchmark"), records(path, "look")
     assert (len(made), len(looks)) == (8, 2), "four repeats of each, and one look"
-    assert all(one["result"]["enough"] for one in looks.values())
-    found = decision(path)
-    assert (found["answer"], found["recommended"]) == ("deploy", "fp8-dynamic")
+    assert all(look["result"]["enough"] for look in looks.values())
+    decided = decision(path)
+    assert (decided["answer"], decided["recommended"]) == ("deploy", "fp8-dynamic")
     assert main(["run", str(path)]) == DONE
     assert (records(path, "benchmark"), records(path, "look")) == (made, looks)
     capfd.readouterr()
@@ -71,7 +71,7 @@ def test_variant_that_is_added_later_gets_a_base_of_its_own_hour(experiment_file
     later = [{"kind": "fp8-dynamic"}, {"kind": "fp8-dynamic", "name": "later", "ignore": ["a"]}]
     path = experiment_file(load=LOAD, schemes=later)
     assert main(["run", str(path)]) == DONE
-    new = [one for at, one in records(path, "benchmark").items() if at not in before]
-    assert {one["variant"] for one in new} == {"later"}
-    assert all(one["result"]["base"]["points"] for one in new)
-    assert "the base beside it: starting its server" in said(path, "later")
+    new = [record for file, record in records(path, "benchmark").items() if file not in before]
+    assert {record["variant"] for record in new} == {"later"}
+    assert all(record["result"]["base"]["points"] for record in new)
+    assert "the base beside it: starting its server" in events(path, "later")

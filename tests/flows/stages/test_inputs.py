@@ -47,7 +47,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def asked(experiment_file: Any, files: dict[str, Path]) -> Path:
+def own_experiment(experiment_file: Any, files: dict[str, Path]) -> Path:
     """An experiment made from all of them."""
     path: Path = experiment_file(
         schemes=[{"kind": "recipe", "name": "own", "path": str(files["recipe"])}],
@@ -82,18 +82,18 @@ def records(path: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def reasons(path: Path) -> dict[str, str]:
-    found: dict[str, str] = json.loads((path.parent / "store/experiments/tiny/decision.json").read_text())["reasons"]
-    return found
+    decision: Any = json.loads((path.parent / "store/experiments/tiny/decision.json").read_text())
+    return dict(decision["reasons"])
 
 
 def test_recipe_that_is_edited_is_applied_as_it_was_planned(
-    asked: Path, files: dict[str, Path], once_planned: Any
+    own_experiment: Path, files: dict[str, Path], once_planned: Any
 ) -> None:
     other = json.loads(json.dumps(RECIPE).replace("W8A16", "W4A16"))
     once_planned(lambda: files["recipe"].write_text(yaml.safe_dump(other)))
-    assert main(["run", str(asked)]) == DONE
-    (made,) = records(asked, "quantize")
-    (applied,) = (asked.parent / "store/records/quantize").glob("*/checkpoint/recipe.json")
+    assert main(["run", str(own_experiment)]) == DONE
+    (made,) = records(own_experiment, "quantize")
+    (applied,) = (own_experiment.parent / "store/records/quantize").glob("*/checkpoint/recipe.json")
     assert made["identity"]["settings"]["recipe"] == json.loads(applied.read_text()) == RECIPE
 
 
@@ -101,17 +101,19 @@ def test_recipe_that_is_edited_is_applied_as_it_was_planned(
     ("what", "kind"), [("calibration", "quantize"), ("documents", "evaluate"), ("task", "evaluate")]
 )
 def test_file_that_is_edited_fails_its_step_and_leaves_no_record(
-    asked: Path, files: dict[str, Path], once_planned: Any, what: str, kind: str
+    own_experiment: Path, files: dict[str, Path], once_planned: Any, what: str, kind: str
 ) -> None:
     once_planned(lambda: files[what].write_text(files[what].read_text() + "\n"))
-    assert main(["run", str(asked)]) == FAILED
-    assert records(asked, kind) == []
-    assert f"{files[what]} has changed since this run was planned; start the run again" in reasons(asked)["own"]
-    assert main(["run", str(asked)]) == DONE, "planned anew it works"
+    assert main(["run", str(own_experiment)]) == FAILED
+    assert records(own_experiment, kind) == []
+    assert (
+        f"{files[what]} has changed since this run was planned; start the run again" in reasons(own_experiment)["own"]
+    )
+    assert main(["run", str(own_experiment)]) == DONE, "planned anew it works"
 
 
-def test_settings_are_what_is_executed_without_where_files_lie(asked: Path, hardware: Hardware) -> None:
-    made = plan.make(load_experiment(asked), hardware)
+def test_settings_are_what_is_executed_without_where_files_lie(own_experiment: Path, hardware: Hardware) -> None:
+    made = plan.make(load_experiment(own_experiment), hardware)
     for step in made.steps:
         for name, value in step.local.items():
             if name in step.settings:
