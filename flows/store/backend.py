@@ -1,4 +1,4 @@
-"""What a store needs of the place that it lies in: a folder (`flows/store/folder.py`) or an object store
+"""What a store needs of its storage: a folder (`flows/store/folder.py`) or an object store
 (`flows/store/objects.py`). Both keep to one promise: what has a record is whole, what has none does not exist."""
 
 import json
@@ -43,18 +43,18 @@ def parsed(content: bytes) -> dict[str, Any]:
         Broken: it is none.
     """
     try:
-        told = json.loads(content)
+        record = json.loads(content)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        record = None
+    if not isinstance(record, dict):
         raise Broken("is not a JSON object; it was cut short, or is no record")
-    schema = told.pop("schema", 1)
+    schema = record.pop("schema", 1)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise Newer(f"is of a later version of this project (schema {schema!r:.20}, this one reads {SCHEMA})")
     for key, kind in _KEYS.items():
-        if not isinstance(told.get(key), kind):
+        if not isinstance(record.get(key), kind):
             raise Broken(f"has no `{key}` that can be read")
-    return told
+    return record
 
 
 class Files(Protocol):
@@ -133,7 +133,7 @@ class Backend(Protocol):
         """
 
     def all(self, passed_over: Callable[[str, Broken], None]) -> list[tuple[dict[str, Any], Files]]:
-        """Those of every finished step. A record that cannot be read is passed over, and told by its name."""
+        """Those of every finished step. A record that cannot be read is passed over, and reported by its name."""
 
     def set_aside(self, step: str) -> None:
         """Take what bears a broken record out of the way of a step that is done again. Its files stay, as a draft that

@@ -75,13 +75,13 @@ def tensors(folder: Path) -> list[Tensor]:
         Damaged: a header does not parse, a tensor does not fill its bytes, a shard is not as long as its header says,
             or the index names a shard or tensor that is not there.
     """
-    held = {shard.name: _header(shard) for shard in shards(folder)}
+    by_shard = {shard.name: _header(shard) for shard in shards(folder)}
     if (folder / _INDEX).is_file():
-        _check_index(folder / _INDEX, held)
-    found = [tensor for tensors in held.values() for tensor in tensors]
-    if not found:
+        _check_index(folder / _INDEX, by_shard)
+    of_all = [tensor for of_shard in by_shard.values() for tensor in of_shard]
+    if not of_all:
         raise Damaged(f"{folder}: no safetensors weights")
-    return found
+    return of_all
 
 
 def shards(folder: Path) -> list[Path]:
@@ -94,7 +94,7 @@ def shards(folder: Path) -> list[Path]:
     index = folder / _INDEX
     if not index.is_file():
         return sorted(folder.glob(f"*{_WEIGHTS}"))
-    named = _places(index).values()
+    named = _weight_map(index).values()
     for shard in named:
         if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(_WEIGHTS):
             raise Damaged(f"{index}: names {shard!r:.60} as a shard")
@@ -103,17 +103,17 @@ def shards(folder: Path) -> list[Path]:
     return [folder / shard for shard in sorted(set(named))]
 
 
-def _places(index: Path) -> dict[str, Any]:
-    places = json_object(index).get("weight_map")
-    if not isinstance(places, dict):
+def _weight_map(index: Path) -> dict[str, Any]:
+    shards = json_object(index).get("weight_map")
+    if not isinstance(shards, dict):
         raise Damaged(f"{index}: no weight_map")
-    return places
+    return shards
 
 
 def _check_index(index: Path, shards: Mapping[str, list[Tensor]]) -> None:
     """Raise Damaged unless every tensor lies where the index says."""
     held = {(tensor.name, shard) for shard, tensors in shards.items() for tensor in tensors}
-    for name, shard in sorted(_places(index).items()):
+    for name, shard in sorted(_weight_map(index).items()):
         if (name, shard) not in held:
             raise Damaged(f"{index}: names {name} in {shard}, which does not hold it")
 
@@ -134,7 +134,7 @@ def _header(shard: Path) -> list[Tensor]:
             header = json.loads(file.read(length), object_pairs_hook=_once)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         spans = sorted((*map(int, entry["data_offsets"]), name) for name, entry in entries.items())
-        found = [
+        tensors = [
             Tensor(name, str(entry["dtype"]), tuple(map(_whole, entry["shape"]))) for name, entry in entries.items()
         ]
     except OSError as error:
@@ -144,19 +144,19 @@ def _header(shard: Path) -> list[Tensor]:
     end = max((end for _, end, _ in spans), default=0)
     if size != 8 + length + end:
         raise Damaged(f"{shard}: {size} bytes, its header tells of {8 + length + end}")
-    needed = {tensor.name: _bytes(shard, tensor) for tensor in found}
+    needed = {tensor.name: _bytes(shard, tensor) for tensor in tensors}
     at = 0
     for begin, end, name in spans:
         if begin != at or end - begin != needed[name]:
             raise Damaged(f"{shard}: {name} does not fill its bytes")
         at = end
-    return found
+    return tensors
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) != len(pairs):
+    if len(entries := dict(pairs)) != len(pairs):
         raise ValueError("a name stands twice")
-    return found
+    return entries
 
 
 def _whole(number: Any) -> int:
@@ -239,31 +239,31 @@ def has_chat_template(folder: Path) -> bool:
     return settings.is_file() and bool(json_object(settings).get("chat_template"))
 
 
-def check_divides(found: list[Tensor], scheme: Scheme, place: str) -> None:
+def check_divides(tensors: list[Tensor], scheme: Scheme, yaml_path: str) -> None:
     """Raise UserError where a group of weights does not divide a layer's input.
 
     Args:
-        found: the base model's tensors.
-        place: where the experiment asks for the scheme.
+        tensors: of the base model.
+        yaml_path: where the experiment asks for the scheme.
     """
     group = scheme.weights_per_scale
     if group is None:
         return
-    for name, _, inputs in linear_shapes(found, scheme):
+    for name, _, inputs in linear_shapes(tensors, scheme):
         if inputs % group:
             fitting = [g for g in (256, 128, 64, 32, 16) if inputs % g == 0]
             raise UserError(
-                f"{place}.group_size: {group} does not divide the {inputs} inputs of {name}; "
+                f"{yaml_path}.group_size: {group} does not divide the {inputs} inputs of {name}; "
                 f"use one of {', '.join(map(str, fitting)) or 'its divisors'} or put the layer into `ignore`"
             )
 
 
-def linear_shapes(found: list[Tensor], scheme: Scheme) -> list[tuple[str, int, int]]:
+def linear_shapes(tensors: list[Tensor], scheme: Scheme) -> list[tuple[str, int, int]]:
     """Name, outputs and inputs of each layer that a scheme quantizes: two-dimensional weights, without
     embeddings and ignored layers."""
     return [
         (tensor.name.removesuffix(".weight"), *tensor.shape)
-        for tensor in found
+        for tensor in tensors
         if tensor.name.endswith(".weight")
         and len(tensor.shape) == 2
         and "embed" not in tensor.name

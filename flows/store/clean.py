@@ -1,4 +1,4 @@
-"""What lies in a store that no experiment refers to: found, shown, removed.
+"""What lies in a store that no experiment refers to: listed, shown, removed.
 
 Only what the store itself has named, inside its records, is ever looked at.
 """
@@ -33,26 +33,27 @@ def clean(store: Store, planned: Set[str], console: Console, *, remove: bool) ->
     Args:
         planned: fingerprints that count as referred to, whatever the store says.
     """
-    found = unreferred(store, planned)
-    if not found:
+    leftovers = unreferred(store, planned)
+    if not leftovers:
         console.print(f"nothing to remove in {store.root}", soft_wrap=True)
         return
     table = Table(title=str(store.root), box=box.SIMPLE_HEAD)
     for header in ("folder", "MB", "last change", "why"):
         table.add_column(header, justify="right" if header == "MB" else "left", overflow="fold")
-    for one in found:
-        table.add_row(one.entry.name, f"{one.entry.bytes / 1e6:.1f}", _ago(one.entry.changed_at), one.reason)
+    for leftover in leftovers:
+        entry = leftover.entry
+        table.add_row(entry.name, f"{entry.bytes / 1e6:.1f}", _ago(entry.changed_at), leftover.reason)
     console.print(table)
     if not remove:
-        console.print(f"{_total(found)} that no experiment needs; --remove removes them")
+        console.print(f"{_total(leftovers)} that no experiment needs; --remove removes them")
         return
     removed = []
-    for one in found:
-        if remove_one(store, one, planned):
-            removed.append(one)
-            console.print(f"removed {one.entry.name}", soft_wrap=True)
+    for leftover in leftovers:
+        if remove_one(store, leftover, planned):
+            removed.append(leftover)
+            console.print(f"removed {leftover.entry.name}", soft_wrap=True)
         else:
-            console.print(f"kept {one.entry.name}: an experiment refers to it now", soft_wrap=True)
+            console.print(f"kept {leftover.entry.name}: an experiment refers to it now", soft_wrap=True)
     console.print(f"{_total(removed)} removed")
 
 
@@ -79,23 +80,24 @@ def _unneeded(entry: Entry, referred: Set[str]) -> str | None:
     return None if entry.fingerprint in referred else "no experiment refers to it"
 
 
-def remove_one(store: Store, found: Unreferred, planned: Set[str]) -> bool:
+def remove_one(store: Store, leftover: Unreferred, planned: Set[str]) -> bool:
     """Remove an entry; False, and nothing is lost, where an experiment has come to refer to it meanwhile.
 
     The record goes first. A run refers to its steps before it looks for their records, so either it sees no record
     and makes a new one, or its reference is seen here and the record put back.
     """
     try:
-        return store.remove(found.entry, lambda: found.entry.fingerprint in store.referred() | planned)
+        return store.remove(leftover.entry, lambda: leftover.entry.fingerprint in store.referred() | planned)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"{store.root}/{found.entry.name}: cannot be removed ({reason}); see whose it is") from None
+        raise UserError(f"{store.root}/{leftover.entry.name}: cannot be removed ({reason}); see whose it is") from None
 
 
-def _total(found: list[Unreferred]) -> str:
-    told = f"{len(found)} folder{'' if len(found) == 1 else 's'}, {sum(one.entry.bytes for one in found) / 1e6:.1f} MB"
-    linked = sum(one.entry.linked_bytes for one in found)
-    return f"{told} ({linked / 1e6:.1f} of them in use until MLflow's models are deleted, too)" if linked else told
+def _total(leftovers: list[Unreferred]) -> str:
+    size = sum(leftover.entry.bytes for leftover in leftovers)
+    text = f"{len(leftovers)} folder{'' if len(leftovers) == 1 else 's'}, {size / 1e6:.1f} MB"
+    linked = sum(leftover.entry.linked_bytes for leftover in leftovers)
+    return f"{text} ({linked / 1e6:.1f} of them in use until MLflow's models are deleted, too)" if linked else text
 
 
 def _ago(moment: float) -> str:

@@ -82,8 +82,8 @@ class FolderBackend:
             return None
 
     def read_all(self, pattern: str) -> dict[str, bytes]:
-        found = {str(file.relative_to(self.root)): self.read(str(file)) for file in sorted(self.root.glob(pattern))}
-        return {name: content for name, content in found.items() if content is not None}
+        contents = {str(file.relative_to(self.root)): self.read(str(file)) for file in sorted(self.root.glob(pattern))}
+        return {name: content for name, content in contents.items() if content is not None}
 
     def write(self, name: str, content: bytes) -> None:
         file = self.root / name
@@ -105,14 +105,14 @@ class FolderBackend:
         return None if content is None else (parsed(content), FolderFiles(self.root / step, self.root))
 
     def all(self, passed_over: Callable[[str, Broken], None]) -> list[tuple[dict[str, Any], Files]]:
-        found = []
+        records = []
         for file in sorted(self.root.glob(f"records/*/[!.]*/{RECORD}")):
             step = str(file.parent.relative_to(self.root))
             try:
-                found.append(self.find(step))
+                records.append(self.find(step))
             except Broken as broken:
                 passed_over(step, broken)
-        return [one for one in found if one]
+        return [record for record in records if record]
 
     def set_aside(self, step: str) -> None:
         (self.root / step).rename(draft_name(self.root / step))
@@ -136,8 +136,8 @@ class FolderBackend:
         if not records.is_dir():
             raise UserError(no_records(self.root))
         kinds = [kind for kind in sorted(records.iterdir()) if _is_folder(kind)]
-        found = (self._entry(folder) for kind in kinds for folder in sorted(kind.iterdir()) if _is_folder(folder))
-        return [entry for entry in found if entry]
+        entries = (self._entry(folder) for kind in kinds for folder in sorted(kind.iterdir()) if _is_folder(folder))
+        return [entry for entry in entries if entry]
 
     def _entry(self, folder: Path) -> Entry | None:
         """None of a folder that the store has not named, or that was finished or removed just now."""
@@ -192,11 +192,11 @@ def _extent(folder: Path) -> tuple[int, int, float]:
     for parent, _, names in os.walk(folder):
         for path in (Path(parent), *(Path(parent, name) for name in names)):
             with contextlib.suppress(FileNotFoundError):
-                told = path.lstat()
-                changed_at = max(changed_at, told.st_mtime)
-                if not stat.S_ISDIR(told.st_mode):
-                    size += told.st_size
-                    linked += told.st_size if told.st_nlink > 1 else 0
+                status = path.lstat()
+                changed_at = max(changed_at, status.st_mtime)
+                if not stat.S_ISDIR(status.st_mode):
+                    size += status.st_size
+                    linked += status.st_size if status.st_nlink > 1 else 0
     return size, linked, changed_at
 
 

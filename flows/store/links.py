@@ -15,14 +15,14 @@ def link_files(folder: Path, destination: Path) -> None:
             belong to another user.
     """
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        place = destination / file.relative_to(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        link = destination / file.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
         file.chmod(file.stat().st_mode & ~_MAY_WRITE)
-        os.link(file, place)
+        os.link(file, link)
 
 
 def can_link(folder: Path, destination: Path) -> bool:
-    """Whether files of one folder can be linked into another, found out with an empty one; a folder that does not
+    """Whether files of one folder can be linked into another, tried with an empty one; a folder that does not
     exist yet counts as the one that it will lie in."""
     try:
         with (
@@ -38,4 +38,4 @@ def can_link(folder: Path, destination: Path) -> bool:
 
 def existing(folder: Path) -> Path:
     """A folder, or the nearest above it that is there."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())

@@ -78,8 +78,8 @@ class ObjectWork:
     def finish(self, record: dict[str, Any]) -> None:
         if self.folder.is_dir():
             self._files |= object_store.put_folder(self.folder, self._address, (WRITER,))
-        told = {**record, _OBJECTS: {"at": self._id, "files": self._files}}
-        content = json.dumps(told, indent=1, sort_keys=True).encode()
+        stored = {**record, _OBJECTS: {"at": self._id, "files": self._files}}
+        content = json.dumps(stored, indent=1, sort_keys=True).encode()
         if object_store.write_new(f"{self._step}/{RECORD}", content):
             self._is_recorded = True
             object_store.remove(self._address, [WRITER])
@@ -98,8 +98,8 @@ class ObjectBackend:
         self.drafts = storage.cache / "drafts"
         self._local = storage.local
         self._cache = Cache(storage.cache / "pulled", int(storage.cache_gib * GIB))
-        self._known: dict[str, bytes] = {}
-        """Records that were found. None is removed that a run refers to, so each is asked for once."""
+        self._contents: dict[str, bytes] = {}
+        """Of the records that were read. None is removed that a run refers to, so each is read once."""
 
     def read(self, name: str) -> bytes | None:
         return object_store.read(f"{self.root}/{name}")
@@ -114,36 +114,36 @@ class ObjectBackend:
         (self._local / name).write_bytes(content)
 
     def find(self, step: str) -> tuple[dict[str, Any], Files] | None:
-        content = self._known.get(step) or self.read(f"{step}/{RECORD}")
+        content = self._contents.get(step) or self.read(f"{step}/{RECORD}")
         if content is None:
             return None
-        told = self._told(step, content)
-        self._known[step] = content
-        return told
+        record, files = self._parsed(step, content)
+        self._contents[step] = content
+        return record, files
 
     def all(self, passed_over: Callable[[str, Broken], None]) -> list[tuple[dict[str, Any], Files]]:
-        found = []
+        records = []
         for name, content in self.read_all(f"records/*/*/{RECORD}").items():
             step = name.removesuffix(f"/{RECORD}")
             try:
-                found.append(self._told(step, content))
+                records.append(self._parsed(step, content))
             except Broken as broken:
                 passed_over(step, broken)
-        return found
+        return records
 
     def set_aside(self, step: str) -> None:
-        self._known.pop(step, None)
+        self._contents.pop(step, None)
         object_store.remove(f"{self.root}/{step}", [RECORD])
 
-    def _told(self, step: str, content: bytes) -> tuple[dict[str, Any], Files]:
+    def _parsed(self, step: str, content: bytes) -> tuple[dict[str, Any], Files]:
         record = parsed(content)
         objects = record.pop(_OBJECTS, None)
         if not isinstance(objects, dict) or not objects.keys() >= {"at", "files"}:
             raise Broken("does not say where its files are")
-        place = f"{step}/{objects['at']}"
+        name = f"{step}/{objects['at']}"
         # Two stores may have the same step, never under the same ID.
-        pullable = Pullable(place.replace("/", "."), f"{self.root}/{place}", objects["files"])
-        return record, ObjectFiles(place, pullable, self._cache)
+        pullable = Pullable(name.replace("/", "."), f"{self.root}/{name}", objects["files"])
+        return record, ObjectFiles(name, pullable, self._cache)
 
     def begin(self, step: str) -> Work:
         return ObjectWork(self, step)
@@ -189,7 +189,7 @@ class ObjectBackend:
         for name, objects in parts.items():
             if _ID.fullmatch(name) and name != at:
                 signature = self.read(f"{step}/{name}/{WRITER}")
-                yield _entry(f"{step}/{name}", fingerprint, objects, writer=Writer.told(signature))
+                yield _entry(f"{step}/{name}", fingerprint, objects, writer=Writer.parsed(signature))
 
     def remove(self, entry: Entry, needed: Callable[[], bool]) -> bool:
         step, _, draft = entry.name.rpartition("/") if entry.is_draft else (entry.name, "", "")
@@ -202,8 +202,8 @@ class ObjectBackend:
             if needed():
                 object_store.write_new(f"{self.root}/{step}/{RECORD}", record)
                 return False
-        place = f"{self.root}/{step}/{draft or at}"
-        object_store.remove(place, object_store.listed(place))
+        address = f"{self.root}/{step}/{draft or at}"
+        object_store.remove(address, object_store.listed(address))
         return True
 
 

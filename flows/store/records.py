@@ -29,7 +29,7 @@ _STEPS = "steps.json"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished step: what was asked, what came out, how long it took and where."""
+    """A finished step: its settings, its result, how long it took and where."""
 
     files: Files
     kind: str
@@ -44,7 +44,7 @@ class Record:
 
 
 _FIELDS = tuple(field.name for field in fields(Record) if field.name != "files")
-_TOLD: set[str] = set()
+_REPORTED: set[str] = set()
 
 
 class Draft:
@@ -92,7 +92,7 @@ class Store:
         """
         name = _name(step)
         try:
-            found = self._backend.find(name)
+            stored = self._backend.find(name)
         except Newer as newer:
             raise UserError(
                 f"{self.root}/{name}/{RECORD}: {newer}; update this one, or set another storage.root"
@@ -100,12 +100,12 @@ class Store:
         except Broken as broken:
             self._pass_over(name, broken)
             return None
-        return _record(*found) if found else None
+        return _record(*stored) if stored else None
 
     def _pass_over(self, name: str, broken: Broken) -> None:
         """Say once what is not taken for a record; what else is in the store is used as it is."""
-        if (line := f"passed over: {self.root}/{name}/{RECORD}: {broken}") not in _TOLD:
-            _TOLD.add(line)
+        if (line := f"passed over: {self.root}/{name}/{RECORD}: {broken}") not in _REPORTED:
+            _REPORTED.add(line)
             print(line, file=sys.stderr)
 
     def missing(self, steps: Iterable[Step]) -> list[Step]:
@@ -144,10 +144,10 @@ class Store:
 
     def all(self) -> list[Record]:
         """Every record of every experiment that can be read."""
-        return [_record(*found) for found in self._backend.all(self._pass_over)]
+        return [_record(*stored) for stored in self._backend.all(self._pass_over)]
 
     def refer(self, experiment: str, steps: Iterable[Step]) -> None:
-        """Leave in the store which steps an experiment is about, in the place of what it said before.
+        """Leave in the store which steps an experiment is about, instead of what it said before.
 
         A run does so before it looks for records: whatever it finds then is not cleaned away.
         """
@@ -172,7 +172,7 @@ class Store:
         return None if content is None else json.loads(content)
 
     def kept_mapping(self, experiment: str, name: str) -> dict[str, Any]:
-        """The same of a file that says what may be said anew: empty, too, where it cannot be read, which is told."""
+        """The same of a file that can be made anew: empty, too, where it cannot be read, which stderr then says."""
         try:
             kept = self.kept(experiment, name)
         except (ValueError, RecursionError, OSError):
@@ -192,10 +192,10 @@ class Store:
         Raises:
             UserError: what an experiment refers to cannot be read, so nothing may count as unreferred.
         """
-        found: set[str] = set()
+        fingerprints: set[str] = set()
         for name, content in self._backend.read_all(f"experiments/*/{_STEPS}").items():
             try:
-                found |= {step["fingerprint"] for step in json.loads(content)}
+                fingerprints |= {step["fingerprint"] for step in json.loads(content)}
             except (ValueError, TypeError, KeyError):
                 raise UserError(
                     f"{self.root}/{name}: not a list of steps; run the experiment again, or remove the file if it is "
@@ -204,13 +204,13 @@ class Store:
         for name, content in self._backend.read_all(f"experiments/*/{DEPLOYMENT}").items():
             try:
                 deployed = json.loads(content)
-                for one in filter(None, (deployed, deployed.get("previous"))):
-                    found |= {one["checkpoint"], *one.get("records", ())}
+                for deployment in filter(None, (deployed, deployed.get("previous"))):
+                    fingerprints |= {deployment["checkpoint"], *deployment.get("records", ())}
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(
                     f"{self.root}/{name}: not a deployment; deploy again, or remove the file if it is given up"
                 ) from None
-        return found
+        return fingerprints
 
     @property
     def is_shared(self) -> bool:
@@ -246,8 +246,8 @@ def _name(step: Step) -> str:
     return f"records/{step.kind}/{step.fingerprint}"
 
 
-def _record(told: dict[str, Any], files: Files) -> Record:
-    return Record(files=files, **{key: told[key] for key in _FIELDS})
+def _record(content: dict[str, Any], files: Files) -> Record:
+    return Record(files=files, **{key: content[key] for key in _FIELDS})
 
 
 def nearest(step: Step, records: Iterable[Record]) -> Record | None:

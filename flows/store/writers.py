@@ -8,12 +8,12 @@ from pathlib import Path
 
 WRITER = "writer.json"
 GIVEN_UP_AFTER_S = 24 * 3600
-"""A draft whose writer cannot be asked from here is given up after so long without a change."""
+"""A draft whose writer cannot be checked from here is given up after so long without a change."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A process, told from a later one that was given the same id by when it started."""
+    """A process; by when it started it differs from a later one with the same id."""
 
     host: str
     process: int
@@ -28,12 +28,12 @@ class Writer:
     def of(cls, folder: Path) -> "Writer | None":
         """Who has signed a folder; None where nobody did, or died over it."""
         try:
-            return cls.told((folder / WRITER).read_bytes())
+            return cls.parsed((folder / WRITER).read_bytes())
         except OSError:
             return None
 
     @classmethod
-    def told(cls, signature: bytes | None) -> "Writer | None":
+    def parsed(cls, signature: bytes | None) -> "Writer | None":
         """Who has left a signature; None where it is none."""
         try:
             return cls(**json.loads(signature or b""))

@@ -64,7 +64,7 @@ SPOILT: list[tuple[str, Spoil]] = [
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    records._TOLD.clear()
+    records._REPORTED.clear()
     return Store.of(Storage(root=tmp_path / "store"))
 
 
@@ -78,27 +78,27 @@ def written(store: Store, of_step: Step) -> Path:
     return Path(store.root) / f"records/evaluate/{of_step.fingerprint}/record.json"
 
 
-@pytest.mark.parametrize("spoil", [one[1] for one in SPOILT], ids=[one[0] for one in SPOILT])
+@pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT], ids=[name for name, _ in SPOILT])
 def test_record_that_cannot_be_read_costs_no_other(store: Store, capfd: Any, spoil: Spoil) -> None:
     spoil(written(store, step(1)))
     written(store, step(2))
     assert [record.fingerprint for record in store.all()] == [step(2).fingerprint]
     assert [record.fingerprint for record in store.all()] == [step(2).fingerprint]
-    told = capfd.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith(f"passed over: {store.root}/records/evaluate/{step(1).fingerprint}/record.json: ")
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    assert line.startswith(f"passed over: {store.root}/records/evaluate/{step(1).fingerprint}/record.json: ")
 
 
-@pytest.mark.parametrize("spoil", [one[1] for one in SPOILT[:-2]], ids=[one[0] for one in SPOILT[:-2]])
+@pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT[:-2]], ids=[name for name, _ in SPOILT[:-2]])
 def test_step_whose_record_cannot_be_read_is_done_again(store: Store, spoil: Spoil) -> None:
     file = written(store, step(1))
     spoil(file)
     assert store.missing([step(1)]) == [step(1)]
     again = written(store, step(1))
-    found = store.find(step(1))
+    record = store.find(step(1))
     assert again == file
-    assert found is not None
-    assert found.result == {"tasks": {"made": {}}}
+    assert record is not None
+    assert record.result == {"tasks": {"made": {}}}
     assert list(file.parent.parent.glob(".*.partial")), "what was there is kept until it is cleaned away"
 
 
@@ -113,17 +113,17 @@ def test_record_of_a_later_version_is_not_overwritten(store: Store) -> None:
 
 def test_record_without_a_number_and_with_a_further_key_is_read(store: Store) -> None:
     file = written(store, step(1))
-    told = json.loads(file.read_text())
-    assert told.pop("schema") == backend.SCHEMA
-    file.write_text(json.dumps(told | {"colour": "blue"}))
+    content = json.loads(file.read_text())
+    assert content.pop("schema") == backend.SCHEMA
+    file.write_text(json.dumps(content | {"colour": "blue"}))
     assert store.find(step(1)) is not None
 
 
-@pytest.mark.parametrize("spoil", [one[1] for one in SPOILT], ids=[one[0] for one in SPOILT])
+@pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT], ids=[name for name, _ in SPOILT])
 def test_plan_of_any_experiment_goes_on_beside_it(
     experiment_file: Any, tmp_path: Path, capfd: Any, spoil: Spoil
 ) -> None:
-    records._TOLD.clear()
+    records._REPORTED.clear()
     file = tmp_path / "store/records/evaluate" / ("0" * 16) / "record.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(WHOLE))

@@ -52,8 +52,8 @@ def folder_of(store: Store, done: Step) -> Path:
     return Path(store.root) / "records" / done.kind / done.fingerprint
 
 
-def found(store: Store, planned: frozenset[str] = frozenset()) -> dict[Path, str]:
-    return {Path(store.root) / one.entry.name: one.reason for one in clean.unreferred(store, planned)}
+def reasons(store: Store, planned: frozenset[str] = frozenset()) -> dict[Path, str]:
+    return {Path(store.root) / leftover.entry.name: leftover.reason for leftover in clean.unreferred(store, planned)}
 
 
 def dead() -> Writer:
@@ -67,47 +67,47 @@ def age(folder: Path) -> None:
 
 
 def test_record_is_unreferred_until_an_experiment_names_it(store: Store) -> None:
-    assert found(store) == {folder_of(store, step()): "no experiment refers to it"}
-    assert not found(store, frozenset({step().fingerprint}))
+    assert reasons(store) == {folder_of(store, step()): "no experiment refers to it"}
+    assert not reasons(store, frozenset({step().fingerprint}))
     store.refer("tiny", [step()])
-    assert not found(store)
+    assert not reasons(store)
 
 
 def test_size_and_time_of_change_are_those_of_the_folder(store: Store) -> None:
     age(folder_of(store, step()))
-    (one,) = clean.unreferred(store, frozenset())
+    (leftover,) = clean.unreferred(store, frozenset())
     record = (folder_of(store, step()) / "record.json").stat().st_size
-    assert (one.entry.bytes, one.entry.changed_at) == (3_000_000 + record, pytest.approx(TWO_DAYS_AGO))
+    assert (leftover.entry.bytes, leftover.entry.changed_at) == (3_000_000 + record, pytest.approx(TWO_DAYS_AGO))
 
 
 def test_draft_of_a_living_writer_stays_however_old(store: Store) -> None:
     store.refer("tiny", [step()])
     age(draft(store, Writer.this()))
-    assert not found(store)
+    assert not reasons(store)
 
 
 def test_draft_of_a_dead_writer_goes(store: Store) -> None:
     store.refer("tiny", [step()])
     left = draft(store, dead())
-    assert found(store) == {left: "its writer is dead"}
+    assert reasons(store) == {left: "its writer is dead"}
 
 
 @pytest.mark.parametrize("writer", [Writer("elsewhere", 1, 1), None], ids=["another host", "nobody"])
-def test_draft_whose_writer_cannot_be_asked_goes_after_a_day(store: Store, writer: Writer | None) -> None:
+def test_draft_whose_writer_cannot_be_checked_goes_after_a_day(store: Store, writer: Writer | None) -> None:
     store.refer("tiny", [step()])
     left = draft(store, writer)
     inside = left / "weights"
     inside.write_text("w")
     age(left)
-    assert "not changed for a day" in found(store)[left]
+    assert "not changed for a day" in reasons(store)[left]
     os.utime(inside)
-    assert not found(store), "a file inside has changed"
+    assert not reasons(store), "a file inside has changed"
 
 
 def test_folder_without_a_record_goes_though_an_experiment_names_it(store: Store) -> None:
     store.refer("tiny", [step()])
     (folder_of(store, step()) / "record.json").unlink()
-    assert found(store) == {folder_of(store, step()): "has no record"}
+    assert reasons(store) == {folder_of(store, step()): "has no record"}
 
 
 def test_what_the_store_did_not_name_is_left_alone(store: Store, tmp_path: Path) -> None:
@@ -117,13 +117,13 @@ def test_what_the_store_did_not_name_is_left_alone(store: Store, tmp_path: Path)
     (tmp_path / "elsewhere/0123456789abcdef").mkdir(parents=True)
     (Path(store.root) / "records" / "linked").symlink_to(tmp_path / "elsewhere")
     (Path(store.root) / "records/quantize/0123456789abcdef").symlink_to(tmp_path / "elsewhere")
-    assert not found(store)
+    assert not reasons(store)
 
 
 def test_record_that_came_to_be_referred_to_is_kept_whole(store: Store) -> None:
-    (one,) = clean.unreferred(store, frozenset())
+    (leftover,) = clean.unreferred(store, frozenset())
     store.refer("tiny", [step()])
-    assert not clean.remove_one(store, one, frozenset())
+    assert not clean.remove_one(store, leftover, frozenset())
     assert store.find(step())
     assert [path.name for path in folder_of(store, step()).parent.iterdir()] == [step().fingerprint]
 
@@ -133,9 +133,9 @@ def test_folder_that_cannot_be_removed_is_named(store: Store, monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
-    (one,) = clean.unreferred(store, frozenset())
+    (leftover,) = clean.unreferred(store, frozenset())
     with pytest.raises(UserError, match=r"cannot be removed \(Permission denied\)"):
-        clean.remove_one(store, one, frozenset())
+        clean.remove_one(store, leftover, frozenset())
     assert store.find(step()) is None, "what is half removed is no record"
 
 

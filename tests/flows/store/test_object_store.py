@@ -104,9 +104,9 @@ def test_cleaning_keeps_what_is_referred_to_and_removes_the_rest(storage: Storag
     finish(storage, step())
     finish(storage, kept)
     store.refer("tiny", [kept])
-    (one,) = clean.unreferred(store, frozenset())
-    assert (one.entry.fingerprint, one.reason) == (step().fingerprint, "no experiment refers to it")
-    assert clean.remove_one(store, one, frozenset())
+    (leftover,) = clean.unreferred(store, frozenset())
+    assert (leftover.entry.fingerprint, leftover.reason) == (step().fingerprint, "no experiment refers to it")
+    assert clean.remove_one(store, leftover, frozenset())
     assert Store.of(storage).find(step()) is None
     assert content(finish(storage, kept)) == "w"
     assert not clean.unreferred(store, frozenset())
@@ -115,9 +115,9 @@ def test_cleaning_keeps_what_is_referred_to_and_removes_the_rest(storage: Storag
 def test_record_that_came_to_be_referred_to_is_put_back(storage: Storage) -> None:
     store = Store.of(storage)
     finish(storage, step())
-    (one,) = clean.unreferred(store, frozenset())
+    (leftover,) = clean.unreferred(store, frozenset())
     store.refer("tiny", [step()])
-    assert not clean.remove_one(store, one, frozenset())
+    assert not clean.remove_one(store, leftover, frozenset())
     record = Store.of(storage).find(step())
     assert record is not None
     assert content(record) == "w"

@@ -85,9 +85,9 @@ def test_difference_names_the_fields_of_the_nearest_record(tmp_path: Path) -> No
     with store.writing(step()):
         pass
     changed = step(settings={"bits": 4, "deep": {"x": 2}}, inputs={"base": "1"})
-    found = nearest(changed, store.all())
-    assert found is not None
-    assert difference(changed, found) == ["inputs.base", "settings.deep.x"]
+    record = nearest(changed, store.all())
+    assert record is not None
+    assert difference(changed, record) == ["inputs.base", "settings.deep.x"]
     assert nearest(step(variant="other"), store.all()) is None
 
 
