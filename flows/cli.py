@@ -1,6 +1,6 @@
 """The command line, the only argument parser.
 
-Exit codes: 0 done; 1 a stage or a verification failed; 2 bad input, found before any device was used; 3 `--gate` and
+Exit codes: 0 done; 1 a stage or a verification failed; 2 bad input, refused before any device was used; 3 `--gate` and
 no variant passed.
 """
 
@@ -17,9 +17,10 @@ from configs.base import UserError
 from configs.experiment import Experiment
 from configs.loading import load_experiment
 from configs.storage import storage_at
-from flows import cluster, doctor, experiment, interruption, own_ray
+from flows import cluster, doctor, interruption, own_ray
 from flows.analysis import compare
 from flows.deploying import candidate, deploy, publish
+from flows.experiment import checked_plan, logs_folder, planned, run_experiment
 from flows.planning import preflight
 from flows.planning.plan import Plan
 from flows.reporting import live, preview, report, status
@@ -76,31 +77,35 @@ def _parser() -> argparse.ArgumentParser:
         "deploy": (_deploy, "serve the recommended variant as it was measured, and verify it"),
     }
     for name, (command, text) in described.items():
-        one = commands.add_parser(name, help=text, description=text)
-        one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
-        _add_set(one, command)
+        subparser = commands.add_parser(name, help=text, description=text)
+        subparser.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
+        _add_set(subparser, command)
         if name == "plan":
-            one.add_argument("--steps", action="store_true", help="every step with its fingerprint")
+            subparser.add_argument("--steps", action="store_true", help="every step with its fingerprint")
         if name == "run":
-            one.add_argument(
+            subparser.add_argument(
                 "--gate",
                 action="store_true",
                 help="exit with 3 unless a compressed variant is recommended (for every workload)",
             )
         if name == "deploy":
-            one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
-            one.add_argument(
+            subparser.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+            subparser.add_argument(
                 "--target",
                 choices=sorted({**deploy.TARGETS, **deploy.TEXTS}),
                 default="vllm",
                 help="vllm: a process on this machine; serve: on the Ray cluster that RAY_ADDRESS names, where it is "
                 "replaced without a failed request; kserve: by kubectl or oc, with --apply",
             )
-            instead = one.add_mutually_exclusive_group()
+            instead = subparser.add_mutually_exclusive_group()
             instead.add_argument("--rollback", action="store_true", help="deploy what was deployed before")
             instead.add_argument("--delete", action="store_true", help="end what is deployed")
-            one.add_argument("--apply", action="store_true", help="really change the Kubernetes cluster of kubectl")
-            one.add_argument("--print", action="store_true", help="print it as text instead: what to start, and how")
+            subparser.add_argument(
+                "--apply", action="store_true", help="really change the Kubernetes cluster of kubectl"
+            )
+            subparser.add_argument(
+                "--print", action="store_true", help="print it as text instead: what to start, and how"
+            )
     _add_publish(commands)
     _add_verify(commands)
     text = "what lies in the store that no experiment refers to"
@@ -122,35 +127,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _examine(options: argparse.Namespace) -> int:
-    asked = load_experiment(options.experiment, options.set) if options.experiment else None
-    found = doctor.examine(asked)
-    doctor.show(found, _console())
-    return FAILED if any(finding.todo for finding in found) else DONE
+    experiment = load_experiment(options.experiment, options.set) if options.experiment else None
+    findings = doctor.examine(experiment)
+    doctor.show(findings, _console())
+    return FAILED if any(finding.todo for finding in findings) else DONE
 
 
-def _add_set(one: argparse.ArgumentParser, command: Callable[[Experiment, argparse.Namespace], int]) -> None:
-    one.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a field, such as load.duration_s=5")
-    one.set_defaults(command=_on_experiment(command))
+def _add_set(subparser: argparse.ArgumentParser, command: Callable[[Experiment, argparse.Namespace], int]) -> None:
+    subparser.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", help="change a field, such as load.duration_s=5"
+    )
+    subparser.set_defaults(command=_on_experiment(command))
 
 
 def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "whether what answers at an address is the variant that was measured"
-    one = commands.add_parser("verify", help=text, description=text)
-    one.add_argument("url", metavar="URL", help="such as http://127.0.0.1:8000")
-    one.add_argument("--experiment", type=Path, metavar="EXPERIMENT.yaml", required=True)
-    one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
-    _add_set(one, _verify)
+    subparser = commands.add_parser("verify", help=text, description=text)
+    subparser.add_argument("url", metavar="URL", help="such as http://127.0.0.1:8000")
+    subparser.add_argument("--experiment", type=Path, metavar="EXPERIMENT.yaml", required=True)
+    subparser.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+    _add_set(subparser, _verify)
 
 
 def _add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "upload a compressed checkpoint with its model card to a hub repository"
-    one = commands.add_parser("publish", help=text, description=text)
-    one.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
-    one.add_argument("--repository", metavar="OWNER/NAME", required=True, help="made where it does not exist")
-    one.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
-    one.add_argument("--public", action="store_true", help="a repository that is made is open to everybody")
-    one.add_argument("--yes", action="store_true", help="upload; without it, only say what would be uploaded")
-    _add_set(one, _publish)
+    subparser = commands.add_parser("publish", help=text, description=text)
+    subparser.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
+    subparser.add_argument("--repository", metavar="OWNER/NAME", required=True, help="made where it does not exist")
+    subparser.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+    subparser.add_argument("--public", action="store_true", help="a repository that is made is open to everybody")
+    subparser.add_argument("--yes", action="store_true", help="upload; without it, only say what would be uploaded")
+    _add_set(subparser, _publish)
 
 
 def _on_experiment(
@@ -160,47 +167,47 @@ def _on_experiment(
     return lambda options: command(load_experiment(options.experiment, options.set), options)
 
 
-def _run(asked: Experiment, options: argparse.Namespace) -> int:
-    with live.watching(asked.variants) as progress:
-        state, judgement = experiment.run(asked, progress)
+def _run(experiment: Experiment, options: argparse.Namespace) -> int:
+    with live.watching(experiment.variants) as progress:
+        run, judgement = run_experiment(experiment, progress)
     console = _console()
-    report.show(state, judgement, console)
-    folder = asked.results
+    report.show(run, judgement, console)
+    folder = experiment.results
     console.print(f"\ndecision  {folder / 'decision.json'}", soft_wrap=True)
     console.print(f"report    {folder / 'report.html'}", soft_wrap=True)
-    if state.not_tracked:
+    if run.not_tracked:
         console.print(
-            f"mlflow    NOT WRITTEN, the same command writes it: {state.not_tracked}", soft_wrap=True, markup=False
+            f"mlflow    NOT WRITTEN, the same command writes it: {run.not_tracked}", soft_wrap=True, markup=False
         )
         return FAILED
-    console.print(f"mlflow    {ui_command(asked, sys.executable)}", soft_wrap=True)
-    if any(outcome.failure and outcome.plan.left_out is None for outcome in state.outcomes.values()):
+    console.print(f"mlflow    {ui_command(experiment, sys.executable)}", soft_wrap=True)
+    if any(outcome.failure and outcome.plan.left_out is None for outcome in run.outcomes.values()):
         return FAILED
     if options.gate and not judgement.deploys:
         return GATE_SHUT
     return DONE
 
 
-def _plan(asked: Experiment, options: argparse.Namespace) -> int:
-    preview.show_plan(experiment.checked_plan(asked), Store.of(asked.storage), _console(), steps=options.steps)
+def _plan(experiment: Experiment, options: argparse.Namespace) -> int:
+    preview.show_plan(checked_plan(experiment), Store.of(experiment.storage), _console(), steps=options.steps)
     return DONE
 
 
-def _status(asked: Experiment, options: argparse.Namespace) -> int:
-    status.show_status(_state(asked), _console())
+def _status(experiment: Experiment, options: argparse.Namespace) -> int:
+    status.show_status(_state(experiment), _console())
     return DONE
 
 
-def _report(asked: Experiment, options: argparse.Namespace) -> int:
-    state = _state(asked)
-    judgement = compare.judge(state)
-    report.write(state, judgement)
-    report.show(state, judgement, _console())
-    print(f"\nreport    {asked.results / 'report.html'}")
+def _report(experiment: Experiment, options: argparse.Namespace) -> int:
+    run = _state(experiment)
+    judgement = compare.judge(run)
+    report.write(run, judgement)
+    report.show(run, judgement, _console())
+    print(f"\nreport    {experiment.results / 'report.html'}")
     return DONE
 
 
-def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
+def _deploy(experiment: Experiment, options: argparse.Namespace) -> int:
     if options.print and options.target not in deploy.TEXTS:
         raise UserError(f"--target {options.target}: there is no text of it; leave out --print")
     applied = deploy.TARGETS[options.target].only_if_applied
@@ -209,38 +216,42 @@ def _deploy(asked: Experiment, options: argparse.Namespace) -> int:
     if options.apply and not applied:
         raise UserError(f"--apply: --target {options.target} deploys without it; leave it out")
     if options.delete:
-        deploy.delete(asked, deploy.standing(options.target), _console())
+        deploy.delete(experiment, deploy.standing(options.target), _console())
         return DONE
-    found = _rolled_back(asked, options) if options.rollback else candidate.choose(_state(asked), options.variant)
+    chosen = (
+        _rolled_back(experiment, options) if options.rollback else candidate.choose(_state(experiment), options.variant)
+    )
     if options.print:
-        candidate.check_files(found)
-        print(deploy.TEXTS[options.target].as_text(found), end="")
+        candidate.check_files(chosen)
+        print(deploy.TEXTS[options.target].as_text(chosen), end="")
         return DONE
-    return DONE if deploy.deploy(found, deploy.TARGETS[options.target], _console()) else FAILED
+    return DONE if deploy.deploy(chosen, deploy.TARGETS[options.target], _console()) else FAILED
 
 
-def _rolled_back(asked: Experiment, options: argparse.Namespace) -> candidate.Chosen:
-    then, variant = deploy.before(asked, deploy.standing(options.target))
-    return candidate.again_as_recorded(_state(then), variant)
+def _rolled_back(experiment: Experiment, options: argparse.Namespace) -> candidate.Chosen:
+    earlier, variant = deploy.before(experiment, deploy.standing(options.target))
+    return candidate.again_as_recorded(_state(earlier), variant)
 
 
-def _publish(asked: Experiment, options: argparse.Namespace) -> int:
-    found = publish.Publication(candidate.choose(_state(asked), options.variant), options.repository, options.public)
-    return DONE if publish.publish(found, _console(), really=options.yes) else FAILED
+def _publish(experiment: Experiment, options: argparse.Namespace) -> int:
+    publication = publish.Publication(
+        candidate.choose(_state(experiment), options.variant), options.repository, options.public
+    )
+    return DONE if publish.publish(publication, _console(), really=options.yes) else FAILED
 
 
-def _verify(asked: Experiment, options: argparse.Namespace) -> int:
+def _verify(experiment: Experiment, options: argparse.Namespace) -> int:
     if not options.url.startswith(("http://", "https://")):
         raise UserError(f"URL: {options.url!r} is not an address; give one such as http://127.0.0.1:8000")
-    found = deploy.verified(options.url, candidate.choose(_state(asked), options.variant), _console())
-    return DONE if found.passed else FAILED
+    verification = deploy.verified(options.url, candidate.choose(_state(experiment), options.variant), _console())
+    return DONE if verification.passed else FAILED
 
 
 def _clean(options: argparse.Namespace) -> int:
-    plans = [_planned(asked) for asked in [load_experiment(path) for path in options.experiments]]
+    plans = [_planned(experiment) for experiment in [load_experiment(path) for path in options.experiments]]
     variants = [variant for plan in plans for variant in plan.variants]
-    planned = {step.fingerprint for variant in variants for step in variant.steps}
-    clean.clean(Store.of(storage_at(options.store)), planned, _console(), remove=options.remove)
+    fingerprints = {step.fingerprint for variant in variants for step in variant.steps}
+    clean.clean(Store.of(storage_at(options.store)), fingerprints, _console(), remove=options.remove)
     return DONE
 
 
@@ -249,14 +260,14 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 140)
 
 
-def _planned(asked: Experiment) -> Plan:
+def _planned(experiment: Experiment) -> Plan:
     """The plan of an experiment, whether or not this machine could do it now."""
-    preflight.check_inputs(asked, cluster.accelerator(asked))
-    return experiment.planned(asked)
+    preflight.check_inputs(experiment, cluster.accelerator(experiment))
+    return planned(experiment)
 
 
-def _state(asked: Experiment) -> Run:
+def _state(experiment: Experiment) -> Run:
     """What the records say of an experiment, without running anything."""
-    state = Run.of(_planned(asked), Store.of(asked.storage), Progress(), experiment.logs_folder(asked))
-    failures.recall(state)
-    return state
+    run = Run.of(_planned(experiment), Store.of(experiment.storage), Progress(), logs_folder(experiment))
+    failures.recall(run)
+    return run

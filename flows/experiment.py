@@ -19,37 +19,37 @@ from flows.store.records import Store
 from flows.tracking.mirror import mirror, open_run
 
 
-def run(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
+def run_experiment(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     """Quantize, evaluate, benchmark, compare, track, decide; what has a record is not done again."""
     plan = checked_plan(experiment)
     store = Store.of(experiment.storage)
     store.refer(experiment.name, plan.steps)
-    state = Run.of(plan, store, progress, logs_folder(experiment))
+    run = Run.of(plan, store, progress, logs_folder(experiment))
     searching = search_state.goes_on(plan, store)
-    if (unfinished := _unfinished(state, searching)) or searching:
+    if (unfinished := _unfinished(run, searching)) or searching:
         from flows.sweep.tuner import sweep  # with Ray Tune, whose second a finished run need not take
 
-        with cluster.connected(plan.hardware.accelerator, state.logs / "ray") as ray_logs, open_run(state):
-            moved = "" if cluster.is_named() else f", and moved to {state.logs / 'ray'} at the end"
-            progress.say("logs", f"{state.logs}; Ray's and the engines' in {ray_logs}{moved}")
-            failures.keep(state)
-            with services(state) as shared:
-                prepare_base(state, shared)
-                if state.base.failure is None:
-                    sweep(state, shared, unfinished)
-            failures.keep(state)
-    judgement = compare.judge(state)
-    report.write(state, judgement, anew=False)
-    mirror(state, judgement)
-    return state, judgement
+        with cluster.connected(plan.hardware.accelerator, run.logs / "ray") as ray_logs, open_run(run):
+            moved = "" if cluster.is_named() else f", and moved to {run.logs / 'ray'} at the end"
+            progress.say("logs", f"{run.logs}; Ray's and the engines' in {ray_logs}{moved}")
+            failures.keep(run)
+            with services(run) as shared:
+                prepare_base(run, shared)
+                if run.base.failure is None:
+                    sweep(run, shared, unfinished)
+            failures.keep(run)
+    judgement = compare.judge(run)
+    report.write(run, judgement, anew=False)
+    mirror(run, judgement)
+    return run, judgement
 
 
-def _unfinished(state: Run, searching: bool) -> list[str]:
+def _unfinished(run: Run, searching: bool) -> list[str]:
     """Variants for which there is something left to do, the base first; a search that goes on asks again for
     those that it came upon."""
-    stopped = {found.name for found in compare.stopped(state)}
-    asked = state.plan.experiment.variants if searching else tuple(state.outcomes)
-    outcomes = [state.outcomes[name] for name in asked]
+    stopped = {stopped.name for stopped in compare.stopped(run)}
+    names = run.plan.experiment.variants if searching else tuple(run.outcomes)
+    outcomes = [run.outcomes[name] for name in names]
     return [o.name for o in outcomes if not (o.complete or o.failure or o.name in stopped)]
 
 
@@ -68,7 +68,7 @@ def checked_plan(experiment: Experiment) -> Plan:
 def planned(experiment: Experiment) -> Plan:
     """The plan of an experiment on this machine, with what its search has come upon before."""
     plan = planning.make(experiment, cluster.this_machine(experiment))
-    return planning.extended(plan, search_state.found(plan, Store.of(experiment.storage)).schemes)
+    return planning.extended(plan, search_state.recall(plan, Store.of(experiment.storage)).schemes)
 
 
 def logs_folder(experiment: Experiment) -> Path:

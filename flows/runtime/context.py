@@ -29,14 +29,14 @@ class TimedOut(StepFailed):
     """A step that came to no result in its time, and may do so another time."""
 
 
-def answer(asked: ObjectRef[Any], within_s: float) -> Any:
+def answer(ref: ObjectRef[Any], within_s: float) -> Any:
     """What an actor answers. An engine can get stuck, and a night must not end there.
 
     Raises:
         TimedOut: it has not answered yet; it still works, or does not.
     """
     try:
-        return ray.get(asked, timeout=within_s)
+        return ray.get(ref, timeout=within_s)
     except ray.exceptions.GetTimeoutError:
         raise TimedOut(f"its engine did not answer within {within_s:.0f} s") from None
 
@@ -58,15 +58,15 @@ class Outcome:
     control: Record | None = None
     """The evaluation again, in batches of another size; of the base alone."""
     benchmarks: list[Record | None] = field(default_factory=list)
-    """One for each repeat of every load, at the most; None also for those that nothing asks for any more."""
+    """One for each repeat of every load, at the most; None also for those that are no longer due."""
     looks: list[Record | None] = field(default_factory=list)
-    """Of every look, whether the repeats are enough; None for the last, which nobody asks."""
+    """Of every look, whether the repeats are enough; None for the last, which has no step."""
     failure: str | None = None
 
     @classmethod
     def of(cls, plan: VariantPlan, store: Store) -> "Outcome":
         """What the store has of a variant."""
-        found = cls(
+        outcome = cls(
             plan=plan,
             checkpoint=store.find(plan.checkpoint),
             proxy=store.find(plan.proxy) if plan.proxy else None,
@@ -76,9 +76,9 @@ class Outcome:
             looks=[store.find(look.step) if look.step else None for look in plan.looks],
             failure=f"left out: {plan.left_out}" if plan.left_out else None,
         )
-        due = set(found.due)
-        found.benchmarks = [record if place in due else None for place, record in enumerate(found.benchmarks)]
-        return found
+        due = set(outcome.due)
+        outcome.benchmarks = [record if index in due else None for index, record in enumerate(outcome.benchmarks)]
+        return outcome
 
     @property
     def name(self) -> str:
@@ -92,38 +92,38 @@ class Outcome:
     def evaluated_on(self, slices: Sequence[int]) -> bool:
         """Whether every document of some slices was answered; with the last of all, also as the control."""
         with_control = self.plan.control is not None and len(self.evaluations) - 1 in slices
-        answered = all(self.evaluations[place] is not None for place in slices)
+        answered = all(self.evaluations[index] is not None for index in slices)
         return answered and not (with_control and self.control is None)
 
     @property
     def due(self) -> list[int]:
-        """Places of the benchmarks that are asked for by what is known: of every load until a look says that they are
-        enough, or until the next look."""
-        found: list[int] = []
+        """Indices of the benchmarks to be made, as far as the records say: of every load until a look says that they
+        are enough, or until the next look."""
+        due: list[int] = []
         over: set[str] = set()
         for look, record in zip(self.plan.looks, self.looks, strict=True):
             if look.workload not in over:
-                found += look.places
+                due += look.places
                 if not self._has(look.places) or (look.step and (record is None or record.result["enough"])):
                     over.add(look.workload)
-        return found
+        return due
 
     @property
     def open_looks(self) -> list[int]:
-        """Places of the looks whose repeats are all there, and that nobody has taken yet."""
+        """Indices of the looks whose repeats are all there, and that nobody has taken yet."""
         due = set(self.due)
         return [
-            place
-            for place, (look, record) in enumerate(zip(self.plan.looks, self.looks, strict=True))
+            index
+            for index, (look, record) in enumerate(zip(self.plan.looks, self.looks, strict=True))
             if look.step and record is None and due.issuperset(look.places) and self._has(look.places)
         ]
 
-    def _has(self, places: Sequence[int]) -> bool:
-        return all(self.benchmarks[place] is not None for place in places)
+    def _has(self, indices: Sequence[int]) -> bool:
+        return all(self.benchmarks[index] is not None for index in indices)
 
     @property
     def loaded(self) -> bool:
-        """Whether every repeat was made that is asked for, and nobody has to see whether they are enough."""
+        """Whether every repeat that is due was made, and no look has to say whether they are enough."""
         return self._has(self.due) and not self.open_looks
 
     @property
@@ -136,7 +136,7 @@ class Outcome:
         answers = [*self.evaluations, *([self.control] if self.plan.control else [])]
         counted = [
             f"{records.count(None)} of {len(records)} {what}"
-            for what, records in (("evaluations", answers), ("loads", [self.benchmarks[place] for place in self.due]))
+            for what, records in (("evaluations", answers), ("loads", [self.benchmarks[index] for index in self.due]))
             if None in records
         ]
         return ", ".join(counted if self.checkpoint else ["its checkpoint", *counted])
@@ -230,8 +230,8 @@ class Run:
     def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
         """The record of a step; where there is none, it is done here, or waited for where another experiment
         is doing it."""
-        found = self.do_all([step], services, lambda drafts: work(drafts[step.fingerprint]))
-        return found[step.fingerprint]
+        records = self.do_all([step], services, lambda drafts: work(drafts[step.fingerprint]))
+        return records[step.fingerprint]
 
     def do_all(
         self, steps: Sequence[Step], services: Services, work: Callable[[dict[str, Draft]], None]
@@ -251,12 +251,12 @@ class Run:
                     for draft in drafts.values():
                         draft.where = {"hardware": self.plan.hardware.name}
                     work(drafts)
-            found = {}
+            records = {}
             for fingerprint, step in once:
                 if (record := self.store.find(step)) is None:
                     raise StepFailed(f"{step.kind}: its record vanished as soon as it was written")
-                found[fingerprint] = record
-        return found
+                records[fingerprint] = record
+        return records
 
     def application(self, variant: str) -> str:
         """The name of a variant's Serve application, and of the model that it serves. An experiment of the same name in

@@ -79,9 +79,9 @@ def events_folder(logs: Path) -> Path:
 @contextlib.contextmanager
 def relayed(folder: Path, to: Says) -> Iterator[None]:
     """Whatever is written into the event files of a folder inside the block is said, too."""
-    seen = {file: file.stat().st_size for file in folder.glob("*.jsonl")}
+    offsets = {file: file.stat().st_size for file in folder.glob("*.jsonl")}
     ended = threading.Event()
-    relay = threading.Thread(target=_relay, args=(folder, seen, to, ended), daemon=True)
+    relay = threading.Thread(target=_relay, args=(folder, offsets, to, ended), daemon=True)
     relay.start()
     try:
         yield
@@ -90,18 +90,18 @@ def relayed(folder: Path, to: Says) -> Iterator[None]:
         relay.join()
 
 
-def _relay(folder: Path, seen: dict[Path, int], to: Says, ended: threading.Event) -> None:
+def _relay(folder: Path, offsets: dict[Path, int], to: Says, ended: threading.Event) -> None:
     while True:
         last = ended.wait(_POLL_S)
         for file in sorted(folder.glob("*.jsonl")):
             with file.open() as lines:
-                lines.seek(seen.get(file, 0))
+                lines.seek(offsets.get(file, 0))
                 for line in iter(lines.readline, ""):
                     if not line.endswith("\n"):
                         break
                     if event := _event(line):
                         to.say(event.who, event.what, event.kind)
-                    seen[file] = lines.tell()
+                    offsets[file] = lines.tell()
         if last:
             return
 

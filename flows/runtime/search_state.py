@@ -19,15 +19,15 @@ class Search:
     """How far a search has come."""
 
     schemes: tuple[Scheme, ...] = ()
-    """In the order of asking."""
+    """In the order of their suggestion."""
     ended: bool = False
-    """Whether it will ask for no more; they need not all be measured."""
+    """Whether it will suggest no more; they need not all be measured."""
 
 
-def found(plan: Plan, store: Store) -> Search:
-    """How far the search of an experiment has come; one that asked something else does not count."""
+def recall(plan: Plan, store: Store) -> Search:
+    """How far the search of an experiment has come; one that began from other settings does not count."""
     kept = store.kept_mapping(plan.experiment.name, _FILE)
-    if kept.get("asked") != _asked(plan):
+    if kept.get("asked") != _identity(plan):
         return Search()
     try:
         return Search(tuple(_SCHEME.validate_python(scheme) for scheme in kept["schemes"]), bool(kept["ended"]))
@@ -36,9 +36,9 @@ def found(plan: Plan, store: Store) -> Search:
 
 
 def goes_on(plan: Plan, store: Store) -> bool:
-    """Whether there is a search, and it has more to ask."""
-    asked = plan.experiment.sweep
-    return asked is not None and asked.search == "optuna" and not found(plan, store).ended
+    """Whether there is a search, and it has more to suggest."""
+    sweep = plan.experiment.sweep
+    return sweep is not None and sweep.search == "optuna" and not recall(plan, store).ended
 
 
 def keep(run: Run, *, ended: bool) -> None:
@@ -46,11 +46,11 @@ def keep(run: Run, *, ended: bool) -> None:
     plan = run.plan
     listed = plan.experiment.variants
     schemes = [v.scheme.model_dump(mode="json") for v in plan.variants if v.scheme and v.name not in listed]
-    run.store.keep(plan.experiment.name, _FILE, {"asked": _asked(plan), "schemes": schemes, "ended": ended})
+    run.store.keep(plan.experiment.name, _FILE, {"asked": _identity(plan), "schemes": schemes, "ended": ended})
     run.store.refer(plan.experiment.name, plan.steps)
 
 
-def _asked(plan: Plan) -> dict[str, Any]:
+def _identity(plan: Plan) -> dict[str, Any]:
     """Whatever a search depends on beside the results."""
     experiment = plan.experiment
     return {

@@ -38,13 +38,13 @@ def services(run: Run) -> Iterator[Services]:
         for node in nodes:
             for seat in range(len(seats.engines)):
                 if seat == 0 or seats.together:
-                    asking = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=-1))
-                benchmarkers[Place(node, seat)] = asking
+                    benchmarker = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=-1))
+                benchmarkers[Place(node, seat)] = benchmarker
         try:
             yield Services(conducting, server, benchmarkers)
         finally:
-            left: Any = server.applications.remote(run.application(""))
-            for name in ray.get(left):
+            ref: Any = server.applications.remote(run.application(""))
+            for name in ray.get(ref):
                 end_deployment(server, name, nodes)
 
 

@@ -63,7 +63,7 @@ class Racing(FIFOScheduler):
         """Who stands where, by the records."""
         run = self._run
         run.look_again()
-        beaten = {found.name: found.reason for found in compare.stopped(run)}
+        beaten = {stopped.name: stopped.reason for stopped in compare.stopped(run)}
         for name in sorted(set(beaten) - self._beaten):
             run.progress.say(name, f"stopped: {beaten[name]}", "stopped")
         self._beaten = set(beaten)

@@ -15,7 +15,7 @@ from flows.sweep import optuna_space
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Suggestion:
     """A scheme that was suggested: Tune's trial, Optuna's, and the variant."""
 
     trial: str
@@ -26,21 +26,21 @@ class _Asked:
 class Search:
     """Optuna, through Tune: each scheme is chosen by what the earlier ones brought.
 
-    One is chosen when the results of all but the last few before it are known, and they are told in the order
-    of asking. So the same seed and the same results bring the same schemes, whoever was faster; on a run that
-    goes on, those with records are answered at once.
+    One is chosen when the results of all but the last few before it are known, and Optuna gets them in the order
+    of its suggestions. So the same seed and the same results bring the same schemes, whoever was faster; on a run
+    that goes on, those with records are answered at once.
     """
 
-    _ASKED_AGAIN = 100
-    """After so many suggestions in a row that were there before, nothing new is to be found."""
+    _MOST_REPEATS = 100
+    """After so many suggestions in a row that were there before, the space counts as exhausted."""
 
-    def __init__(self, run: Run, asked: Sweep, lag: int) -> None:
-        self._run, self._space, self._left, self._lag = run, asked, asked.samples or 0, lag
-        self._optuna = OptunaSearch(space=partial(optuna_space.ask, asked), metric="score", mode="max", seed=asked.seed)
-        self._known = {scheme.bare for scheme in run.plan.experiment.schemes}
+    def __init__(self, run: Run, sweep: Sweep, lag: int) -> None:
+        self._run, self._space, self._left, self._lag = run, sweep, sweep.samples or 0, lag
+        self._optuna = OptunaSearch(space=partial(optuna_space.ask, sweep), metric="score", mode="max", seed=sweep.seed)
+        self._schemes = {scheme.bare for scheme in run.plan.experiment.schemes}
         self._questions = itertools.count()
-        self._asked: list[_Asked] = []
-        """What Optuna was not told the result of, in the order of asking."""
+        self._open: list[_Suggestion] = []
+        """Those whose result Optuna does not have yet, in their order."""
         self._over: set[str] = set()
         """Trials that have ended."""
 
@@ -54,16 +54,16 @@ class Search:
         Args:
             listed_over: whether the base, and all that is not searched for, has been measured.
         """
-        due = self._asked[: max(0, len(self._asked) + 1 - self._lag)]
-        return not due or (listed_over and all(asked.trial in self._over for asked in due))
+        due = self._open[: max(0, len(self._open) + 1 - self._lag)]
+        return not due or (listed_over and all(suggestion.trial in self._over for suggestion in due))
 
     def suggest(self, trial_id: str) -> Scheme | None:
         """The next scheme, a variant of the run from now on; None where the search has come to its end."""
-        while len(self._asked) >= self._lag:
-            asked = self._asked.pop(0)
+        while len(self._open) >= self._lag:
+            suggestion = self._open.pop(0)
             self._run.look_again()
-            found = compare.score(self._run, self._run.outcomes[asked.variant])
-            self._optuna.on_trial_complete(asked.question, None if found is None else {"score": found})
+            score = compare.score(self._run, self._run.outcomes[suggestion.variant])
+            self._optuna.on_trial_complete(suggestion.question, None if score is None else {"score": score})
         scheme = self._new(trial_id)
         self._left = 0 if scheme is None else self._left - 1
         search_state.keep(self._run, ended=self.ended)
@@ -75,12 +75,12 @@ class Search:
 
     def _new(self, trial_id: str) -> Scheme | None:
         """What Optuna suggests, when it is not among what there was before; that is no trial of its own."""
-        for _ in range(self._ASKED_AGAIN):
+        for _ in range(self._MOST_REPEATS):
             question = str(next(self._questions))
             scheme = optuna_space.scheme(self._space, self._optuna.suggest(question) or {})
-            if scheme.bare not in self._known:
-                self._known.add(scheme.bare)
-                self._asked.append(_Asked(trial_id, question, scheme.name))
+            if scheme.bare not in self._schemes:
+                self._schemes.add(scheme.bare)
+                self._open.append(_Suggestion(trial_id, question, scheme.name))
                 self._run.add(scheme)
                 return scheme
             self._optuna.on_trial_complete(question, error=True)

@@ -31,7 +31,7 @@ whoever sees its dashboard. Every node has credentials of its own."""
 
 
 class _Silent(TrialProgressCallback):
-    """In place of Tune's own, which tells of every trial that a scheduler stops, however little is asked for."""
+    """Replaces Tune's own, which prints every trial that a scheduler stops, even at verbosity 0."""
 
     def _print(self, msg: str) -> None:
         """What became of a variant is said by its heats and its race."""
@@ -41,9 +41,9 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     """Follow every variant that is not finished, and those that a search comes upon; fill in what became of
     them."""
     experiment = run.plan.experiment
-    asked = experiment.sweep
-    room = (asked.max_concurrent if asked else None) or len(services.benchmarkers) + 1
-    search = Search(run, asked, lag=room) if asked and search_state.goes_on(run.plan, run.store) else None
+    settings = experiment.sweep
+    room = (settings.max_concurrent if settings else None) or len(services.benchmarkers) + 1
+    search = Search(run, settings, lag=room) if settings and search_state.goes_on(run.plan, run.store) else None
     feed = Feed(unfinished, search, room)
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(_STAYS_AT_HOME)
     os.environ |= _QUIET_TUNE | {"TUNE_MAX_PENDING_TRIALS_PG": str(room)}  # else one process starts after the other
@@ -70,7 +70,7 @@ def sweep(run: Run, services: Services, unfinished: list[str]) -> None:
     with relayed(events_folder(run.logs), run.progress):
         results = tuner.fit()
     run.look_again()
-    for result in (results[place] for place in range(len(results))):
+    for result in (results[index] for index in range(len(results))):
         failure = "crashed: its process died" if result.error else (result.metrics or {}).get("failure")
         if failure and result.config:
             run.outcomes[result.config["variant"]].failure = failure

@@ -33,9 +33,9 @@ def raised_by_an_actor(error: Exception) -> Exception:
     ],
 )
 def test_error_gets_its_kind(error: Exception, kind: Kind, may_pass: bool) -> None:
-    found = fault(error)
-    assert (found.kind, found.may_pass) == (kind, may_pass)
-    assert str(found).startswith(f"{kind}: ")
+    cause = fault(error)
+    assert (cause.kind, cause.may_pass) == (kind, may_pass)
+    assert str(cause).startswith(f"{kind}: ")
 
 
 def test_mistake_of_this_program_is_not_blamed_on_a_variant() -> None:

@@ -1,4 +1,4 @@
-"""A search by Optuna: what it comes upon is measured like all else, kept, and asked for again in the same order."""
+"""A search by Optuna: what it comes upon is measured like all else, kept, and suggested again in the same order."""
 
 import json
 from pathlib import Path
@@ -45,8 +45,8 @@ def test_search_that_was_cut_short_comes_upon_the_same_and_measures_only_the_res
 
     experiment_file(**searching(4))
     assert main(["report", str(path)]) == DONE
-    found = experiment(path, "decision.json")
-    assert found["sentence"].startswith("Not measured in full: what the search asks for next. So far: Not enough")
+    decision = experiment(path, "decision.json")
+    assert decision["sentence"].startswith("Not measured in full: what the search asks for next. So far: Not enough")
     assert main(["run", str(path)]) == DONE
     more = [scheme["name"] for scheme in experiment(path, "searched.json")["schemes"]]
     assert (more[:2], len(set(more))) == (first, 4)
