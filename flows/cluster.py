@@ -1,4 +1,4 @@
-"""The Ray cluster that a run uses: the one it is told of, or one of its own on this machine."""
+"""The Ray cluster that a run uses: the one that RAY_ADDRESS names, or one of its own on this machine."""
 
 import contextlib
 import logging
@@ -101,12 +101,12 @@ class Node:
     cores: int
     """That Ray gives out; none of a head that does no work."""
     gpus: int
-    told: dict[str, Any]
+    description: dict[str, Any]
     """What it says of itself: `actors.placement.machine.describe`."""
 
 
 def nodes() -> tuple[Node, ...]:
-    """The nodes of the cluster that RAY_ADDRESS names, asked once."""
+    """The nodes of the cluster that RAY_ADDRESS names, looked up once."""
     return _nodes(os.environ["RAY_ADDRESS"])
 
 
@@ -114,9 +114,10 @@ def nodes() -> tuple[Node, ...]:
 def _nodes(_address: str) -> tuple[Node, ...]:
     _join()
     offers = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-    told = on_nodes(list(offers), machine.describe)
+    descriptions = on_nodes(list(offers), machine.describe)
     return tuple(
-        Node(name, int(offer.get("CPU", 0)), int(offer.get("GPU", 0)), told[name]) for name, offer in offers.items()
+        Node(name, int(offer.get("CPU", 0)), int(offer.get("GPU", 0)), descriptions[name])
+        for name, offer in offers.items()
     )
 
 
@@ -171,35 +172,35 @@ def is_alike(node: str, hardware: Hardware) -> bool:
     """Whether a node is of the kind that a plan is made for; figures of another kind are not comparable."""
     if not is_named():
         return True
-    found = [_on_offer(hardware.accelerator, each).name for each in nodes() if each.id == node]
-    return found == [hardware.name]
+    names = [_on_offer(hardware.accelerator, each).name for each in nodes() if each.id == node]
+    return names == [hardware.name]
 
 
 def _on_offer(wanted: str, node: Node) -> Hardware:
     """The part of a node that Ray gives out."""
     if wanted == "cuda":
-        return _hardware(wanted, {**node.told, "gpus": node.told["gpus"][: node.gpus]})
-    return _hardware(wanted, {**node.told, "cores": min(node.told["cores"], node.cores)})
+        return _hardware(wanted, {**node.description, "gpus": node.description["gpus"][: node.gpus]})
+    return _hardware(wanted, {**node.description, "cores": min(node.description["cores"], node.cores)})
 
 
-def _hardware(wanted: str, told: dict[str, Any]) -> Hardware:
+def _hardware(wanted: str, description: dict[str, Any]) -> Hardware:
     base: dict[str, Any] = {
         "accelerator": wanted,
-        "cores": told["cores"],
-        "memory_bytes": told["memory_bytes"],
-        "instructions": tuple(i for i in _INSTRUCTIONS if i in told["flags"]),
+        "cores": description["cores"],
+        "memory_bytes": description["memory_bytes"],
+        "instructions": tuple(i for i in _INSTRUCTIONS if i in description["flags"]),
     }
     if wanted == "cpu":
-        return Hardware(name=told["cpu"], **base)
-    if not told["gpus"]:
+        return Hardware(name=description["cpu"], **base)
+    if not description["gpus"]:
         raise UserError(
             "accelerator: 'cuda' is asked for, but nvidia-smi shows no GPU here; run it on a GPU machine or "
             "set accelerator: cpu"
         )
-    name, memory, capability = told["gpus"][0]
+    name, memory, capability = description["gpus"][0]
     return Hardware(
         name=name,
-        gpus=len(told["gpus"]),
+        gpus=len(description["gpus"]),
         gpu_memory_bytes=int(memory) << 20,
         compute_capability=float(capability),
         **base,

@@ -1,6 +1,6 @@
 """What is wrong with this machine, or with each node of a cluster, and what to do about it.
 
-Every node is asked for its state at the same time (`actors.placement.machine.state`); judging it is pure.
+The state of all nodes is read at the same time (`actors.placement.machine.state`); judging it is pure.
 """
 
 import contextlib
@@ -55,21 +55,21 @@ def examine(experiment: Experiment | None) -> list[Finding]:
     kind = cluster.accelerator(experiment) if experiment else cluster.seen_accelerator()
     interpreters = [str(environments.environment(role, kind).python) for role in environments.TO_USE]
     probe = f".doctor.{uuid.uuid4().hex[:8]}"
-    asked = (str(storage.local), str(storage.local / probe), interpreters, serving.host, serving.port)
+    inspected = (str(storage.local), str(storage.local / probe), interpreters, serving.host, serving.port)
     nodes = {node.id: node for node in cluster.nodes()} if cluster.is_named() else {}
 
     def everywhere(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         return on_nodes(list(nodes), function, *arguments) if nodes else {HERE: function(*arguments)}
 
     with _probe(storage, probe):
-        told = everywhere(machine.state, *asked)
+        states = everywhere(machine.state, *inspected)
         if isinstance(storage.root, str):
-            seen = everywhere(object_store.state, storage.root, probe)
-            told = {name: said | seen[name] for name, said in told.items()}
+            of_store = everywhere(object_store.state, storage.root, probe)
+            states = {name: state | of_store[name] for name, state in states.items()}
         if kind == "cuda":
             used = everywhere(machine.gpu_use, "" if nodes else cluster.visible_gpus())
-            told = {name: said | {"gpu_use": used[name]} for name, said in told.items()}
-    return [finding for name, said in told.items() for finding in judge(name[:8], said, nodes.get(name), serving)]
+            states = {name: state | {"gpu_use": used[name]} for name, state in states.items()}
+    return [finding for name, state in states.items() for finding in judge(name[:8], state, nodes.get(name), serving)]
 
 
 @contextlib.contextmanager
@@ -93,41 +93,41 @@ def _probe(storage: Storage, name: str) -> Iterator[None]:
             object_store.remove(storage.root, [name])
 
 
-def judge(name: str, told: dict[str, Any], node: cluster.Node | None, serving: Serving) -> list[Finding]:
+def judge(name: str, state: dict[str, Any], node: cluster.Node | None, serving: Serving) -> list[Finding]:
     """What one machine's state means.
 
     Args:
         node: what Ray gives out of it; None for a machine without a cluster.
     """
     works = node is None or node.cores > 0 or node.gpus > 0
-    found = [
-        _versions(name, told),
-        _environments(name, told["missing"]),
-        _gpus(name, told, node),
-        *_gpu_memory(name, told.get("gpu_use", []), node, serving),
-        _store(name, told),
-        _left_over(name, told["left_over"]),
+    findings = [
+        _versions(name, state),
+        _environments(name, state["missing"]),
+        _gpus(name, state, node),
+        *_gpu_memory(name, state.get("gpu_use", []), node, serving),
+        _store(name, state),
+        _left_over(name, state["left_over"]),
     ]
     if works:
-        found.append(_memory(name, told["memory_available_bytes"]))
-    if told["unusable_port"]:
+        findings.append(_memory(name, state["memory_available_bytes"]))
+    if state["unusable_port"]:
         todo = f"end what holds port {serving.port} of {serving.host}, or set serving.port"
-        found.append(Finding(name, "serving port", f"{serving.port}: {told['unusable_port']}", todo))
+        findings.append(Finding(name, "serving port", f"{serving.port}: {state['unusable_port']}", todo))
     else:
-        found.append(Finding(name, "serving port", f"{serving.port} free"))
+        findings.append(Finding(name, "serving port", f"{serving.port} free"))
     if node is not None:
-        nice = told["niceness"]
+        nice = state["niceness"]
         starves = "start Ray with RAY_worker_niceness=0: what is measured would starve"
-        found.append(Finding(name, "niceness", str(nice), starves if works and nice > 0 else None))
-    return found
+        findings.append(Finding(name, "niceness", str(nice), starves if works and nice > 0 else None))
+    return findings
 
 
-def _versions(name: str, told: dict[str, Any]) -> Finding:
+def _versions(name: str, state: dict[str, Any]) -> Finding:
     mine = (metadata.version("ray"), platform.python_version())
-    state = f"Ray {told['ray']}, Python {told['python']}"
-    if (told["ray"], told["python"]) == mine:
-        return Finding(name, "versions", state)
-    return Finding(name, "versions", state, f"start Ray there with the driver's environment: {mine[0]}, {mine[1]}")
+    text = f"Ray {state['ray']}, Python {state['python']}"
+    if (state["ray"], state["python"]) == mine:
+        return Finding(name, "versions", text)
+    return Finding(name, "versions", text, f"start Ray there with the driver's environment: {mine[0]}, {mine[1]}")
 
 
 def _environments(name: str, missing: list[str]) -> Finding:
@@ -138,12 +138,12 @@ def _environments(name: str, missing: list[str]) -> Finding:
     return Finding(name, "environments", state, todo)
 
 
-def _gpus(name: str, told: dict[str, Any], node: cluster.Node | None) -> Finding:
-    seen = len(told["gpus"])
-    state = f"{seen} x {told['gpus'][0][0]}" if seen else "none"
-    if node is not None and node.gpus > seen:
-        return Finding(name, "GPUs", state, f"Ray gives out {node.gpus}, nvidia-smi shows {seen}: mend the driver")
-    return Finding(name, "GPUs", state)
+def _gpus(name: str, state: dict[str, Any], node: cluster.Node | None) -> Finding:
+    count = len(state["gpus"])
+    text = f"{count} x {state['gpus'][0][0]}" if count else "none"
+    if node is not None and node.gpus > count:
+        return Finding(name, "GPUs", text, f"Ray gives out {node.gpus}, nvidia-smi shows {count}: mend the driver")
+    return Finding(name, "GPUs", text)
 
 
 def _gpu_memory(
@@ -157,14 +157,14 @@ def _gpu_memory(
         yield Finding(name, f"GPU {gpu['index']} memory", state, wrong.get(gpu["index"]))
 
 
-def _store(name: str, told: dict[str, Any]) -> Finding:
-    if told["unwritable"]:
+def _store(name: str, state: dict[str, Any]) -> Finding:
+    if state["unwritable"]:
         todo = (
             "mount it there, writable, or set storage.root or MSF_STORE to a folder that every node reaches; an "
             "address needs its fsspec package and credentials there"
         )
-        return Finding(name, "store", told["unwritable"], todo)
-    if not told["sees_probe"]:
+        return Finding(name, "store", state["unwritable"], todo)
+    if not state["sees_probe"]:
         return Finding(name, "store", "another than the driver's", "mount the same storage at the same path")
     return Finding(name, "store", "writable, the driver's")
 
@@ -183,15 +183,15 @@ def _left_over(name: str, processes: list[int]) -> Finding:
     return Finding(name, "left over", f"processes {ids} of dead leases", f"look at them, then: kill -9 {ids}")
 
 
-def show(found: list[Finding], console: Console) -> None:
+def show(findings: list[Finding], console: Console) -> None:
     """A table, and what to do below it."""
     title = f"cluster at {os.environ['RAY_ADDRESS']}" if cluster.is_named() else "this machine"
     table = Table(title=title, box=box.SIMPLE_HEAD)
     for header in ("node", "what", "state", ""):
         table.add_column(header)
-    for finding in found:
+    for finding in findings:
         table.add_row(finding.node, finding.what, Text(finding.state), "WRONG" if finding.todo else "good")
     console.print(table)
-    for finding in found:
+    for finding in findings:
         if finding.todo:
             console.print(f"{finding.node}, {finding.what}: {finding.todo}", soft_wrap=True, markup=False)

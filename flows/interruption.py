@@ -18,10 +18,10 @@ STOPPED = "stopped; what was finished is kept: the same command goes on from the
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C; a job's stop, or a machine that goes down; a terminal that is closed."""
 _SAME_S = 1.0
-"""Within which a second signal is the first one told again: `timeout` sends its own to the command, then to the
+"""Within which a second signal repeats the first: `timeout` sends its own to the command, then to the
 group."""
 GRACE_S = 8.0
-"""In which a run that was told to stop gives everything back in order; then it is ended as it is."""
+"""In which an interrupted run gives everything back in order; then it is ended as it is."""
 _POLL_S = 0.1
 _BEHIND_S = 0.5
 """By which a signal to everybody may come later to one process than to another."""
@@ -61,7 +61,7 @@ def bounded(lost: Callable[[], str | None], end: Callable[[], None]) -> Iterator
     """
     ours, theirs = socket.socketpair()
     over = threading.Event()
-    with ours, theirs, _signals_told_to(theirs):
+    with ours, theirs, _signals_written_to(theirs):
         watch = threading.Thread(target=_watch, args=(ours, over, lost, end), daemon=True)
         watch.start()
         try:
@@ -72,40 +72,42 @@ def bounded(lost: Callable[[], str | None], end: Callable[[], None]) -> Iterator
 
 
 @contextlib.contextmanager
-def _signals_told_to(told: socket.socket) -> Iterator[None]:
-    """The kernel's word of a signal goes there at once, while Python's handler waits for its thread."""
-    told.setblocking(False)
+def _signals_written_to(wakeup: socket.socket) -> Iterator[None]:
+    """The number of every signal is written there at once, while Python's handler waits for its thread."""
+    wakeup.setblocking(False)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
 
 
-def _watch(told: socket.socket, over: threading.Event, lost: Callable[[], str | None], end: Callable[[], None]) -> None:
+def _watch(
+    wakeup: socket.socket, over: threading.Event, lost: Callable[[], str | None], end: Callable[[], None]
+) -> None:
     deadline = float("inf")
     while not over.is_set():
-        if _asked_to_stop(told, _POLL_S):
+        if _stop_signalled(wakeup, _POLL_S):
             deadline = min(deadline, time.monotonic() + GRACE_S)
         what = lost()
-        if what and not over.is_set() and deadline == float("inf") and not _asked_to_stop(told, _BEHIND_S):
+        if what and not over.is_set() and deadline == float("inf") and not _stop_signalled(wakeup, _BEHIND_S):
             _leave(1, f"error: {what}", end)
         if what or time.monotonic() > deadline:
             _leave(INTERRUPTED, STOPPED, end)
 
 
-def _asked_to_stop(told: socket.socket, within_s: float) -> bool:
-    if not select.select([told], [], [], within_s)[0]:
+def _stop_signalled(wakeup: socket.socket, within_s: float) -> bool:
+    if not select.select([wakeup], [], [], within_s)[0]:
         return False
-    return bool(set(told.recv(64)) & set(_SIGNALS))
+    return bool(set(wakeup.recv(64)) & set(_SIGNALS))
 
 
 def _leave(code: int, why: str, end: Callable[[], None]) -> None:
     print(why, file=sys.stderr, flush=True)
-    with contextlib.suppress(RuntimeError):  # whoever outlives SIGKILL is told of by the next start
+    with contextlib.suppress(RuntimeError):  # the next start reports whoever outlives SIGKILL
         end()
     Console().show_cursor()
     os._exit(code)

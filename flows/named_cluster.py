@@ -1,4 +1,4 @@
-"""Whether RAY_ADDRESS names a cluster that answers, found out before Ray is asked to join it: Ray waits for minutes."""
+"""Whether RAY_ADDRESS names a cluster that answers, checked before Ray tries to join it: Ray waits for minutes."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ def check(address: str) -> None:
         raise UserError(
             f"RAY_ADDRESS: {address:.100} is where jobs are submitted; a driver joins at HOST:PORT, or use `auto`"
         )
-    host, port = _place(_latest() if address == "auto" else address.removeprefix("ray://"))
+    host, port = _host_and_port(_latest() if address == "auto" else address.removeprefix("ray://"))
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT_S) as opened:
             answer = b"" if os.environ.get("RAY_USE_TLS", "0") != "0" else _greeting(opened)
@@ -35,13 +35,13 @@ def _latest() -> str:
     """What `auto` stands for."""
     from ray._private.services import canonicalize_bootstrap_address
 
-    found = canonicalize_bootstrap_address("auto")
-    if not found:
+    address = canonicalize_bootstrap_address("auto")
+    if not address:
         raise UserError("RAY_ADDRESS: auto, and no cluster runs on this machine; start one, or unset RAY_ADDRESS")
-    return str(found)
+    return str(address)
 
 
-def _place(address: str) -> tuple[str, int]:
+def _host_and_port(address: str) -> tuple[str, int]:
     host, separator, port = address.rpartition(":")
     if not separator or not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port[:6]) < 65536:
         raise UserError(f"RAY_ADDRESS: {address!r:.100} is not HOST:PORT; correct it, or unset it")

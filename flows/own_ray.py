@@ -2,7 +2,7 @@
 
 Its processes are in sessions of their own, so that a signal to the run's process group (`timeout`, a closed terminal,
 `docker stop` with a shell) reaches the driver alone, which then gives everything back in order. They, and all below
-them, bear the run's mark: what a dead driver or a dead raylet leaves behind is found by it and ended.
+them, bear the run's mark: what a dead driver or a dead raylet leaves behind is recognized by it and ended.
 
 Nobody else can talk to it: it listens on loopback, asks for a token that this process made up, and its files, and the
 temporary files of all below it, lie in a folder that only its user can read and that is removed with it.
@@ -46,7 +46,7 @@ def up(settings: dict[str, Any], logs: Path | None) -> Iterator[None]:
 
     Args:
         settings: further arguments of `ray.init`.
-        logs: the folder that its logs and those of what it ran are in afterwards, in place of an earlier run's.
+        logs: the folder that its logs and those of what it ran are in afterwards, instead of an earlier run's.
 
     Raises:
         NotStarted: it is not up in Ray's own time, 30 s.
@@ -68,7 +68,7 @@ def up(settings: dict[str, Any], logs: Path | None) -> Iterator[None]:
         try:
             interruption.interrupt_on_signals()
             _start(run, folder, settings, started)
-            interruption.interrupt_on_signals()  # Ray has put its own in their place
+            interruption.interrupt_on_signals()  # Ray has replaced them by its own
             yield
         finally:
             if not _lost(needed):  # or else shutting down may take a minute, which is not waited for
@@ -121,7 +121,7 @@ def _token() -> str:
 
 @contextlib.contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Inside the block Ray takes loopback for its address. Told of 127.0.0.1 it takes the machine's outer address, and
+    """Inside the block Ray takes loopback for its address. Given 127.0.0.1 it takes the machine's outer address, and
     listens on all, but where it could not be part of a cluster anyway, which is what this switch of its says."""
     constants: Any = ray._private.ray_constants
     before, name = constants.ENABLE_RAY_CLUSTER, constants.ENABLE_RAY_CLUSTERS_ENV_VAR
@@ -134,15 +134,16 @@ def _on_loopback() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _in_sessions_of_their_own(told: Callable[[int, str], None]) -> Iterator[None]:
-    """What Ray starts inside the block; it has no setting for that. Who is needed is told of, with its id."""
+def _in_sessions_of_their_own(started: Callable[[int, str], None]) -> Iterator[None]:
+    """What Ray starts inside the block; it has no setting for that. `started` gets the id and the name of each
+    process that is needed."""
     services: Any = ray._private.services
     popen = services.ConsolePopen
 
     def start(command: list[str], **settings: Any) -> Any:
         process = popen(command, start_new_session=True, **settings)
         if name := _NEEDED.get(Path(command[0]).name):
-            told(process.pid, name)
+            started(process.pid, name)
         return process
 
     services.ConsolePopen = start

@@ -38,7 +38,7 @@ def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    # A server that is gone is asked for 14 s, not for the 4 minutes that seven tries take.
+    # A server that is gone costs 14 s, not the 4 minutes that seven tries take.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     logging.getLogger("alembic").setLevel(logging.ERROR)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -49,33 +49,33 @@ def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
 
     mlflow.set_tracking_uri(uri(experiment))
     client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(experiment.name)
-    if found is not None:
-        return client, found.experiment_id
-    place = None if experiment.tracking.uri else str(experiment.artifacts)
-    return client, client.create_experiment(experiment.name, artifact_location=place)
+    existing = client.get_experiment_by_name(experiment.name)
+    if existing is not None:
+        return client, existing.experiment_id
+    artifact_root = None if experiment.tracking.uri else str(experiment.artifacts)
+    return client, client.create_experiment(experiment.name, artifact_location=artifact_root)
 
 
 @contextlib.contextmanager
-def out_of_reach(told: Callable[[str], None]) -> Iterator[None]:
-    """MLflow mirrors the records: neither a night of measuring nor a deployment ends because it is gone. Why it is,
-    is told."""
+def out_of_reach(report: Callable[[str], None]) -> Iterator[None]:
+    """MLflow mirrors the records: neither a night of measuring nor a deployment ends because it is gone. The
+    reason is reported."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # MLflow raises what its database, its artifact store and its server do
-        told(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+        report(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
 
 
 def missed_by(run: Run) -> Callable[[str], None]:
     """Says what a run's MLflow misses for now, and leaves it in the run."""
 
-    def told(reason: str) -> None:
+    def report(reason: str) -> None:
         run.not_tracked = reason
         run.progress.say("mlflow", f"out of reach, going on without it: {reason}")
 
-    return told
+    return report
 
 
 def remembered(experiment: Experiment) -> dict[str, Any]:
@@ -85,5 +85,5 @@ def remembered(experiment: Experiment) -> dict[str, Any]:
 
 
 def remember(experiment: Experiment, run_id: str, state: Any, models: dict[str, str]) -> None:
-    told = {"run_id": run_id, "state": state, "models": models}
-    Store.of(experiment.storage).keep(experiment.name, _MIRRORED, told)
+    content = {"run_id": run_id, "state": state, "models": models}
+    Store.of(experiment.storage).keep(experiment.name, _MIRRORED, content)

@@ -72,18 +72,18 @@ def mirror(run: Run, judgement: Judgement) -> None:
     """Write parameters, metrics, artifacts and models of a run; nothing where that was done before. Where MLflow
     is out of reach, the run says so (`Run.not_tracked`)."""
     run.not_tracked = None
-    known = remembered(run.plan.experiment)
+    mirrored = remembered(run.plan.experiment)
     state = {"judgement": judgement.to_json(), "uri": uri(run.plan.experiment)}
-    if known.get("state") == state:
+    if mirrored.get("state") == state:
         return
     run.progress.say("mlflow", "writing metrics and models ...")
     with out_of_reach(missed_by(run)):
-        _mirror(run, judgement, known, state)
+        _mirror(run, judgement, mirrored, state)
 
 
-def _mirror(run: Run, judgement: Judgement, known: dict[str, Any], state: dict[str, str]) -> None:
+def _mirror(run: Run, judgement: Judgement, mirrored: dict[str, Any], state: dict[str, str]) -> None:
     client, experiment_id = connect(run.plan.experiment)
-    parent = known.get("run_id") if known.get("state") is None else None
+    parent = mirrored.get("run_id") if mirrored.get("state") is None else None
     if parent is None:
         parent = client.create_run(experiment_id, run_name=run.plan.experiment.name).info.run_id
     folder = run.plan.experiment.results
@@ -93,7 +93,7 @@ def _mirror(run: Run, judgement: Judgement, known: dict[str, Any], state: dict[s
     client.log_dict(parent, run.plan.hardware.model_dump(), "hardware.json")
     for name in ("decision.json", "report.html", "report.md"):
         client.log_artifact(parent, str(folder / name))
-    models = known.get("models", {})
+    models = mirrored.get("models", {})
     for outcome in run.outcomes.values():
         if outcome.checkpoint is not None:
             reason = judgement.reasons.get(outcome.name, "")
@@ -142,8 +142,8 @@ def _mirror_variant(
         _log_files(client, child, outcome.control, "control")
     for (workload, repeat), record in zip(run.plan.experiment.benchmarks, outcome.benchmarks, strict=True):
         if record is not None:
-            place = "/".join(filter(None, (record.kind, workload, str(repeat + 1))))
-            _log_files(client, child, record, place)
+            artifact_path = "/".join(filter(None, (record.kind, workload, str(repeat + 1))))
+            _log_files(client, child, record, artifact_path)
     client.set_terminated(child, "FAILED" if outcome.failure else "FINISHED")
     return models
 
@@ -155,34 +155,34 @@ def _batches(values: dict[str, _T], most: int) -> Iterator[dict[str, _T]]:
         yield some
 
 
-def _log_files(client: "MlflowClient", run_id: str, record: Record, place: str) -> None:
+def _log_files(client: "MlflowClient", run_id: str, record: Record, artifact_path: str) -> None:
     with record.files.held() as folder:
-        client.log_artifacts(run_id, str(folder), place)
+        client.log_artifacts(run_id, str(folder), artifact_path)
 
 
 def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
     """A variant's figures by MLflow name, units in the names: `ttft_p95_ms.streams_2`, or of a workload
     `ttft_p95_ms.chat.streams_2`."""
-    found: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     if outcome.checkpoint is not None:
-        found["size_mb"] = outcome.checkpoint.result["weight_bytes"] / 1e6
-        found["checkpoint_seconds"] = outcome.checkpoint.seconds
+        by_name["size_mb"] = outcome.checkpoint.result["weight_bytes"] / 1e6
+        by_name["checkpoint_seconds"] = outcome.checkpoint.seconds
     # Where variants race, those that were stopped answered other documents: no figure of theirs could be compared.
     answered = [record for record in outcome.evaluations if record]
     if len(outcome.evaluations) == len(answered) == 1:
         for task, figures in answered[0].result["tasks"].items():
-            found |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
+            by_name |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
     elif len(outcome.evaluations) == len(answered):
-        found |= answers.overall(answers.read(answered, experiment.accuracy.tasks))
+        by_name |= answers.overall(answers.read(answered, experiment.accuracy.tasks))
     for name, values in _over_repeats(outcome, experiment).items():
-        found[name] = sum(values) / len(values)
-    return {_NOT_IN_NAMES.sub("_", name): value for name, value in found.items()}
+        by_name[name] = sum(values) / len(values)
+    return {_NOT_IN_NAMES.sub("_", name): value for name, value in by_name.items()}
 
 
 def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[float]]:
     """Every figure of every load by its name, workload and point, repeat by repeat. Of a point that does not count in
     every repeat only what says why: a mean of the others would be taken for all."""
-    found: dict[str, list[float]] = {}
+    by_name: dict[str, list[float]] = {}
     void: set[str] = set()
     for (workload, _), record in zip(experiment.benchmarks, outcome.benchmarks, strict=True):
         for point in record.result["points"] if record else []:
@@ -190,8 +190,8 @@ def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[fl
             void |= set() if requests.counts(point) else {suffix}
             for key, value in point.items():
                 if key not in ("unit", "asked"):
-                    found.setdefault(f"{key}.{suffix}", []).append(value)
-    return {name: values for name, values in found.items() if _says_why(name) or name.partition(".")[2] not in void}
+                    by_name.setdefault(f"{key}.{suffix}", []).append(value)
+    return {name: values for name, values in by_name.items() if _says_why(name) or name.partition(".")[2] not in void}
 
 
 def _says_why(name: str) -> bool:
@@ -200,18 +200,18 @@ def _says_why(name: str) -> bool:
 
 def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:
     scheme, checkpoint = outcome.plan.scheme, outcome.plan.checkpoint
-    found = {"model": run.plan.experiment.model.label, "variant": outcome.name}
+    parameters = {"model": run.plan.experiment.model.label, "variant": outcome.name}
     if scheme:
-        found |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
+        parameters |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
     for step in outcome.plan.steps:
-        found |= {f"library.{name}": version for name, version in step.libraries.items()}
+        parameters |= {f"library.{name}": version for name, version in step.libraries.items()}
     single = {"proxy": outcome.plan.proxy, "control": outcome.plan.control, checkpoint.kind: checkpoint}
-    found |= {f"fingerprint.{name}": step.fingerprint for name, step in single.items() if step}
-    for place, step in enumerate(outcome.plan.evaluations):
-        found[f"fingerprint.{step.kind}.{place + 1}"] = step.fingerprint
+    parameters |= {f"fingerprint.{name}": step.fingerprint for name, step in single.items() if step}
+    for index, step in enumerate(outcome.plan.evaluations):
+        parameters[f"fingerprint.{step.kind}.{index + 1}"] = step.fingerprint
     for (workload, repeat), step in zip(run.plan.experiment.benchmarks, outcome.plan.benchmarks, strict=True):
-        found[".".join(filter(None, ("fingerprint", step.kind, workload, str(repeat + 1))))] = step.fingerprint
-    return found | {"hardware": run.plan.hardware.name}
+        parameters[".".join(filter(None, ("fingerprint", step.kind, workload, str(repeat + 1))))] = step.fingerprint
+    return parameters | {"hardware": run.plan.hardware.name}
 
 
 def _close_dead(client: "MlflowClient", experiment_id: str) -> None:

@@ -4,8 +4,8 @@ Its bytes are written once where that can be had. Where MLflow keeps artifacts i
 - A checkpoint that lies in the store is linked into that folder, file by file. `msf clean` takes one name away,
   deleting the model in MLflow the other, and what has the other name is whole. It is one file, so neither side may
   write to it any more: MLflow's own `log_model_artifacts` writes into files that are there, and a changed one would
-  only be found when its digest is compared, at the next deployment.
-- A base model that lies in a folder of the user's, or in the hub's cache, is referred to: what is edited there in place
+  only show when its digest is compared, at the next deployment.
+- A base model that lies in a folder of the user's, or in the hub's cache, is referred to: what is edited there
   would change under MLflow's name, and the right to write is not ours to take. MLflow then has CHECKPOINT_FILE alone,
   with the folder and every file's digest.
 - What cannot be linked (another file system, another user's files) is copied.
@@ -54,13 +54,13 @@ def log_model(
 
 def _keep(run: Run, client: "MlflowClient", model: "LoggedModel", outcome: Outcome) -> None:
     """Give a model its files, or say where they lie."""
-    place = _local(model) if run.store.is_shared else None
+    artifacts = _local(model) if run.store.is_shared else None
     record = outcome.checkpoint
-    if place and record and (elsewhere := record.result.get("folder")):
+    if artifacts and record and (elsewhere := record.result.get("folder")):
         _refer(client, model, elsewhere, record.result["files"])
         return
     with outcome.checkpoint_on(None) as folder:
-        if place is None or not _linked(folder, place):
+        if artifacts is None or not _linked(folder, artifacts):
             client.log_model_artifacts(model.model_id, str(folder))
 
 
@@ -69,16 +69,16 @@ def _local(model: "LoggedModel") -> Path | None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    kept = get_artifact_repository(model.artifact_location)
-    return Path(kept.artifact_dir) if isinstance(kept, LocalArtifactRepository) else None
+    repository = get_artifact_repository(model.artifact_location)
+    return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
 
 
-def _linked(folder: Path, place: Path) -> bool:
+def _linked(folder: Path, artifacts: Path) -> bool:
     """Link a checkpoint's files; False, and nothing is left, where that cannot be."""
     try:
-        links.link_files(folder, place)
+        links.link_files(folder, artifacts)
     except OSError:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(artifacts, ignore_errors=True)
         return False
     return True
 

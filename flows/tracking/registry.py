@@ -64,8 +64,8 @@ def withdraw(experiment: Experiment) -> str | None:
     if not remembered(experiment).get("models"):
         return None
     client, _ = connect(experiment)
-    known = {model.name: model for model in client.search_registered_models(f"name='{experiment.name}'")}
-    model = known.get(experiment.name)
+    models = {model.name: model for model in client.search_registered_models(f"name='{experiment.name}'")}
+    model = models.get(experiment.name)
     if model is None or (version := model.aliases.get(_CHAMPION)) is None:
         return None
     client.set_registered_model_alias(model.name, _PREVIOUS, version)
@@ -73,13 +73,13 @@ def withdraw(experiment: Experiment) -> str | None:
     return f"{model.name} version {version} is {_PREVIOUS}, and there is no {_CHAMPION}"
 
 
-def published(experiment: Experiment, fingerprint: str, place: str, commit: str) -> None:
+def published(experiment: Experiment, fingerprint: str, url: str, commit: str) -> None:
     """Tag the registered version of a published variant, if there is one, with where it lies."""
     if not remembered(experiment).get("models"):
         return
     client, _ = connect(experiment)
     if version := _versions(client, experiment.name).get(fingerprint):
-        client.set_model_version_tag(experiment.name, version.version, "msf.published", f"{place} at {commit}")
+        client.set_model_version_tag(experiment.name, version.version, "msf.published", f"{url} at {commit}")
 
 
 def _versions(client: "MlflowClient", name: str) -> dict[str | None, Any]:

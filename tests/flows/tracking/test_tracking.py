@@ -77,9 +77,9 @@ def test_model_is_whole_when_its_record_is_cleaned_away_and_the_other_way_round(
     again = downloaded(logged(run))
     shutil.rmtree(again)
     checkpoints.verify(kept, compressed=False)
-    (one,) = clean.unreferred(run.store, frozenset())
-    assert one.entry.linked_bytes == sum((kept / name).stat().st_size for name in checkpoints.names(kept))
-    assert clean.remove_one(run.store, one, frozenset())
+    (leftover,) = clean.unreferred(run.store, frozenset())
+    assert leftover.entry.linked_bytes == sum((kept / name).stat().st_size for name in checkpoints.names(kept))
+    assert clean.remove_one(run.store, leftover, frozenset())
     assert not kept.exists()
     checkpoints.verify(shown, compressed=False)
 
@@ -93,8 +93,8 @@ def test_base_in_a_folder_of_the_users_is_referred_to_and_left_as_it_is(made: An
     before = {name: (folder / name).stat() for name in checkpoints.names(folder)}
     model_id = logged(Run.of(plan, store, Progress(), tmp_path), "base")
     assert [file.name for file in downloaded(model_id).iterdir()] == [models.CHECKPOINT_FILE]
-    told = json.loads((downloaded(model_id) / models.CHECKPOINT_FILE).read_text())
-    assert told == {"folder": str(folder), "files": checkpoints.files(folder)}
+    content = json.loads((downloaded(model_id) / models.CHECKPOINT_FILE).read_text())
+    assert content == {"folder": str(folder), "files": checkpoints.files(folder)}
     assert mlflow.get_logged_model(model_id).tags[models.FOLDER] == str(folder)
     assert {name: (folder / name).stat() for name in before} == before, "neither linked nor locked"
 
@@ -136,6 +136,6 @@ def test_model_of_a_server_with_its_own_artifacts_is_uploaded(
     ],
 )
 def test_artifacts_of_a_model_are_local_where_mlflow_has_them_in_a_folder(location: str, local: str | None) -> None:
-    mlflow.set_tracking_uri("http://127.0.0.1:1")  # never asked
+    mlflow.set_tracking_uri("http://127.0.0.1:1")  # never reached
     model: Any = type("Model", (), {"artifact_location": location})()
     assert models._local(model) == (Path(local) if local else None)

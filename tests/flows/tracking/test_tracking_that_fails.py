@@ -17,8 +17,8 @@ from flows.tracking import client, mirror
 @pytest.fixture
 def run(experiment_file: Any) -> Run:
     """As much of a run as MLflow's border looks at."""
-    told: list[str] = []
-    progress = SimpleNamespace(say=lambda name, text: told.append(text), told=told)
+    lines: list[str] = []
+    progress = SimpleNamespace(say=lambda name, text: lines.append(text), lines=lines)
     plan = SimpleNamespace(experiment=load_experiment(experiment_file()))
     return cast(Run, SimpleNamespace(plan=plan, progress=progress, not_tracked=None))
 
@@ -32,7 +32,7 @@ def half(file: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [garbage, half, Path.mkdir], ids=["garbage", "half", "folder"])
-def test_database_that_is_none_is_told_and_the_block_goes_on(run: Run, spoil: Any) -> None:
+def test_database_that_is_none_is_reported_and_the_block_goes_on(run: Run, spoil: Any) -> None:
     file = run.plan.experiment.storage.local / "mlflow.db"
     file.parent.mkdir(parents=True)
     spoil(file)
@@ -57,7 +57,7 @@ def test_database_that_is_none_is_told_and_the_block_goes_on(run: Run, spoil: An
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_mlflow_raises_is_told_in_a_line(run: Run, error: Exception) -> None:
+def test_whatever_mlflow_raises_is_reported_in_a_line(run: Run, error: Exception) -> None:
     with client.out_of_reach(client.missed_by(run)):
         raise error
     assert run.not_tracked is not None
