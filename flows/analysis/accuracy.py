@@ -3,11 +3,11 @@
 The interval of the mean difference, exact McNemar (McNemar 1947) for right/wrong metrics, flips in both
 directions, recovery with its interval. A variant passes a task when the whole interval lies above minus
 the margin (non-inferiority), fails when it lies below, and is inconclusive otherwise; then the smallest
-loss that so many documents could have shown is given, and how many would settle it. Where a task asks for a
-recovery, that interval is judged in its place. Right and wrong have score intervals (`flows.statistics.proportions`),
+loss that so many documents could have shown is given, and how many would settle it. Where a task requires a
+recovery, that interval is judged instead. Right and wrong have score intervals (`flows.statistics.proportions`),
 other means those of bounded scores (`flows.statistics.bounded_mean`), over the sources where documents share them.
 Metrics of all documents together are computed again over documents drawn anew (`flows.analysis.corpus_metrics`). A
-perplexity without a recovery asked for is shown and judges nobody: a proxy never ranks good variants.
+perplexity without a required recovery is shown and judges nobody: a proxy never ranks good variants.
 """
 
 import math
@@ -39,7 +39,7 @@ def differences(
     Args:
         rare_errors: as of `paired`.
     """
-    found = []
+    differences = []
     for task, theirs in base.items():
         ours = variant[task].values
         shared = [key for key in theirs.values if key in ours]
@@ -48,7 +48,7 @@ def differences(
         criterion = Criterion.of(theirs, decision)
         if theirs.means:
             values, counted = np.array(pairs, dtype=float), weights(theirs, shared)
-            one = paired(
+            difference = paired(
                 task,
                 theirs.metric,
                 values,
@@ -60,9 +60,9 @@ def differences(
                 rare_errors=rare_errors,
             )
         else:
-            one = _recomputed(task, theirs, pairs, sources, decision.confidence, criterion, seed)
-        found.append(replace(one, filter=theirs.filter))
-    return tuple(found)
+            difference = _recomputed(task, theirs, pairs, sources, decision.confidence, criterion, seed)
+        differences.append(replace(difference, filter=theirs.filter))
+    return tuple(differences)
 
 
 def _numbered(sources: list[str]) -> np.ndarray | None:
@@ -94,8 +94,8 @@ def paired(
         criterion: what is judged by; None for the experiment's margin.
         weights: what each document counts, 1 on average; None where all count alike.
         rare_errors: whether right and wrong are taken as scores, too: both bounds of a score interval hold at the usual
-            rates, but of the rare ones that a race asks for only those of a bounded mean do. Then nothing but the
-            verdict is asked for.
+            rates, but of the rare ones of a race only those of a bounded mean do. Then nothing but the verdict is
+            needed.
     """
     criterion = criterion or Criterion(decision.constraints.max_accuracy_drop, None)
     confidence, sign = decision.confidence, 1 if better else -1
@@ -108,12 +108,12 @@ def paired(
         evidence.append(RightWrong.of(base, variant))
     if most is not None and (sources is not None or not evidence):
         evidence.append(Scores.of(pairs, counted, sources, most))
-    found = [one.differences(confidence, np.ones(1)) for one in evidence]
-    bounds = [(float(low[0]), float(high[0])) for low, high in found] or [mean_interval(change, sources, confidence)]
-    asked = evidence if criterion.recovery is not None or not rare_errors else []
-    ratios = [one.ratio(confidence, turned=not better) for one in asked]
+    ranges = [scores.differences(confidence, np.ones(1)) for scores in evidence]
+    bounds = [(float(low[0]), float(high[0])) for low, high in ranges] or [mean_interval(change, sources, confidence)]
+    for_ratio = evidence if criterion.recovery is not None or not rare_errors else []
+    ratios = [scores.ratio(confidence, turned=not better) for scores in for_ratio]
     gained, lost = int((sign * change > 0).sum()), int((sign * change < 0).sum())
-    told = _difference(
+    judged = _difference(
         (float(base.mean()), float(variant.mean())),
         _widest(bounds),
         _widest([ratio for ratio in ratios if ratio]) if ratios and None not in ratios else None,
@@ -129,17 +129,17 @@ def paired(
         p_value=_p_value(change, gained, lost, sources) if binary or sources is not None else None,
         higher_is_better=better,
     )
-    if told.verdict != "inconclusive" or told.undecidable or rare_errors:
-        return told
-    needed = _needed(evidence[-1], told, criterion, confidence)
-    return replace(told, sources_needed=needed) if told.sources else replace(told, documents_needed=needed)
+    if judged.verdict != "inconclusive" or judged.undecidable or rare_errors:
+        return judged
+    needed = _needed(evidence[-1], judged, criterion, confidence)
+    return replace(judged, sources_needed=needed) if judged.sources else replace(judged, documents_needed=needed)
 
 
-def _needed(evidence: Evidence, found: Difference, criterion: Criterion, confidence: float) -> int | None:
+def _needed(evidence: Evidence, difference: Difference, criterion: Criterion, confidence: float) -> int | None:
     """Documents, or sources, that settle what is inconclusive; None where they would be more than anybody has."""
-    sign, units = 1 if found.higher_is_better else -1, found.sources or found.documents
-    margin, most = criterion.allowed(found.base), MOST_DOCUMENTS / units
-    times = times_needed(evidence, sign * found.difference, margin, sign, confidence, most)
+    sign, units = 1 if difference.higher_is_better else -1, difference.sources or difference.documents
+    margin, most = criterion.allowed(difference.base), MOST_DOCUMENTS / units
+    times = times_needed(evidence, sign * difference.difference, margin, sign, confidence, most)
     return math.ceil(units * times) if times else None
 
 
@@ -152,13 +152,13 @@ def _difference(
     *,
     undecidable: str | None,
     higher_is_better: bool,
-    **known: Any,
+    **fields: Any,
 ) -> Difference:
     """The verdict, by the values of base and variant, the interval of their difference and that of the recovery.
 
     Args:
         undecidable: why there is none but inconclusive.
-        known: other fields of the difference.
+        fields: other fields of the difference.
     """
     (base, variant), (low, high), judges = values, bounds, criterion.judges
     over, under = (variant, base) if higher_is_better else (base, variant)
@@ -167,7 +167,7 @@ def _difference(
     reach = max(variant - base - low, high - variant + base)
     decided = "inconclusive" if undecidable else criterion.verdict(turned, ratio)
     return Difference(
-        **known,
+        **fields,
         base=base,
         variant=variant,
         difference=variant - base,
@@ -194,10 +194,10 @@ def _widest(bounds: list[Bounds]) -> Bounds:
     return min(low for low, _ in bounds), max(high for _, high in bounds)
 
 
-def over_tasks(found: Sequence[Difference]) -> Pooled | None:
+def over_tasks(differences: Sequence[Difference]) -> Pooled | None:
     """The mean difference over all tasks judged by a margin, each with the same weight, turned so that more is better
     and as a share of what the metric goes to, against the mean of their margins; None for fewer than two."""
-    judged = [d for d in found if d.verdict and d.margin is not None and not d.undecidable]
+    judged = [d for d in differences if d.verdict and d.margin is not None and not d.undecidable]
     if len(judged) < 2:
         return None
     margin = sum((d.margin or 0.0) / d.goes_to for d in judged) / len(judged)
@@ -224,15 +224,15 @@ def _recomputed(
     """A metric of all documents together, by documents or their sources drawn anew."""
     better = answers.higher_is_better
     sums = corpus_metrics.sums_of(answers.kind, pairs)
-    found = corpus_metrics.resampled(answers.kind, sums, sources, seed)
+    resampled = corpus_metrics.resampled(answers.kind, sums, sources, seed)
     alone = (1 if better else -1) * np.subtract(*corpus_metrics.of_each(answers.kind, sums)[::-1])
     return _difference(
-        found.values,
-        found.difference(confidence),
-        found.ratio(confidence, turned=not better),
+        resampled.values,
+        resampled.difference(confidence),
+        resampled.ratio(confidence, turned=not better),
         criterion,
         confidence,
-        undecidable=found.too_few,
+        undecidable=resampled.too_few,
         task=task,
         metric=answers.metric,
         documents=len(pairs),

@@ -22,7 +22,7 @@ class TaskAnswers:
     metric: str
     higher_is_better: bool
     values: dict[str, Any]
-    """By the hash of a document's prompt and its place, as `kind` has it; each of several `items` by itself."""
+    """By a document's index and the hash of its prompt, as `kind` has it; each of several `items` by itself."""
     sources: dict[str, str]
     """The source that a document shares with others, by the same keys; empty where each has its own."""
     filter: str = "none"
@@ -32,7 +32,7 @@ class TaskAnswers:
     subtasks: dict[str, str] = field(default_factory=dict)
     """By the same keys the subtask of a document, where every subtask of a group counts the same; else empty."""
     recovery: float | None = None
-    """Smallest share of the base's value that is asked for in place of a margin."""
+    """Smallest share of the base's value that is required instead of a margin."""
 
     @property
     def means(self) -> bool:
@@ -41,29 +41,29 @@ class TaskAnswers:
 
 
 Answers = dict[str, TaskAnswers]
-"""By task as it was asked for. The subtasks of a group are one task: they are all that there are of the group, and only
-their documents were drawn from more."""
+"""By task as the experiment names it. The subtasks of a group are one task: they are all that there are of the group,
+and only their documents were drawn from more."""
 
 
 def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
     """Every document's value, from the samples beside the records of one evaluation's slices."""
     settings = {task.name: task for task in tasks}
-    found: Answers = {}
+    answers: Answers = {}
     for evaluation, name, figures in ((e, *item) for e in evaluations for item in e.result["tasks"].items()):
-        asked = figures.get("asked", name)
-        setting = settings.get(asked, Task(name=asked))
+        group = figures.get("asked", name)
+        setting = settings.get(group, Task(name=group))
         score = judged_score(name, figures["scores"], setting)
-        task = found.setdefault(asked, _none_yet(score, setting))
+        task = answers.setdefault(group, _none_yet(score, setting))
         if (task.metric, task.kind) != (score["metric"], score["kind"]):
-            raise UserError(f"accuracy.tasks: {asked!r} has subtasks with metrics of their own; name them one by one")
+            raise UserError(f"accuracy.tasks: {group!r} has subtasks with metrics of their own; name them one by one")
         with evaluation.files.held() as folder, (folder / f"{name}.jsonl").open() as samples:
             for row in map(json.loads, samples):
                 if row.get("filter", score["filter"]) == score["filter"] and row.get(score["metric"]) is not None:
                     _add(task, name, row, setting.cluster, alike=figures.get("alike", False))
-    return found
+    return answers
 
 
-def _none_yet(score: dict[str, Any], asked: Task) -> TaskAnswers:
+def _none_yet(score: dict[str, Any], task: Task) -> TaskAnswers:
     kind: Kind = score["kind"]
     points = 1.0 if kind in OF_SUMS else 0.01
     return TaskAnswers(
@@ -73,8 +73,8 @@ def _none_yet(score: dict[str, Any], asked: Task) -> TaskAnswers:
         sources={},
         filter=score["filter"],
         kind=kind,
-        margin=asked.margin * points if asked.margin is not None else None,
-        recovery=asked.recovery / 100 if asked.recovery is not None else None,
+        margin=task.margin * points if task.margin is not None else None,
+        recovery=task.recovery / 100 if task.recovery is not None else None,
     )
 
 
@@ -84,7 +84,7 @@ def _add(task: TaskAnswers, name: str, row: dict[str, Any], cluster: str | None,
     document, value = f"{name}/{row['doc_id']}/{row['doc_hash']}", row[task.metric]
     key = f"{document}/{row['seed']}" if "seed" in row else document
     several = task.kind == "items" or "seed" in row
-    values = {f"{key}/{place}": item for place, item in enumerate(value)} if task.kind == "items" else {key: value}
+    values = {f"{key}/{index}": item for index, item in enumerate(value)} if task.kind == "items" else {key: value}
     if task.kind == "perplexity" and not isinstance(value, list):
         values = {key: [value, 1.0]}
     task.values.update(values)
@@ -100,18 +100,21 @@ def weights(answers: TaskAnswers, keys: Sequence[str]) -> np.ndarray:
     if not answers.subtasks:
         return np.ones(len(keys))
     _, subtask, sizes = np.unique([answers.subtasks[key] for key in keys], return_inverse=True, return_counts=True)
-    found: np.ndarray = len(keys) / (len(sizes) * sizes[subtask])
-    return found
+    counts: np.ndarray = len(keys) / (len(sizes) * sizes[subtask])
+    return counts
 
 
 def overall(answers: Answers) -> dict[str, float]:
     """The judged metric of every task over all its documents, by `task.metric`."""
-    found = {}
-    for task, told in answers.items():
-        if told.means:
-            value = float((np.array(list(told.values.values()), dtype=float) * weights(told, list(told.values))).mean())
+    metrics = {}
+    for task, answered in answers.items():
+        if answered.means:
+            values = np.array(list(answered.values.values()), dtype=float)
+            value = float((values * weights(answered, list(answered.values))).mean())
         else:
-            pairs = [(one, one) for one in told.values.values()]
-            value = float(corpus_metrics.value_of(told.kind, corpus_metrics.sums_of(told.kind, pairs)[0].sum(0)))
-        found[f"{task}.{told.metric}"] = value
-    return found
+            pairs = [(document, document) for document in answered.values.values()]
+            value = float(
+                corpus_metrics.value_of(answered.kind, corpus_metrics.sums_of(answered.kind, pairs)[0].sum(0))
+            )
+        metrics[f"{task}.{answered.metric}"] = value
+    return metrics

@@ -26,7 +26,7 @@ class Overload:
     """By which share more comes than is done."""
 
     share: float
-    """Of the rate that was asked for, whatever came by chance."""
+    """Of the rate of the load, whatever came by chance."""
     low: float
     """Lower bound of its two-sided 95 % interval."""
     growth: float
@@ -50,25 +50,25 @@ def overload(due_s: np.ndarray, ended_s: np.ndarray, sizes: np.ndarray, rate: fl
         due_s: when each request was due, in rising order.
         ended_s: when it was answered, by the same clock; NaN if it never was.
         sizes: of each request what makes it long (tokens), one column for each; NaN where unknown.
-        rate: that was asked for; None to go by when requests were due.
+        rate: requests per second of the load; None to go by when requests were due.
     """
     answered = ~np.isnan(ended_s)
     if answered.sum() < _FEWEST:
         return None
-    asked_s = due_s if rate is None else np.arange(len(due_s)) / rate
-    due_s, ended_s, asked_s = due_s[answered], ended_s[answered], asked_s[answered]
+    paced_s = due_s if rate is None else np.arange(len(due_s)) / rate
+    due_s, ended_s, paced_s = due_s[answered], ended_s[answered], paced_s[answered]
     done_s = ended_s - _by_size(due_s, ended_s - due_s, sizes[answered])
     span = due_s[-1] - due_s[0]
     part = np.minimum((_PARTS * (due_s - due_s[0]) / span).astype(int), _PARTS - 1) if span else np.zeros(len(due_s))
-    there = [place for place in range(_PARTS) if (part == place).any()]
-    if len(there) < _FEWEST_PARTS:
+    filled = [index for index in range(_PARTS) if (part == index).any()]
+    if len(filled) < _FEWEST_PARTS:
         return None
-    due, asked, done = (
-        np.array([moments[part == place].mean() for place in there]) for moments in (due_s, asked_s, done_s)
+    due, paced, done = (
+        np.array([moments[part == index].mean() for index in filled]) for moments in (due_s, paced_s, done_s)
     )
-    changes = np.diff(done - asked) / np.diff(asked)
+    changes = np.diff(done - paced) / np.diff(paced)
     error = float(changes.std(ddof=1)) / np.sqrt(len(changes))
-    share = float(np.polyfit(asked, done - asked, 1)[0])
+    share = float(np.polyfit(paced, done - paced, 1)[0])
     low = share - float(student.ppf(0.5 + _CONFIDENCE / 2, len(changes) - 1)) * error
     return Overload(share, float(low), float(np.polyfit(due, done - due, 1)[0]))
 

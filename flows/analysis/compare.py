@@ -32,31 +32,33 @@ def judge(run: Run) -> Judgement:
     loaded = {workload: _Loaded.of(run, workload) for workload in experiment.loads}
     judged = {workload: _judged(run, everybody, differences) for workload, everybody in loaded.items()}
     ended = _stopped(run, loaded, judged)
-    reasons |= {found.name: f"stopped after {found.documents} documents: {found.reason}" for found in ended}
+    reasons |= {stop.name: f"stopped after {stop.documents} documents: {stop.reason}" for stop in ended}
     unfinished = [o for o in run.outcomes.values() if not o.complete and o.name not in reasons]
     reasons |= {o.name: f"not measured in full: {o.missing} missing" for o in unfinished}
     still_open = [f"{len(unfinished)} of {len(run.outcomes)} variants"] if unfinished else []
     still_open += ["what the search asks for next"] if search_state.goes_on(run.plan, run.store) else []
     settings, final = experiment.decision, not still_open
     decided = {
-        workload: decide(found, settings, reasons, section(workload), final=final, stopped=ended)
-        for workload, found in judged.items()
+        workload: decide(variants, settings, reasons, section(workload), final=final, stopped=ended)
+        for workload, variants in judged.items()
     }
-    found = for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
+    judgement = for_all(decided, reasons, ended) if experiment.workloads else decided[ONLY]
     if final:
-        return found
-    return replace(found, sentence=f"Not measured in full: {' and '.join(still_open)}. So far: {found.sentence}")
+        return judgement
+    return replace(
+        judgement, sentence=f"Not measured in full: {' and '.join(still_open)}. So far: {judgement.sentence}"
+    )
 
 
 def _judged(run: Run, loaded: "_Loaded", differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
     """Every variant that was measured completely under one load, the base first."""
-    decision, hardware, found = run.plan.experiment.decision, run.plan.hardware, []
+    decision, hardware, variants = run.plan.experiment.decision, run.plan.hardware, []
     for name in differences:
         if name != run.base.name:
             compared = _compared(loaded.judged(name, decision, compared_in(run)), differences[name])
-            found.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
+            variants.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
     base = base_under_load(loaded.base, decision, loaded.spread)
-    return [replace(base, differences=differences[base.name]), *corrected(found)]
+    return [replace(base, differences=differences[base.name]), *corrected(variants)]
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ class _Loaded:
     @classmethod
     def of(cls, run: Run, workload: str) -> "_Loaded":
         loaded = [outcome for outcome in run.outcomes.values() if outcome.checkpoint and outcome.loaded]
-        found = {outcome.name: Measured.of(outcome, run.plan.experiment, workload) for outcome in loaded}
-        base = found.pop(run.base.name)
-        return cls(base, found, spread_among(list(found.values()), base if base.base else None))
+        variants = {outcome.name: Measured.of(outcome, run.plan.experiment, workload) for outcome in loaded}
+        base = variants.pop(run.base.name)
+        return cls(base, variants, spread_among(list(variants.values()), base if base.base else None))
 
     def judged(self, name: str, decision: Decision, variants: int) -> Judged:
         """A variant by its size and its load.
@@ -85,13 +87,13 @@ class _Loaded:
 
 def compared_in(run: Run) -> int:
     """How many variants are compared with the base: also those that a race stopped or that are still to be measured,
-    as who is left depends on what was found. Who failed says nothing."""
+    as who is left depends on the results. Who failed says nothing."""
     return sum(outcome is not run.base and not outcome.failure for outcome in run.outcomes.values())
 
 
 def accuracy_of(run: Run) -> Decision:
     """The decision with the intervals that verdicts of accuracy go by: for all variants at once, and never narrower
-    than what is asked for, as they are shown, too."""
+    than the configured confidence makes them, as they are shown, too."""
     return run.plan.experiment.decision.over(max(2, compared_in(run)))
 
 
@@ -104,33 +106,35 @@ def fails(run: Run, outcome: Outcome, base: Outcome) -> bool:
 
 def _between(run: Run, outcome: Outcome, base: Outcome) -> tuple[Difference, ...]:
     """How a variant answers otherwise than the base; both were evaluated in full."""
-    asked = run.plan.experiment.accuracy
-    return accuracy.differences(_answers(outcome, asked), _answers(base, asked), accuracy_of(run), asked.seed)
+    settings = run.plan.experiment.accuracy
+    return accuracy.differences(_answers(outcome, settings), _answers(base, settings), accuracy_of(run), settings.seed)
 
 
 def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
     """How every variant that was measured completely answers otherwise than the base, which comes first: with
     what differs when nothing does but the size of its batches."""
-    asked, decision = run.plan.experiment.accuracy, accuracy_of(run)
-    theirs = _answers(run.base, asked)
-    found = {run.base.name: _of_the_control(run.base, theirs, asked, decision)}
+    settings, decision = run.plan.experiment.accuracy, accuracy_of(run)
+    theirs = _answers(run.base, settings)
+    differences = {run.base.name: _of_the_control(run.base, theirs, settings, decision)}
     for outcome in run.outcomes.values():
         if outcome.complete and outcome is not run.base:
-            found[outcome.name] = accuracy.differences(_answers(outcome, asked), theirs, decision, asked.seed)
-    return found
+            differences[outcome.name] = accuracy.differences(
+                _answers(outcome, settings), theirs, decision, settings.seed
+            )
+    return differences
 
 
-def _answers(outcome: Outcome, asked: Accuracy) -> answers.Answers:
-    return answers.read([record for record in outcome.evaluations if record], asked.tasks)
+def _answers(outcome: Outcome, settings: Accuracy) -> answers.Answers:
+    return answers.read([record for record in outcome.evaluations if record], settings.tasks)
 
 
 def _of_the_control(
-    base: Outcome, theirs: answers.Answers, asked: Accuracy, decision: Decision
+    base: Outcome, theirs: answers.Answers, settings: Accuracy, decision: Decision
 ) -> tuple[Difference, ...]:
     """They get no verdict; none where no control was made."""
     if base.control is None:
         return ()
-    again = accuracy.differences(answers.read([base.control], asked.tasks), theirs, decision, asked.seed)
+    again = accuracy.differences(answers.read([base.control], settings.tasks), theirs, decision, settings.seed)
     return tuple(replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
 
 
@@ -145,7 +149,7 @@ def _stopped(run: Run, loaded: Mapping[str, _Loaded], judged: Mapping[str, Seque
     Args:
         judged: by workload those that were measured in full, the base first.
     """
-    experiment, base, found = run.plan.experiment, run.base, []
+    experiment, base, stops = run.plan.experiment, run.base, []
     if experiment.racing is None:
         return ()
     for outcome in run.outcomes.values():
@@ -155,8 +159,8 @@ def _stopped(run: Run, loaded: Mapping[str, _Loaded], judged: Mapping[str, Seque
         if reason is None and outcome.checkpoint and outcome.loaded:
             reason = _best_nowhere(outcome, loaded, judged, experiment, compared_in(run))
         if reason is not None:
-            found.append(reason)
-    return tuple(sorted(found, key=lambda stop: (stop.at, stop.name)))
+            stops.append(reason)
+    return tuple(sorted(stops, key=lambda stop: (stop.at, stop.name)))
 
 
 def _best_nowhere(
@@ -207,10 +211,10 @@ def score(run: Run, outcome: Outcome) -> float | None:
     if not (outcome.complete and run.base.complete):
         return None
     judged = _Loaded.of(run, ONLY).judged(outcome.name, decision, compared_in(run))
-    found = _compared(judged, _between(run, outcome, run.base))
-    if found.objective is None or found.broken_constraints or found.verdict == "fail":
+    compared = _compared(judged, _between(run, outcome, run.base))
+    if compared.objective is None or compared.broken_constraints or compared.verdict == "fail":
         return None
-    return better(decision) * found.objective.mean
+    return better(decision) * compared.objective.mean
 
 
 def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
@@ -222,12 +226,13 @@ def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
             everybody = _Loaded.of(run, workload)
             base = described(everybody.base, decision)
             names, variants = [outcome.name for outcome in loaded], compared_in(run)
-            seen = [base if n == base.name else everybody.judged(n, decision, variants) for n in names]
+            judged = [base if n == base.name else everybody.judged(n, decision, variants) for n in names]
             rival = rival_of(base)
         else:
-            rival, seen = None, [described(Measured.of(one, experiment, workload), decision) for one in loaded]
-        orders.append([found.name for found in sorted(seen, key=lambda v: standing(v, rival, decision))])
-    return list(dict.fromkeys(name for places in zip(*orders, strict=True) for name in places))
+            rival = None
+            judged = [described(Measured.of(outcome, experiment, workload), decision) for outcome in loaded]
+        orders.append([variant.name for variant in sorted(judged, key=lambda v: standing(v, rival, decision))])
+    return list(dict.fromkeys(name for tier in zip(*orders, strict=True) for name in tier))
 
 
 def _compared(judged: Judged, differences: tuple[Difference, ...]) -> Judged:
@@ -256,9 +261,9 @@ def corrected(judged: Sequence[Judged]) -> list[Judged]:
     """The same variants with every p-value corrected over the variants that took its task (Holm 1979)."""
     families: dict[tuple[str, str], dict[str, float]] = {}
     for variant in judged:
-        for found in variant.differences:
-            if found.p_value is not None:
-                families.setdefault((found.task, found.metric), {})[variant.name] = found.p_value
+        for difference in variant.differences:
+            if difference.p_value is not None:
+                families.setdefault((difference.task, difference.metric), {})[variant.name] = difference.p_value
     holm = {
         key: dict(zip(family, multipletests(list(family.values()), method="holm")[1].tolist(), strict=True))
         for key, family in families.items()
@@ -267,8 +272,8 @@ def corrected(judged: Sequence[Judged]) -> list[Judged]:
         replace(
             variant,
             differences=tuple(
-                replace(found, p_holm=holm.get((found.task, found.metric), {}).get(variant.name))
-                for found in variant.differences
+                replace(difference, p_holm=holm.get((difference.task, difference.metric), {}).get(variant.name))
+                for difference in variant.differences
             ),
         )
         for variant in judged

@@ -34,8 +34,8 @@ def sums_of(kind: Kind, pairs: Sequence[tuple[Any, Any]]) -> np.ndarray:
 def _confusions(sides: list[list[Any]]) -> np.ndarray:
     """For every document the one cell of the table of right and answered classes in which it lies."""
     classes = sorted({label for side in sides for pair in side for label in pair}, key=_by_number)
-    places = {label: place for place, label in enumerate(classes)}
-    cells = np.array([[places[right] * len(classes) + places[told] for right, told in side] for side in sides])
+    indices = {label: index for index, label in enumerate(classes)}
+    cells = np.array([[indices[right] * len(classes) + indices[answer] for right, answer in side] for side in sides])
     table: np.ndarray = np.eye(len(classes) ** 2)[cells]
     return table
 
@@ -72,26 +72,26 @@ def _bleu(sums: np.ndarray) -> np.ndarray:
     """BLEU of up to four words (Papineni et al. 2002) with sacrebleu's smoothing `exp`.
 
     Args:
-        sums: lengths of answers and references, then n-grams found and n-grams answered, four of each.
+        sums: lengths of answers and references, then n-grams matched and n-grams answered, four of each.
     """
-    answered, wanted, found, made = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
-    halved = 2.0 ** np.cumsum((found == 0) & (made > 0), axis=-1)
-    share = np.where(found > 0, _over(found, made), _over(np.ones_like(made), halved * made))
+    answered, wanted, matched, made = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
+    halved = 2.0 ** np.cumsum((matched == 0) & (made > 0), axis=-1)
+    share = np.where(matched > 0, _over(matched, made), _over(np.ones_like(made), halved * made))
     with np.errstate(divide="ignore"):
         logarithm = np.log(share).mean(-1)
     short = np.minimum(0.0, 1 - _over(wanted, answered))
-    return np.where(found.any(-1) & (answered > 0), 100 * np.exp(short + logarithm), 0.0)
+    return np.where(matched.any(-1) & (answered > 0), 100 * np.exp(short + logarithm), 0.0)
 
 
 def _chrf(sums: np.ndarray) -> np.ndarray:
     """Mean precision and recall of n-grams of characters, joined with recall twice as heavy (Popović 2015).
 
     Args:
-        sums: for every order n-grams answered, wanted, and found.
+        sums: for every order n-grams answered, wanted, and matched.
     """
-    answered, wanted, found = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
+    answered, wanted, matched = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
     orders = ((answered > 0) & (wanted > 0)).sum(-1)
-    precision, recall = (_over(_over(found, all_of).sum(-1), orders) for all_of in (answered, wanted))
+    precision, recall = (_over(_over(matched, all_of).sum(-1), orders) for all_of in (answered, wanted))
     return 100 * _over(5 * precision * recall, 4 * precision + recall)
 
 
@@ -102,15 +102,15 @@ def _of_classes(kind: Kind, table: np.ndarray) -> np.ndarray:
     Args:
         table: documents of shape (..., right class, answered class).
     """
-    right, told, agreed = table.sum(-1), table.sum(-2), np.diagonal(table, axis1=-2, axis2=-1)
-    of_each = _over(2 * agreed, right + told)
+    right, answered, agreed = table.sum(-1), table.sum(-2), np.diagonal(table, axis1=-2, axis2=-1)
+    of_each = _over(2 * agreed, right + answered)
     if kind == "f1":
         return of_each[..., min(1, of_each.shape[-1] - 1)]
     count = right.sum(-1)
     if kind == "weighted_f1":
         return _over((of_each * right).sum(-1), count)
-    shared = agreed.sum(-1) * count - (right * told).sum(-1)
-    spread = (count**2 - (right**2).sum(-1)) * (count**2 - (told**2).sum(-1))
+    shared = agreed.sum(-1) * count - (right * answered).sum(-1)
+    spread = (count**2 - (right**2).sum(-1)) * (count**2 - (answered**2).sum(-1))
     return _over(shared, np.sqrt(spread))
 
 
@@ -164,13 +164,13 @@ class Resampled:
             return None
         return self._interval(values[1] / values[0], low[1] / low[0], high[1] / high[0], confidence, values[0])
 
-    def _interval(self, found: float, low: np.ndarray, high: np.ndarray, confidence: float, unit: float) -> Bounds:
+    def _interval(self, value: float, low: np.ndarray, high: np.ndarray, confidence: float, unit: float) -> Bounds:
         """Percentiles, or normal theory with the spread of the resamples where that is wider, as of the rare errors
         that many variants ask for the resamples are too few."""
         normal = float(norm.ppf(0.5 + confidence / 2)) * max(float(low.std()), float(high.std()))
         reach = max(unseen(self.kind, self.units, confidence) / unit, normal)
         bounds = float(np.quantile(low, 0.5 - confidence / 2)), float(np.quantile(high, 0.5 + confidence / 2))
-        return min(bounds[0], found - reach), max(bounds[1], found + reach)
+        return min(bounds[0], value - reach), max(bounds[1], value + reach)
 
     @property
     def too_few(self) -> str | None:

@@ -14,9 +14,9 @@ class Criterion:
     """What a difference is judged by."""
 
     margin: float | None
-    """Largest loss in the metric's own unit; None where a recovery is asked for."""
+    """Largest loss in the metric's own unit; None where a recovery is required."""
     recovery: float | None
-    """Smallest share of the base's value; None where a margin is asked for."""
+    """Smallest share of the base's value; None where a margin is required."""
     judges: bool = True
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The decision: the best variant by the objective among those that keep to everything asked for.
+"""The decision: the best variant by the objective among those that meet every requirement.
 
 Keeping the base and not having enough evidence are real answers. Pure functions.
 """
@@ -41,23 +41,23 @@ def decide(
 
     Args:
         reasons: why the variants that are not judged are not.
-        load: where the experiment asks for this load.
+        load: the experiment's section with this load.
         final: whether no more variants will be judged.
         stopped: variants that were measured until they could not win any more.
     """
     base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
-    rival, found = rival_of(base), _Found(base, decision, load, final)
+    rival, wording = rival_of(base), _Wording(base, decision, load, final)
     passing = [v for v in ranked if v is not base and fits(v) and v.verdict == "pass"]
     proven = [v for v in passing if leads(v, rival, decision)]
     unlost = [v for v in ranked if v is not base and not _lost(v, rival, decision)]
     if len(judged) == 1 and not stopped:
-        answer, sentence = found.nothing_measured(reasons)
+        answer, sentence = wording.nothing_measured(reasons)
     elif rival is None and not base.broken_constraints:
-        answer, sentence = found.nothing_to_beat()
+        answer, sentence = wording.nothing_to_beat()
     elif proven:
-        answer, sentence = found.deploy(proven[0], rival)
+        answer, sentence = wording.deploy(proven[0], rival)
     else:
-        answer, sentence = found.without_a_lead(unlost, rival)
+        answer, sentence = wording.without_a_lead(unlost, rival)
     recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
     undecided = recommended is None and not base.broken_constraints
     losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
@@ -102,13 +102,13 @@ def _apart(variant: Judged, rival: Judged, decision: Decision) -> bool:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What the answer's sentence is made of."""
+class _Wording:
+    """The answers with their sentences, and what these are made of."""
 
     base: Judged
     decision: Decision
     load: str
-    """Where the experiment asks for the load."""
+    """The experiment's section with the load."""
     final: bool
     """Whether no more variants will be judged."""
 
@@ -181,22 +181,22 @@ class _Found:
         return f"{better} accuracy is not shown to keep to {limits}{more}"
 
 
-def for_all(found: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:
+def for_all(judgements: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:
     """The answers for several workloads in one: the same for all, or one for each.
 
     Args:
         reasons: why some variants were not measured in full.
     """
-    answers = dict.fromkeys((part.answer, part.recommended) for part in found.values())
-    names = ", ".join(found)
+    answers = dict.fromkeys((part.answer, part.recommended) for part in judgements.values())
+    names = ", ".join(judgements)
     if len(answers) > 1:
-        each = "; ".join(f"{name}: {_in_words(part.answer, part.recommended)}" for name, part in found.items())
+        each = "; ".join(f"{name}: {_in_words(part.answer, part.recommended)}" for name, part in judgements.items())
         sentence = f"The answer depends on the workload: {each}."
-        return Judgement("differs by workload", None, sentence, (), (), reasons, stopped, dict(found))
+        return Judgement("differs by workload", None, sentence, (), (), reasons, stopped, dict(judgements))
     answer, recommended = next(iter(answers))
     words = _in_words(answer, recommended)
     sentence = f"{words[0].upper()}{words[1:]} for every workload ({names})."
-    return Judgement(answer, recommended, sentence, (), (), reasons, stopped, dict(found))
+    return Judgement(answer, recommended, sentence, (), (), reasons, stopped, dict(judgements))
 
 
 def _in_words(answer: Answer, recommended: str | None) -> str:

@@ -34,38 +34,39 @@ def hopeless(outcome: Outcome, base: Outcome, experiment: Experiment) -> Stopped
     racing = experiment.racing
     if racing is None or outcome is base:
         return None
-    if outcome.proxy and base.proxy and (found := _broken(outcome.proxy, base.proxy, experiment)):
-        return replace(found, name=outcome.name)
+    if outcome.proxy and base.proxy and (stop := _broken(outcome.proxy, base.proxy, experiment)):
+        return replace(stop, name=outcome.name)
     decision = at_every_look(experiment.decision, racing.error_rate, looks=len(racing.looks))
     for count in range(1, len(racing.looks) + 1):
         look = _look(outcome, base, experiment, count)
         if look is None:
             return None
-        if found := beyond_margin(look, decision):
-            return replace(found, name=outcome.name)
+        if stop := beyond_margin(look, decision):
+            return replace(stop, name=outcome.name)
     return None
 
 
 def at_every_look(decision: Decision, error_rate: float, *, looks: int) -> Decision:
-    """The same decision, with intervals so wide that all looks together err as rarely as asked: one side of
+    """The same decision, with intervals so wide that all looks together err as rarely as this: one side of
     each is `error_rate / looks`."""
     return decision.model_copy(update={"confidence": 1 - 2 * error_rate / looks})
 
 
 def beyond_margin(look: Look, decision: Decision) -> Stopped | None:
-    """The loss that a look shows to be beyond what is asked for, if any. Metrics of all documents together stop nobody:
+    """The loss that a look shows to be beyond the limit, if any. Metrics of all documents together stop nobody:
     a bootstrap has too few resamples for so rare an error."""
-    judged = {task: told for task, told in look.base.items() if task in look.answers and told.means}
+    judged = {task: base for task, base in look.base.items() if task in look.answers and base.means}
     confidence = 1 - (1 - decision.confidence) / max(1, len(judged))
     wide = decision.model_copy(update={"confidence": confidence})
-    for found in accuracy.differences(look.answers, judged, wide, seed=0, rare_errors=True):
-        if found.verdict == "fail":
+    for difference in accuracy.differences(look.answers, judged, wide, seed=0, rare_errors=True):
+        if difference.verdict == "fail":
             return Stopped(
                 name="",
                 rule="not acceptable",
-                reason=f"{found.task} {found.metric} changes by {found.difference:+.3f} [{found.low:+.3f}, "
-                f"{found.high:+.3f}] after {found.documents} documents, beyond {found.limit} at every look",
-                documents=found.documents,
+                reason=f"{difference.task} {difference.metric} changes by {difference.difference:+.3f} "
+                f"[{difference.low:+.3f}, {difference.high:+.3f}] after {difference.documents} documents, "
+                f"beyond {difference.limit} at every look",
+                documents=difference.documents,
                 evidence=tuple(record.fingerprint for record in look.evidence),
                 at=max((record.finished_at for record in look.evidence), default=0.0),
             )
@@ -89,7 +90,7 @@ def _look(outcome: Outcome, base: Outcome, experiment: Experiment, count: int) -
 
 
 def _broken(ours: Record, theirs: Record, experiment: Experiment) -> Stopped | None:
-    """A perplexity so much worse than the base's that nothing has to be asked any more."""
+    """A perplexity so much worse than the base's that no task has to be evaluated."""
     if experiment.racing is None:
         return None
     text, limit = experiment.racing.proxy, experiment.racing.max_perplexity_ratio
@@ -109,10 +110,10 @@ def _broken(ours: Record, theirs: Record, experiment: Experiment) -> Stopped | N
 
 def _perplexity(record: Record, text: Task) -> tuple[str, float]:
     """The proxy's metric, and a perplexity: bits are its logarithm."""
-    ((name, told),) = answers.read([record], [text]).items()
-    value = answers.overall({name: told})[f"{name}.{told.metric}"]
-    return told.metric, 2**value if told.kind == "bits_per_byte" else value
+    ((name, answered),) = answers.read([record], [text]).items()
+    value = answers.overall({name: answered})[f"{name}.{answered.metric}"]
+    return answered.metric, 2**value if answered.kind == "bits_per_byte" else value
 
 
 def _documents(record: Record) -> int:
-    return sum(int(found["documents"]) for found in record.result["tasks"].values())
+    return sum(int(figures["documents"]) for figures in record.result["tasks"].values())

@@ -42,7 +42,7 @@ class Difference:
     smallest_detectable: float | None
     """The loss that a test of this size finds with a power of 0.8; None where no verdict is given."""
     documents_needed: int | None
-    """Documents with which a variant that differs in truth as was found passes, or fails, with a power of 0.8. None
+    """Documents with which a variant whose true difference is this one passes, or fails, with a power of 0.8. None
     where the verdict is not inconclusive, sources limit, the metric is no mean, or the difference all but on the
     margin."""
     verdict: Verdict | None
@@ -54,9 +54,9 @@ class Difference:
     goes_to: int = 1
     """What the metric goes to: 1, or 100 (bleu, chrf, ter)."""
     margin: float | None = None
-    """Largest loss in the metric's own unit; None where a recovery is asked for, or no verdict given."""
+    """Largest loss in the metric's own unit; None where a recovery is required, or no verdict given."""
     min_recovery: float | None = None
-    """Smallest recovery that is asked for in place of a margin."""
+    """Smallest recovery that is required instead of a margin."""
     sources_needed: int | None = None
     """As `documents_needed`, where documents share sources: more documents of the same ones would not do."""
     undecidable: str | None = None
@@ -121,16 +121,16 @@ class Lead(Ratio):
     """Loads in words at which it might be more than the smallest gain: neither is shown to break a limit there, but not
     both are shown to keep to them."""
     repeats_needed: int | None = None
-    """Repeats with which a gain as large as was found is shown to be above the smallest one, or below it, with a
+    """Repeats with which a gain as large as this is shown to be above the smallest one, or below it, with a
     power of 0.8; starts of the engines, where there are several. None where they would be more than anybody makes."""
     starts: int = 1
     """Of both engines, over which the repeats are spread."""
 
 
-def load_in_words(asked: float, unit: str) -> str:
+def load_in_words(load: float, unit: str) -> str:
     """A point of the load as a person names it."""
-    words = "requests/s" if unit != "streams" else "client" if asked == 1 else "clients"
-    return f"{asked:g} {words}"
+    words = "requests/s" if unit != "streams" else "client" if load == 1 else "clients"
+    return f"{load:g} {words}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Point:
 
     @property
     def void(self) -> bool:
-        """Whether the client or a compiler was in the way, so that it is as if nobody had asked for this load."""
+        """Whether the client or a compiler was in the way, so that it is as if the load had never been measured."""
         return not VOID.isdisjoint(self.labels)
 
     @property
@@ -176,7 +176,7 @@ class Point:
 
     @property
     def usable(self) -> bool:
-        """Whether it is shown to keep to everything that is asked for."""
+        """Whether it is shown to keep to every limit."""
         return self.standing == "keeps"
 
     @property
@@ -225,7 +225,7 @@ class Judged:
     size_bytes: int
     points: tuple[Point, ...]
     capacity: Capacity | None
-    """None where no latency limit is asked for."""
+    """None where the experiment has no latency limit."""
     gains: tuple[Gain, ...]
     """Against the base in turn with it; of the base those of its control, and empty without one."""
     objective: Estimate | None

@@ -52,28 +52,28 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread
         return _of_capacities(ours, theirs, decision, variants)
     figure, better = performance.compared_figure(decision)
     common = set(performance.eligible(ours.points, decision)) & set(performance.eligible(theirs.points, decision))
-    places = [place for place in sorted(common) if _pairs(ours, theirs, (place, place), figure)]
-    if not places:
+    indices = [index for index in sorted(common) if _pairs(ours, theirs, (index, index), figure)]
+    if not indices:
         return None
-    best = (_best(ours, places, figure, better), _best(theirs, places, figure, better))
-    at = " against ".join(dict.fromkeys(ours.points[place].in_words for place in best))
+    best = (_best(ours, indices, figure, better), _best(theirs, indices, figure, better))
+    at = " against ".join(dict.fromkeys(ours.points[index].in_words for index in best))
     unsettled = _unsettled(ours, theirs, decision, spread)
-    pairs, known = _pairs(ours, theirs, best, figure), spread(best, figure)
+    pairs, variation = _pairs(ours, theirs, best, figure), spread(best, figure)
     return of_pairs(
         pairs,
         better,
         decision,
         variants,
         starts=ours.starts,
-        spread=known,
+        spread=variation,
         looks=ours.looks,
         at=at,
         unsettled=unsettled,
     )
 
 
-def _best(side: Loaded, places: Sequence[int], figure: str, better: int) -> int:
-    return max(places, key=lambda place: better * float(np.mean([sweep[place][figure] for sweep in side.sweeps])))
+def _best(side: Loaded, indices: Sequence[int], figure: str, better: int) -> int:
+    return max(indices, key=lambda index: better * float(np.mean([sweep[index][figure] for sweep in side.sweeps])))
 
 
 def of_pairs(
@@ -99,20 +99,20 @@ def of_pairs(
     """
     shown_at = at_every_look(decision.confidence, looks)
     levels = (shown_at, decision.over(variants * looks).confidence, decision.over(looks).confidence)
-    found, sure, most = (ratio(pairs, better, level, starts, spread) for level in levels)
+    interval, sure, most = (ratio(pairs, better, level, starts, spread) for level in levels)
     units = of_units(pairs, starts, better)
-    if found is None or sure is None or most is None or units is None:
+    if interval is None or sure is None or most is None or units is None:
         return None
     needed = _needed(units, decision, variants * looks, spread if starts else None)
-    bounds = (found.value, found.low, found.high, sure.low, most.high)
+    bounds = (interval.value, interval.low, interval.high, sure.low, most.high)
     return Lead(*bounds, len(pairs), at, unsettled, needed, starts=len(units) if starts else 1)
 
 
 def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> list[tuple[float, float]]:
-    """Variant's and base's value in every repeat, each at its place; none where one has no such figure or it is 0."""
+    """Variant's and base's value in every repeat, each at its own load; none where one has no figure or it is 0."""
     rows = zip(ours.sweeps, theirs.sweeps, strict=False)
-    found = [(mine[at[0]].get(figure, 0.0), base[at[1]].get(figure, 0.0)) for mine, base in rows]
-    return found if all(min(pair) > 0 for pair in found) else []
+    pairs = [(mine[at[0]].get(figure, 0.0), base[at[1]].get(figure, 0.0)) for mine, base in rows]
+    return pairs if all(min(pair) > 0 for pair in pairs) else []
 
 
 def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision, spread: SpreadOf) -> tuple[str, ...]:
@@ -120,19 +120,21 @@ def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision, spread: SpreadO
     if decision.objective not in ("throughput", "cost", "goodput"):
         return ()
     figure, better = performance.compared_figure(decision)
-    found = []
-    for place, both in enumerate(zip(ours.points, theirs.points, strict=True)):
+    loads = []
+    for index, both in enumerate(zip(ours.points, theirs.points, strict=True)):
         standings = {point.standing for point in both}
         if "not shown" not in standings or "breaks" in standings or any(point.void for point in both):
             continue
-        pairs = _pairs(ours, theirs, (place, place), figure)
-        known = spread((place, place), figure)
-        found_there = (
-            of_pairs(pairs, better, decision, 1, starts=ours.starts, spread=known, looks=ours.looks) if pairs else None
+        pairs = _pairs(ours, theirs, (index, index), figure)
+        variation = spread((index, index), figure)
+        gain = (
+            of_pairs(pairs, better, decision, 1, starts=ours.starts, spread=variation, looks=ours.looks)
+            if pairs
+            else None
         )
-        if found_there is None or not excluded(found_there, decision):
-            found.append(both[0].in_words)
-    return tuple(found)
+        if gain is None or not excluded(gain, decision):
+            loads.append(both[0].in_words)
+    return tuple(loads)
 
 
 def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lead | None:
@@ -150,8 +152,8 @@ def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: i
 
 
 def _needed(units: np.ndarray, decision: Decision, variants: int, spread: Spread | None) -> int | None:
-    """Units (starts, or repeats of the one start) that show a gain as large as was found to be above the smallest one,
-    or below it.
+    """Units (starts, or repeats of the one start) that show a gain as large as the measured one to be above the
+    smallest gain, or below it.
 
     Args:
         units: logarithms of the ratio, turned so that more is better.
@@ -169,7 +171,7 @@ def _needed(units: np.ndarray, decision: Decision, variants: int, spread: Spread
 
 @cache
 def _quantiles(confidence: float, freedom: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """For so many units each, how many standard errors a mean has to be away to be told with the power.
+    """For so many units each, how many standard errors a mean has to be away to be shown with the power.
 
     Args:
         freedom: degrees of freedom that each unit brings; None where a variant stands for itself.
@@ -179,12 +181,12 @@ def _quantiles(confidence: float, freedom: float | None) -> tuple[np.ndarray, np
     return counts, student.ppf(0.5 + confidence / 2, degrees) + student.ppf(_POWER, degrees)
 
 
-def shown(found: Lead, decision: Decision) -> bool:
+def shown(gain: Lead, decision: Decision) -> bool:
     """Whether a gain is above the smallest one, for all variants at once."""
-    return found.sure is not None and found.sure > 1 + decision.min_gain
+    return gain.sure is not None and gain.sure > 1 + decision.min_gain
 
 
-def excluded(found: Lead, decision: Decision) -> bool:
+def excluded(gain: Lead, decision: Decision) -> bool:
     """Whether a gain is below the smallest one. Every variant's must be for the base to be kept, so that nothing has to
     be corrected."""
-    return found.most is not None and found.most < 1 + decision.min_gain and not found.unsettled
+    return gain.most is not None and gain.most < 1 + decision.min_gain and not gain.unsettled

@@ -4,7 +4,7 @@ One looks after every four. They are enough where the variant's gain is shown to
 it, or where its accuracy is shown to fail, as more repeats would change nothing then; of the base, where its control is
 shown to be nearer to itself than the smallest gain. How often one looks is known before, and the error of each bound is
 split evenly over the looks (Bonferroni), so whenever one stops, it is as rare as promised: at the last look no less
-than at the first. What a look found is a record of its own: restarted, an experiment goes on where it was.
+than at the first. The result of a look is a record of its own: restarted, an experiment goes on where it was.
 """
 
 from configs.decision import Decision
@@ -17,17 +17,17 @@ from flows.store.records import Draft
 
 def take(run: Run, outcome: Outcome, services: Services) -> None:
     """Fill in every look whose repeats are there."""
-    for place in outcome.open_looks:
-        look = outcome.plan.looks[place]
+    for index in outcome.open_looks:
+        look = outcome.plan.looks[index]
         assert look.step is not None, "the last is not open"
 
         def see(draft: Draft, workload: str = look.workload) -> None:
             enough, why = _enough(run, outcome, workload)
             draft.result = {"enough": enough, "why": why}
 
-        found = outcome.looks[place] = run.do_once(look.step, services, see)
-        words = "enough repeats" if found.result["enough"] else "more repeats"
-        run.progress.say(outcome.name, f"{words}: {found.result['why']}")
+        record = outcome.looks[index] = run.do_once(look.step, services, see)
+        words = "enough repeats" if record.result["enough"] else "more repeats"
+        run.progress.say(outcome.name, f"{words}: {record.result['why']}")
 
 
 def _enough(run: Run, outcome: Outcome, workload: str) -> tuple[bool, str]:

@@ -41,11 +41,11 @@ class Measured:
         """The base in turn with it, which has so many bytes."""
         return leads.Loaded(size_bytes, self.base, performance.points(self.base, decision), self.starts)
 
-    def units(self, places: tuple[int, int], figure: str) -> np.ndarray | None:
-        """Logarithms of a figure's ratio to the base's, at both places of the grid."""
+    def units(self, indices: tuple[int, int], figure: str) -> np.ndarray | None:
+        """Logarithms of a figure's ratio to the base's, at these indices of their grids."""
         rows = zip(self.sweeps, self.base, strict=True) if self.base else ()
         return of_units(
-            [(ours[places[0]].get(figure, 0), base[places[1]].get(figure, 0)) for ours, base in rows], self.starts
+            [(ours[indices[0]].get(figure, 0), base[indices[1]].get(figure, 0)) for ours, base in rows], self.starts
         )
 
     @classmethod
@@ -70,7 +70,7 @@ class Measured:
 
 
 def _starts(benchmarks: Sequence[Record]) -> Starts:
-    """By when the engines were up; none where one start was asked for, though a run that was cut short made more."""
+    """By when the engines were up; none where one start was planned, though a run that was cut short made more."""
     several = all(record.identity["settings"].get("repeats_a_start") for record in benchmarks)
     return tuple(record.result.get("start", 0.0) for record in benchmarks) if several else ()
 
@@ -83,13 +83,15 @@ def spread_among(variants: Sequence[Measured], control: Measured | None) -> Spre
     """
 
     @cache
-    def found(places: tuple[int, int], figure: str) -> Spread | None:
-        told = control.units(places, figure) if control and places[0] == places[1] else None
-        units = [one.units(places, figure) for one in variants]
-        one_start = not any(one.starts for one in (*variants, *([control] if control else [])))
-        return spread_of([one for one in units if one is not None], told, one_start=one_start)
+    def spread(indices: tuple[int, int], figure: str) -> Spread | None:
+        of_control = control.units(indices, figure) if control and indices[0] == indices[1] else None
+        units = [side.units(indices, figure) for side in variants]
+        one_start = not any(side.starts for side in (*variants, *([control] if control else [])))
+        return spread_of(
+            [logarithms for logarithms in units if logarithms is not None], of_control, one_start=one_start
+        )
 
-    return found
+    return spread
 
 
 def described(measured: Measured, decision: Decision) -> Judged:
@@ -123,12 +125,12 @@ def under_load(
         variants: how many are compared with the base.
         spread: as of `spread_among`.
     """
-    found = described(ours, decision)
+    judged = described(ours, decision)
     if base_bytes is None or not ours.base:
-        return found
+        return judged
     confidence = at_every_look(decision.confidence, ours.looks)
     return replace(
-        found,
+        judged,
         gains=performance.gains(ours.sweeps, ours.base, confidence, ours.starts, spread),
         against_base=leads.lead(ours.loaded, ours.base_of(base_bytes, decision), decision, variants, spread),
     )
@@ -136,47 +138,47 @@ def under_load(
 
 def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Judged:
     """The base by itself, and where it was loaded in turn with a second start of itself, against that."""
-    found = described(base, decision)
+    judged = described(base, decision)
     if not base.base:
-        return found
+        return judged
     by_itself = spread if base.starts else no_spread  # of one start, that is added which is shown here
     control = None
     if decision.objective not in ("size", "capacity"):
         control = leads.lead(base.loaded, base.base_of(base.size_bytes, decision), decision, 1, by_itself)
     confidence = at_every_look(decision.confidence, base.looks)
     gains = performance.gains(base.sweeps, base.base, confidence, base.starts, by_itself)
-    return replace(found, gains=gains, control=control)
+    return replace(judged, gains=gains, control=control)
 
 
 def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
     """The checkpoint, and the repeats of one load."""
     if outcome.checkpoint is None or not any(outcome.benchmarks):
         raise ValueError(f"{outcome.name} was not put under load")
-    asked = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
-    return outcome.checkpoint, [record for (name, _), record in asked if record and name == workload]
+    benchmarks = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
+    return outcome.checkpoint, [record for (name, _), record in benchmarks if record and name == workload]
 
 
 def _evidence(records: Sequence[Record]) -> dict[str, str]:
     """Fingerprints by step; repeats and controls are numbered."""
-    found: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     for record in records:
-        again = sum(name.split()[0] == record.kind for name in found)
-        found[f"{record.kind} {again + 1}" if again else record.kind] = record.fingerprint
-    return found
+        again = sum(name.split()[0] == record.kind for name in fingerprints)
+        fingerprints[f"{record.kind} {again + 1}" if again else record.kind] = record.fingerprint
+    return fingerprints
 
 
 def _constraints(measured: Measured, decision: Decision) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What a variant is shown to break, and what it is shown neither to keep to nor to break."""
     limit, size = decision.constraints.max_size_gb, measured.size_bytes / 1e9
     too_big = [f"size is {size:.4g} GB, over the limit of {limit:g} GB"] if limit is not None and size > limit else []
-    asked = sorted((point for point in measured.points if not point.void), key=lambda point: point.asked)
-    if any(point.usable for point in asked):
+    points = sorted((point for point in measured.points if not point.void), key=lambda point: point.asked)
+    if any(point.usable for point in points):
         return tuple(too_big), ()
-    unknown = [point for point in asked if point.standing == "not shown"]
-    if unknown or not asked:
+    unknown = [point for point in points if point.standing == "not shown"]
+    if unknown or not points:
         return tuple(too_big), _why_unknown(unknown[0]) if unknown else ()
-    return (*too_big, *(f"{found} at the lightest load" for found in asked[0].violations)), ()
+    return (*too_big, *(f"{violation} at the lightest load" for violation in points[0].violations)), ()
 
 
 def _why_unknown(point: Point) -> tuple[str, ...]:
-    return tuple(f"{found} at {point.in_words}" for found in point.unsure or point.labels)
+    return tuple(f"{reason} at {point.in_words}" for reason in point.unsure or point.labels)

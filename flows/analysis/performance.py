@@ -52,29 +52,29 @@ def gains(
         starts: as of `flows.analysis.ratios.ratio`.
         spread: of a figure at a point.
     """
-    found = []
-    for place, point in enumerate(variant[0] if base else []):
+    gains = []
+    for index, point in enumerate(variant[0] if base else []):
         key = (point["unit"], point["asked"])
         matched = next((i for i, p in enumerate(base[0]) if (p["unit"], p["asked"]) == key), None)
-        if matched is None or not (_counts(variant, place) and _counts(base, matched)):
+        if matched is None or not (_counts(variant, index) and _counts(base, matched)):
             continue
         for figure, better in _COMPARED.items():
-            ours, theirs = (_values(s, at, figure) for s, at in ((variant, place), (base, matched)))
+            ours, theirs = (_values(s, at, figure) for s, at in ((variant, index), (base, matched)))
             if len(ours) != len(variant) or len(theirs) != len(base):
                 continue
             pairs = list(zip(ours, theirs, strict=True))
-            if compared := ratio(pairs, better, confidence, starts, spread((place, matched), figure)):
+            if compared := ratio(pairs, better, confidence, starts, spread((index, matched), figure)):
                 means = float(np.mean(theirs)), float(np.mean(ours))
-                found.append(Gain(point["asked"], point["unit"], figure, *means, compared))
-    return tuple(found)
+                gains.append(Gain(point["asked"], point["unit"], figure, *means, compared))
+    return tuple(gains)
 
 
-def _counts(repeats: list[Sweep], place: int) -> bool:
-    return all(requests.counts(sweep[place]) for sweep in repeats)
+def _counts(repeats: list[Sweep], index: int) -> bool:
+    return all(requests.counts(sweep[index]) for sweep in repeats)
 
 
-def _values(repeats: list[Sweep], place: int, figure: str) -> list[float]:
-    return [sweep[place][figure] for sweep in repeats if figure in sweep[place]]
+def _values(repeats: list[Sweep], index: int, figure: str) -> list[float]:
+    return [sweep[index][figure] for sweep in repeats if figure in sweep[index]]
 
 
 def objective(
@@ -88,16 +88,16 @@ def objective(
         grid = [point for point in measured if not point.void]
         return [capacity(grid).asked or 0.0] * len(repeats) if grid else None
     figure, better = compared_figure(decision)
-    places = [place for place in eligible(measured, decision) if _everywhere(repeats, place, figure)]
-    if not places:
+    indices = [index for index in eligible(measured, decision) if _everywhere(repeats, index, figure)]
+    if not indices:
         return None
-    values = (_values(repeats, place, figure) for place in places)
-    found = max(values, key=lambda of: better * float(np.mean(of)))
-    return [_price(decision, speed) for speed in found] if decision.objective == "cost" else found
+    values = (_values(repeats, index, figure) for index in indices)
+    best = max(values, key=lambda of: better * float(np.mean(of)))
+    return [_price(decision, speed) for speed in best] if decision.objective == "cost" else best
 
 
 def compared_figure(decision: Decision) -> tuple[str, int]:
-    """The figure of a point by which its objective is told, and whether more (1) or less (-1) of it is better."""
+    """The figure of a point that the objective goes by, and whether more (1) or less (-1) of it is better."""
     match decision.objective:
         case "ttft" | "tpot" as latency:
             return f"{latency}_p95_ms", -1
@@ -108,13 +108,13 @@ def compared_figure(decision: Decision) -> tuple[str, int]:
 
 
 def eligible(measured: Sequence[Point], decision: Decision) -> list[int]:
-    """Places of the points at which the objective may be taken: for latencies the lightest, if it has the requests that
-    a 95th percentile needs; else those that are shown to keep to the limits."""
-    sound = [place for place, point in enumerate(measured) if point.sound]
+    """Indices of the points at which the objective may be taken: for latencies the lightest, if it has the requests
+    that a 95th percentile needs; else those that are shown to keep to the limits."""
+    sound = [index for index, point in enumerate(measured) if point.sound]
     if decision.objective in ("ttft", "tpot"):
-        lightest = min(range(len(measured)), key=lambda place: measured[place].asked)
-        return [place for place in sound if place == lightest and FEW_REQUESTS not in measured[place].labels]
-    return [place for place in sound if measured[place].usable]
+        lightest = min(range(len(measured)), key=lambda index: measured[index].asked)
+        return [index for index in sound if index == lightest and FEW_REQUESTS not in measured[index].labels]
+    return [index for index in sound if measured[index].usable]
 
 
 def by_grid(measured: Sequence[Point], objective: Objective) -> bool:
@@ -122,8 +122,8 @@ def by_grid(measured: Sequence[Point], objective: Objective) -> bool:
     return objective == "capacity" or (objective == "goodput" and measured[0].unit == "requests_per_second")
 
 
-def _everywhere(repeats: list[Sweep], place: int, figure: str) -> bool:
-    return all(figure in sweep[place] for sweep in repeats)
+def _everywhere(repeats: list[Sweep], index: int, figure: str) -> bool:
+    return all(figure in sweep[index] for sweep in repeats)
 
 
 def _price(decision: Decision, tokens_per_second: float) -> float:

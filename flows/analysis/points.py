@@ -2,7 +2,7 @@
 
 A figure is the mean over repeats with Student's t interval; a percentile is that of all repeats' requests together,
 with bounds that need enough of them (`flows.statistics.percentiles`). A limit is kept or broken where they show it;
-what they leave open is told as such.
+what they leave open is reported as such.
 """
 
 from collections import Counter
@@ -52,10 +52,10 @@ def with_requests(record: Record, limits: Constraints, side: str = "") -> Sweep:
             return points
         windows = tuple(point["seconds"] for point in points)
         read = _read(folder, record.fingerprint, windows, open_loop=points[0]["unit"] != _STREAMS)
-    found = [{**point, SEEN: seen} for point, seen in zip(points, read, strict=True)]
+    sweep = [{**point, SEEN: of_point} for point, of_point in zip(points, read, strict=True)]
     if not limits.latency_limits_ms:
-        return found
-    return [{**point, "goodput_per_second": requests.goodput(point[SEEN], limits)} for point in found]
+        return sweep
+    return [{**point, "goodput_per_second": requests.goodput(point[SEEN], limits)} for point in sweep]
 
 
 @lru_cache(maxsize=_KEPT_READ)
@@ -76,31 +76,31 @@ def over_repeats(values: Sequence[float], confidence: float) -> Bounds | None:
 
 def points(repeats: list[Sweep], decision: Decision) -> tuple[Point, ...]:
     """Every point of the grid over its repeats."""
-    return tuple(_point([sweep[place] for sweep in repeats], decision) for place in range(len(repeats[0])))
+    return tuple(_point([sweep[index] for sweep in repeats], decision) for index in range(len(repeats[0])))
 
 
-def _point(seen: list[dict[str, Any]], decision: Decision) -> Point:
-    first, open_loop = seen[0], seen[0]["unit"] != _STREAMS
-    shared = set.intersection(*(set(found) for found in seen)) - {"asked", "unit", SEEN}
-    figures = {name: estimate([found[name] for found in seen], decision.confidence) for name in sorted(shared)}
-    known = all(SEEN in found for found in seen)
-    by_share = known and decision.by_attainment
-    latencies = _latencies(seen) if known else {}
+def _point(rows: list[dict[str, Any]], decision: Decision) -> Point:
+    first, open_loop = rows[0], rows[0]["unit"] != _STREAMS
+    shared = set.intersection(*(set(row) for row in rows)) - {"asked", "unit", SEEN}
+    figures = {name: estimate([row[name] for row in rows], decision.confidence) for name in sorted(shared)}
+    has_requests = all(SEEN in row for row in rows)
+    by_share = has_requests and decision.by_attainment
+    latencies = _latencies(rows) if has_requests else {}
     figures |= _pooled(latencies, decision.confidence)
-    notes = Counter(note for found in seen for note in requests.labels(found, open_loop=open_loop))
-    idle, ended = sum(not found["requests"] for found in seen), round(sum(found["requests"] for found in seen))
+    notes = Counter(note for row in rows for note in requests.labels(row, open_loop=open_loop))
+    idle, ended = sum(not row["requests"] for row in rows), round(sum(row["requests"] for row in rows))
     limits = [
-        _nothing_ended(seen, idle),
-        _errors(seen, decision.confidence),
-        _saturation(notes["saturated"], len(seen)),
-        *([_attainment(seen, decision)] if by_share else _within_limits(seen, figures, latencies, decision)),
+        _nothing_ended(rows, idle),
+        _errors(rows, decision.confidence),
+        _saturation(notes["saturated"], len(rows)),
+        *([_attainment(rows, decision)] if by_share else _within_limits(rows, figures, latencies, decision)),
     ]
-    marked = [note for note, times in notes.items() if note in VOID or (note != "errors" and 2 * times > len(seen))]
+    marked = [note for note, times in notes.items() if note in VOID or (note != "errors" and 2 * times > len(rows))]
     few = 0 < ended < percentiles.fewest(LIMITED, decision.confidence)
     return Point(
         asked=first["asked"],
         unit=first["unit"],
-        repeats=len(seen),
+        repeats=len(rows),
         figures=figures,
         labels=(*marked, *(["errors"] if limits[1][0] != "keeps" else []), *([FEW_REQUESTS] if few else [])),
         violations=tuple(words for standing, words in limits if standing == "breaks"),
@@ -114,8 +114,8 @@ _Latencies = dict[str, list[np.ndarray]]
 requests one by one: their limits go by the percentiles of the repeats."""
 
 
-def _latencies(seen: list[dict[str, Any]]) -> _Latencies:
-    repeats = [found[SEEN].latencies_ms() for found in seen]
+def _latencies(rows: list[dict[str, Any]]) -> _Latencies:
+    repeats = [row[SEEN].latencies_ms() for row in rows]
     return {name: [values[name][~np.isnan(values[name])] for values in repeats] for name in LATENCY_WORDS}
 
 
@@ -135,18 +135,18 @@ _Limit = tuple[Standing, str]
 """What the repeats show of a limit, and in words why it is not kept."""
 
 
-def _nothing_ended(seen: list[dict[str, Any]], idle: int) -> _Limit:
+def _nothing_ended(rows: list[dict[str, Any]], idle: int) -> _Limit:
     """What a load asks for whatever its limits are: that requests end that begin while it is measured."""
-    where = "" if idle == len(seen) else f" in {idle} of {len(seen)} repeats"
-    return ("breaks", f"no request ended within {seen[0]['seconds']:.3g} s{where}") if idle else ("keeps", "")
+    where = "" if idle == len(rows) else f" in {idle} of {len(rows)} repeats"
+    return ("breaks", f"no request ended within {rows[0]['seconds']:.3g} s{where}") if idle else ("keeps", "")
 
 
-def _errors(seen: list[dict[str, Any]], confidence: float) -> _Limit:
+def _errors(rows: list[dict[str, Any]], confidence: float) -> _Limit:
     """Whether more requests fail than may, over all repeats; more of them are where the whole exact interval of their
     share is above (Clopper and Pearson 1934). A share that is not above is taken as kept: that a hundred requests
     without an error are too few to exclude one in a hundred is not held against anybody."""
-    failed = round(sum(found["errors"] for found in seen))
-    count = round(sum(found["requests"] for found in seen)) + failed
+    failed = round(sum(row["errors"] for row in rows))
+    count = round(sum(row["requests"] for row in rows)) + failed
     if failed <= requests.MOST_ERRORS * count:
         return "keeps", ""
     words = f"{failed} of {count} requests failed, over {100 * requests.MOST_ERRORS:g} %"
@@ -163,27 +163,27 @@ def _saturation(times: int, repeats: int) -> _Limit:
     return ("breaks" if times == repeats >= FEWEST else "not shown"), words
 
 
-def _attainment(seen: list[dict[str, Any]], decision: Decision) -> _Limit:
+def _attainment(rows: list[dict[str, Any]], decision: Decision) -> _Limit:
     """Whether enough of the requests keep to all limits at once (Zhong et al. 2024, DistServe, section 2)."""
-    kept = [found[SEEN].within(decision.constraints) for found in seen]
+    kept = [row[SEEN].within(decision.constraints) for row in rows]
     within = [(int(good.sum()), len(good)) for good in kept]
     good, count = (sum(column) for column in zip(*within, strict=True))
     standing, (low, high) = _shared(within, decision.attainment, decision.confidence)
-    asked = f"{good} of {count} requests keep to the limits ([{100 * low:.3g}, {100 * high:.3g}] %)"
-    return standing, f"{asked}: {100 * decision.attainment:g} % should"
+    words = f"{good} of {count} requests keep to the limits ([{100 * low:.3g}, {100 * high:.3g}] %)"
+    return standing, f"{words}: {100 * decision.attainment:g} % should"
 
 
-def _shared(within: list[tuple[int, int]], asked: float, confidence: float) -> tuple[Standing, Bounds]:
+def _shared(within: list[tuple[int, int]], share: float, confidence: float) -> tuple[Standing, Bounds]:
     """Whether at least a share of the requests is shown to be within, or less, with the interval of that share."""
     low, high = share_bounds(within, confidence)
-    return ("keeps" if low >= asked else "breaks" if high < asked else "not shown"), (low, high)
+    return ("keeps" if low >= share else "breaks" if high < share else "not shown"), (low, high)
 
 
 def _within_limits(
-    seen: list[dict[str, Any]], figures: dict[str, Estimate], latencies: _Latencies, decision: Decision
+    rows: list[dict[str, Any]], figures: dict[str, Estimate], latencies: _Latencies, decision: Decision
 ) -> list[_Limit]:
     """The limits of 95th percentiles: that so large a share of the requests is within."""
-    found = []
+    limits = []
     for name, limit in decision.constraints.latency_limits_ms.items():
         p95 = figures.get(f"{name}_p{LIMITED}_ms")
         if p95 is None:
@@ -192,8 +192,8 @@ def _within_limits(
         if latencies:
             within = [(int((values <= limit).sum()), len(values)) for values in latencies[name]]
             standing, _ = _shared(within, LIMITED / 100, decision.confidence)
-        found.append((standing, _in_words(LATENCY_WORDS[name], p95, limit, standing, seen, decision.confidence)))
-    return found
+        limits.append((standing, _in_words(LATENCY_WORDS[name], p95, limit, standing, rows, decision.confidence)))
+    return limits
 
 
 def _by_bounds(p95: Estimate, limit: float) -> Standing:
@@ -204,17 +204,17 @@ def _by_bounds(p95: Estimate, limit: float) -> Standing:
 
 
 def _in_words(
-    name: str, p95: Estimate, limit: float, standing: Standing, seen: list[dict[str, Any]], confidence: float
+    name: str, p95: Estimate, limit: float, standing: Standing, rows: list[dict[str, Any]], confidence: float
 ) -> str:
     """Why a limit is not kept."""
-    said, ended = f"{name} p95 is {p95.mean:.4g}", round(sum(found["requests"] for found in seen))
+    measured, ended = f"{name} p95 is {p95.mean:.4g}", round(sum(row["requests"] for row in rows))
     if standing == "breaks":
-        return f"{said} ms, over the limit of {limit:g} ms"
+        return f"{measured} ms, over the limit of {limit:g} ms"
     if ended < (needed := percentiles.fewest(LIMITED, confidence)):
-        return f"{said} ms in {ended} requests (at least {needed} are needed): limit of {limit:g} ms"
+        return f"{measured} ms in {ended} requests (at least {needed} are needed): limit of {limit:g} ms"
     if p95.low is None or p95.high is None:
-        return f"{said} ms, which so few repeats, or so different ones, do not bound: limit of {limit:g} ms"
-    return f"{said} [{p95.low:.4g}, {p95.high:.4g}] ms, on both sides of the limit of {limit:g} ms"
+        return f"{measured} ms, which so few repeats, or so different ones, do not bound: limit of {limit:g} ms"
+    return f"{measured} [{p95.low:.4g}, {p95.high:.4g}] ms, on both sides of the limit of {limit:g} ms"
 
 
 def capacity(measured: Sequence[Point]) -> Capacity:
@@ -224,8 +224,8 @@ def capacity(measured: Sequence[Point]) -> Capacity:
     a search that happened to look only there would have been wrong.
     """
     unit = measured[-1].unit
-    asked = (point for point in measured if point.unit == unit and not point.void)
-    grid = sorted(asked, key=lambda point: point.asked)
+    valid = (point for point in measured if point.unit == unit and not point.void)
+    grid = sorted(valid, key=lambda point: point.asked)
     kept = [point.usable for point in grid]
     lasting = kept.index(False) if False in kept else len(kept)
     return Capacity(

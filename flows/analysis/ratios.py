@@ -40,10 +40,10 @@ class Spread:
 
 
 SpreadOf = Callable[[tuple[int, int], str], Spread | None]
-"""Of a figure, at the variant's and the base's place in the grid."""
+"""Of a figure, at the variant's and the base's index in the grid."""
 
 
-def no_spread(_places: tuple[int, int], _figure: str) -> Spread | None:
+def no_spread(_indices: tuple[int, int], _figure: str) -> Spread | None:
     """Where nobody else was measured."""
     return None
 
@@ -92,8 +92,10 @@ def spread_of(variants: Sequence[np.ndarray], control: np.ndarray | None, *, one
     if one_start:
         return Spread(0.0, 0, float(control.mean())) if control is not None else None
     around = [units - units.mean() for units in variants]
-    squares = sum(float((one**2).sum()) for one in around) + (float((control**2).sum()) if control is not None else 0)
-    freedom = sum(len(one) - 1 for one in around) + (len(control) if control is not None else 0)
+    squares = sum(float((deviations**2).sum()) for deviations in around) + (
+        float((control**2).sum()) if control is not None else 0
+    )
+    freedom = sum(len(deviations) - 1 for deviations in around) + (len(control) if control is not None else 0)
     return Spread(squares / freedom, freedom) if freedom else None
 
 

@@ -23,7 +23,7 @@ _FIGURES = {
     "ttft_p95_ms": "TTFT p95",
     "tpot_p95_ms": "TPOT p95",
 }
-"""What an objective may be told by at a load, in words."""
+"""Figures that may decide an objective at a load, in words."""
 
 
 def better(decision: Decision) -> int:
@@ -62,13 +62,13 @@ def fits(variant: Judged) -> bool:
 
 
 def losses(variant: Judged, decision: Decision) -> list[str]:
-    """Loads at which a variant is shown to lose what the objective is told by, or output tokens a second, by as much
-    as the smallest gain."""
-    told = {compared_figure(decision)[0], "output_tokens_per_second"}
+    """Loads at which a variant is shown to lose in the figure of the objective, or in output tokens a second, by as
+    much as the smallest gain."""
+    figures = {compared_figure(decision)[0], "output_tokens_per_second"}
     return [
         f"{times(gain.ratio)} the base's {_FIGURES[gain.figure]} at {load_in_words(gain.asked, gain.unit)}"
         for gain in variant.gains
-        if gain.figure in told
+        if gain.figure in figures
         and gain.ratio.high is not None
         and gain.ratio.high < 1
         and gain.ratio.value <= 1 / (1 + decision.min_gain)
@@ -80,13 +80,13 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
     lead, gain = variant.against_base, f"{100 * decision.min_gain:g} %"
     if lead is None:
         return "no load that both it and the base are shown to keep tells how it compares"
-    said = f"its {times(lead)} the base's"
+    comparison = f"its {times(lead)} the base's"
     if decision.objective == "capacity" or (decision.objective == "goodput" and lead.at is None):
-        return f"{said} is no gain above {gain} that the loads show; add loads between, or raise {load}.repeats"
+        return f"{comparison} is no gain above {gain} that the loads show; add loads between, or raise {load}.repeats"
     if lead.low is None:
-        return f"{said} has no interval ({_few(lead)}); raise {load}.repeats"
+        return f"{comparison} has no interval ({_few(lead)}); raise {load}.repeats"
     if excluded(lead, decision):
-        return f"{said} is shown to be no gain above {gain}"
+        return f"{comparison} is shown to be no gain above {gain}"
     if excluded(replace(lead, unsettled=()), decision):
         where = ", ".join(lead.unsettled)
         return f"the limits are not shown to be kept at {where}, where it may gain above {gain}; raise {load}.repeats"
@@ -97,7 +97,7 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
     advice = (
         f"{load}.starts{more}, and its repeats with them" if several else f"{load}.repeats{more} or {load}.duration_s"
     )
-    return f"{said}{bound} is neither shown to be a gain above {gain} nor below by {made}; raise {advice}"
+    return f"{comparison}{bound} is neither shown to be a gain above {gain} nor below by {made}; raise {advice}"
 
 
 def _few(lead: Lead) -> str:
@@ -118,8 +118,8 @@ def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: st
     if variant.broken_constraints:
         return "; ".join(variant.broken_constraints)
     for verdict in ("fail", "inconclusive"):
-        if found := next((d for d in variant.differences if d.verdict == verdict), None):
-            return why_no_pass(found)
+        if difference := next((d for d in variant.differences if d.verdict == verdict), None):
+            return why_no_pass(difference)
     passes = "passes, but " if variant.verdict else ""
     if variant.objective is None:
         return f"{passes}{decision.objective} could be measured at no load: {why_unusable(variant)}"
@@ -138,34 +138,36 @@ def why_unusable(variant: Judged) -> str:
     )
 
 
-def why_no_pass(found: Difference) -> str:
+def why_no_pass(difference: Difference) -> str:
     """Why a task was not passed, by what it is judged by, and what would settle it."""
-    changes = f"changes by {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-    kept = (found.recovery, found.recovery_low, found.recovery_high)
-    if found.min_recovery is not None and None not in kept:
+    changes = f"changes by {difference.difference:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    kept = (difference.recovery, difference.recovery_low, difference.recovery_high)
+    if difference.min_recovery is not None and None not in kept:
         share, low, high = (f"{100 * (value or 0.0):.1f}" for value in kept)
         changes = f"keeps {share} % [{low}, {high}]"
-    said = f"{found.task} {found.metric} {changes}"
-    if found.verdict == "fail":
-        return f"fails: {said}, beyond {found.limit}"
-    if found.undecidable:
-        return f"inconclusive: {said}, but {found.undecidable}"
-    if found.min_recovery is not None and found.recovery is None:
-        return f"inconclusive: {said}, and the base has too little of it for a recovery to be given"
-    return f"inconclusive: {said} reaches over {found.limit}{_shown_by(found)}"
+    summary = f"{difference.task} {difference.metric} {changes}"
+    if difference.verdict == "fail":
+        return f"fails: {summary}, beyond {difference.limit}"
+    if difference.undecidable:
+        return f"inconclusive: {summary}, but {difference.undecidable}"
+    if difference.min_recovery is not None and difference.recovery is None:
+        return f"inconclusive: {summary}, and the base has too little of it for a recovery to be given"
+    return f"inconclusive: {summary} reaches over {difference.limit}{_shown_by(difference)}"
 
 
-def _shown_by(found: Difference) -> str:
+def _shown_by(difference: Difference) -> str:
     """What so many documents could have shown, and how many would do."""
-    count = f"{found.documents:,} documents" + (f" of {found.sources:,} sources" if found.sources else "")
-    words = f"; {count} show losses from {found.smallest_detectable:.3f}" if found.smallest_detectable else ""
-    if needed := in_words_needed(found):
+    count = f"{difference.documents:,} documents" + (
+        f" of {difference.sources:,} sources" if difference.sources else ""
+    )
+    words = f"; {count} show losses from {difference.smallest_detectable:.3f}" if difference.smallest_detectable else ""
+    if needed := in_words_needed(difference):
         words += f"; if it is what was found, about {needed} would settle it"
     return words
 
 
-def in_words_needed(found: Difference) -> str | None:
+def in_words_needed(difference: Difference) -> str | None:
     """How many documents, or sources, would settle what is inconclusive; None where that is not known."""
-    if found.sources_needed:
-        return f"{found.sources_needed:,} sources"
-    return f"{found.documents_needed:,} documents" if found.documents_needed else None
+    if difference.sources_needed:
+        return f"{difference.sources_needed:,} sources"
+    return f"{difference.documents_needed:,} documents" if difference.documents_needed else None

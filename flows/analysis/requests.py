@@ -35,7 +35,7 @@ answers at once was measured as 6 to 9 ms, above 1 as 56 to 77 ms (tests/bench/R
 @dataclass(frozen=True)
 class Requests:
     """The requests of one point, as columns of the same length; times in seconds from the start of the
-    measured window, NaN for what was never seen."""
+    measured window, NaN for what never happened."""
 
     status: np.ndarray
     """`completed`, `errored`, or `unfinished` when the point ended."""
@@ -99,7 +99,7 @@ class Requests:
         """How much more comes than is done.
 
         Args:
-            rate: requests per second that were asked for, if anybody knows.
+            rate: requests per second of the load; None where it is unknown.
         """
         kept = np.flatnonzero(self.begun)
         kept = kept[np.argsort(self.started[kept], kind="stable")]
@@ -141,10 +141,10 @@ def figures(
         client_share: how near the client came to its limit, 1 for all that it can do; None where nobody looked.
         compiled: whether the engine compiled something meanwhile (`flows.analysis.engine_log`); None where nobody
             looked.
-        rate: requests per second that were asked for; None in a closed loop, or where nobody knows.
+        rate: requests per second of the load; None in a closed loop, or where it is unknown.
     """
     window, begun, completed = point.window_s, point.begun, point.status == "completed"
-    found: dict[str, float] = {
+    figures: dict[str, float] = {
         "requests": int(point.measured.sum()),
         "errors": int((begun & (point.status == "errored")).sum()),
         "unfinished": int((begun & (point.status == "unfinished")).sum()),
@@ -156,21 +156,21 @@ def figures(
             np.nansum(_overlap(point.started, np.nan_to_num(point.ended, nan=window), window)) / window
         ),
     }
-    seen = {"client_share": client_share, "compiled": compiled}
-    found |= {name: float(value) for name, value in seen.items() if value is not None}
+    observed = {"client_share": client_share, "compiled": compiled}
+    figures |= {name: float(value) for name, value in observed.items() if value is not None}
     if point.open_loop and (more := point.overload(rate)):
-        found |= {"overload": more.share, "overload_low": more.low, "saturated": float(more.shown)}
+        figures |= {"overload": more.share, "overload_low": more.low, "saturated": float(more.shown)}
     if not point.measured.any():
-        return found
+        return figures
     for name, tokens in (("prompt", point.prompt_tokens), ("output", point.output_tokens)):
-        known = tokens[point.measured & ~np.isnan(tokens)]
-        found |= {f"{name}_tokens_mean": float(known.mean())} if known.size else {}
-    found["client_delay_p95_ms"] = float(1000 * np.nanpercentile(point.delay[begun], 95))
+        lengths = tokens[point.measured & ~np.isnan(tokens)]
+        figures |= {f"{name}_tokens_mean": float(lengths.mean())} if lengths.size else {}
+    figures["client_delay_p95_ms"] = float(1000 * np.nanpercentile(point.delay[begun], 95))
     for name, values in point.latencies_ms().items():
-        known = values[~np.isnan(values)]
-        for percentile in PERCENTILES if known.size else ():
-            found[f"{name}_p{percentile}_ms"] = float(np.percentile(known, percentile))
-    return found
+        latencies = values[~np.isnan(values)]
+        for percentile in PERCENTILES if latencies.size else ():
+            figures[f"{name}_p{percentile}_ms"] = float(np.percentile(latencies, percentile))
+    return figures
 
 
 def goodput(point: Requests, limits: Constraints) -> float:
@@ -179,35 +179,35 @@ def goodput(point: Requests, limits: Constraints) -> float:
     return float(point.within(limits).sum() / point.window_s)
 
 
-def labels(found: dict[str, Any], *, open_loop: bool) -> list[str]:
+def labels(figures: dict[str, Any], *, open_loop: bool) -> list[str]:
     """What makes a point's figures mean something else than they say."""
-    notes, unfinished = [], found.get("unfinished", 0)
-    if found["errors"] > MOST_ERRORS * (found["requests"] + found["errors"]):
+    notes, unfinished = [], figures.get("unfinished", 0)
+    if figures["errors"] > MOST_ERRORS * (figures["requests"] + figures["errors"]):
         notes.append("errors")
-    if found["requests"] and unfinished > MOST_ERRORS * (found["requests"] + unfinished):
+    if figures["requests"] and unfinished > MOST_ERRORS * (figures["requests"] + unfinished):
         notes.append("unfinished requests")
-    if found.get("client_share", 0.0) > _CLIENT_SHARE:
+    if figures.get("client_share", 0.0) > _CLIENT_SHARE:
         notes.append(CLIENT_LIMIT)
-    if found.get("compiled"):
+    if figures.get("compiled"):
         notes.append(COMPILED)
-    if open_loop and found.get("saturated"):
+    if open_loop and figures.get("saturated"):
         notes.append("saturated")
-    late = max(_LATE_FLOOR_MS, _LATE_SHARE * found.get("ttft_p50_ms", 0.0))
-    if open_loop and found.get("client_delay_p95_ms", 0.0) > late:
+    late = max(_LATE_FLOOR_MS, _LATE_SHARE * figures.get("ttft_p50_ms", 0.0))
+    if open_loop and figures.get("client_delay_p95_ms", 0.0) > late:
         notes.append("late client")
     return notes
 
 
-def counts(found: dict[str, Any]) -> bool:
+def counts(figures: dict[str, Any]) -> bool:
     """Whether a point of one repeat may be compared: some request ended, and no label says that it is void."""
-    return found["requests"] > 0 and VOID.isdisjoint(labels(found, open_loop=False))
+    return figures["requests"] > 0 and VOID.isdisjoint(labels(figures, open_loop=False))
 
 
 def _tokens_inside(point: Requests) -> float:
     """Output tokens that came within the window, those of a request spread evenly behind its first."""
-    seen = point.output_tokens > 0
-    first, tokens = point.first_token[seen], point.output_tokens[seen]
-    last = np.maximum(point.last_token[seen], first + 1e-9)
+    answered = point.output_tokens > 0
+    first, tokens = point.first_token[answered], point.output_tokens[answered]
+    last = np.maximum(point.last_token[answered], first + 1e-9)
     inside = ((first >= 0) & (first <= point.window_s)).sum()
     return float(inside + ((tokens - 1) * _overlap(first, last, point.window_s) / (last - first)).sum())
 

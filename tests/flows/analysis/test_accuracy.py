@@ -17,11 +17,11 @@ from flows.store.records import Record
 
 
 def test_paired_difference_counts_flips_and_tests_them_exactly(tmp_path: Path) -> None:
-    found = differ(tmp_path, [1.0] * 60 + [0.0] * 40, [1.0] * 50 + [0.0] * 48 + [1.0] * 2)
-    assert (found.base, found.variant, found.lost, found.gained) == (0.6, 0.52, 10, 2)
-    assert found.difference == pytest.approx(-0.08)
-    assert found.p_value == pytest.approx(2 * sum([1, 12, 66]) / 2**12)
-    assert found.recovery == pytest.approx(0.52 / 0.6)
+    difference = differ(tmp_path, [1.0] * 60 + [0.0] * 40, [1.0] * 50 + [0.0] * 48 + [1.0] * 2)
+    assert (difference.base, difference.variant, difference.lost, difference.gained) == (0.6, 0.52, 10, 2)
+    assert difference.difference == pytest.approx(-0.08)
+    assert difference.p_value == pytest.approx(2 * sum([1, 12, 66]) / 2**12)
+    assert difference.recovery == pytest.approx(0.52 / 0.6)
 
 
 @pytest.mark.parametrize(
@@ -29,16 +29,16 @@ def test_paired_difference_counts_flips_and_tests_them_exactly(tmp_path: Path) -
 )
 def test_verdict_follows_the_interval_and_the_margin(tmp_path: Path, lost: int, documents: int, verdict: str) -> None:
     base = [1.0] * documents
-    found = differ(tmp_path, base, [0.0] * lost + base[lost:], constraints={"max_accuracy_drop": 0.05})
-    assert found.verdict == verdict
+    difference = differ(tmp_path, base, [0.0] * lost + base[lost:], constraints={"max_accuracy_drop": 0.05})
+    assert difference.verdict == verdict
 
 
 def test_interval_covers_a_known_difference_at_its_rate(tmp_path: Path) -> None:
     random, covered = np.random.default_rng(7), 0
     for _ in range(200):
         pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.5, 0.3, 0.12, 0.08], size=300).astype(float)
-        found = accuracy.paired("task", "acc", pairs, True, Decision())
-        covered += found.low <= -0.04 <= found.high
+        difference = accuracy.paired("task", "acc", pairs, True, Decision())
+        covered += difference.low <= -0.04 <= difference.high
     assert 182 <= covered <= 198
 
 
@@ -46,16 +46,16 @@ def test_interval_covers_where_few_documents_differ() -> None:
     random, covered = np.random.default_rng(7), 0
     for _ in range(400):
         pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.6, 0.36, 0.03, 0.01], size=60).astype(float)
-        found = accuracy.paired("task", "acc", pairs, True, Decision())
-        covered += found.low <= -0.02 <= found.high
+        difference = accuracy.paired("task", "acc", pairs, True, Decision())
+        covered += difference.low <= -0.02 <= difference.high
     assert covered >= 374
 
 
 def test_few_documents_that_all_agree_are_no_proof(tmp_path: Path) -> None:
     same = [1.0] * 12 + [0.0] * 8
-    found = differ(tmp_path, same, same, constraints={"max_accuracy_drop": 0.02})
-    assert found.low < -0.02 < 0.02 < found.high
-    assert found.verdict == "inconclusive"
+    difference = differ(tmp_path, same, same, constraints={"max_accuracy_drop": 0.02})
+    assert difference.low < -0.02 < 0.02 < difference.high
+    assert difference.verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -65,27 +65,27 @@ def test_documents_needed_settle_what_is_inconclusive(lost: int, gained: int, ma
     alike = 200 - lost - gained
     pairs = np.array([[1, 1]] * alike + [[1, 0]] * lost + [[0, 1]] * gained, dtype=float)
     decision = Decision.model_validate({"constraints": {"max_accuracy_drop": margin}})
-    found = accuracy.paired("task", "acc", pairs, True, decision)
-    assert found.verdict == "inconclusive"
-    assert found.documents_needed is not None and found.documents_needed > 2 * 200
-    times = -(-found.documents_needed // 200)
+    difference = accuracy.paired("task", "acc", pairs, True, decision)
+    assert difference.verdict == "inconclusive"
+    assert difference.documents_needed is not None and difference.documents_needed > 2 * 200
+    times = -(-difference.documents_needed // 200)
     assert accuracy.paired("task", "acc", np.tile(pairs, (times, 1)), True, decision).verdict == settled
 
 
 def test_no_number_of_documents_is_said_to_settle_what_lies_on_the_margin() -> None:
     pairs = np.array([[1, 1]] * 184 + [[1, 0]] * 13 + [[0, 1]] * 3, dtype=float)
     decision = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.05}})
-    found = accuracy.paired("task", "acc", pairs, True, decision)
-    assert (found.verdict, found.documents_needed) == ("inconclusive", None)
+    difference = accuracy.paired("task", "acc", pairs, True, decision)
+    assert (difference.verdict, difference.documents_needed) == ("inconclusive", None)
 
 
 def test_recovery_interval_covers_at_its_rate() -> None:
     random, covered = np.random.default_rng(3), 0
     for _ in range(300):
         pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=[0.5, 0.35, 0.1, 0.05], size=300).astype(float)
-        found = accuracy.paired("task", "acc", pairs, True, Decision())
-        assert found.recovery_low is not None and found.recovery_high is not None
-        covered += found.recovery_low <= 0.55 / 0.6 <= found.recovery_high
+        difference = accuracy.paired("task", "acc", pairs, True, Decision())
+        assert difference.recovery_low is not None and difference.recovery_high is not None
+        covered += difference.recovery_low <= 0.55 / 0.6 <= difference.recovery_high
     assert 275 <= covered <= 296
 
 
@@ -95,11 +95,11 @@ def test_recovery_of_a_base_without_a_right_answer_is_not_given(tmp_path: Path) 
 
 def test_perplexity_is_weighted_and_gets_no_verdict(tmp_path: Path) -> None:
     base = [[-20.0, 10.0], [-40.0, 10.0]]
-    found = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], kind="perplexity")
-    assert found.base == pytest.approx(np.exp(3.0))
-    assert found.variant == pytest.approx(np.exp(3.2))
-    assert found.low <= found.difference <= found.high
-    assert found.verdict is None
+    difference = differ(tmp_path, base, [[-22.0, 10.0], [-42.0, 10.0]], kind="perplexity")
+    assert difference.base == pytest.approx(np.exp(3.0))
+    assert difference.variant == pytest.approx(np.exp(3.2))
+    assert difference.low <= difference.difference <= difference.high
+    assert difference.verdict is None
 
 
 def sources_of(documents: int, each: int) -> np.ndarray:
@@ -116,23 +116,23 @@ def test_documents_that_share_a_source_widen_the_interval() -> None:
 
 
 def test_group_of_few_subtasks_is_decided_by_its_documents() -> None:
-    """As if the two were drawn from more of them, 20,000 documents gave [-.142, +.112] and asked for 538,564."""
+    """As if the two were drawn from more of them, 20,000 documents gave [-.142, +.112] and needed 538,564."""
     losses = np.repeat([0.005, 0.025], 10_000)
     lost = np.concatenate([np.arange(10_000) < 50, np.arange(10_000) < 250])
     pairs = np.stack([np.ones(20_000), 1.0 - lost], axis=1)
     decision = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.05}})
-    found = accuracy.paired("group", "acc", pairs, True, decision)
-    assert losses.mean() == pytest.approx(-found.difference)
-    assert (found.verdict, found.sources) == ("pass", None)
-    assert -0.02 < found.low < found.high < -0.01
+    difference = accuracy.paired("group", "acc", pairs, True, decision)
+    assert losses.mean() == pytest.approx(-difference.difference)
+    assert (difference.verdict, difference.sources) == ("pass", None)
+    assert -0.02 < difference.low < difference.high < -0.01
 
 
 def test_documents_of_few_sources_ask_for_sources_not_documents() -> None:
     pairs = np.array(([[1, 0]] * 1 + [[1, 1]] * 99) * 30, dtype=float)
     decision = Decision.model_validate({"constraints": {"max_accuracy_drop": 0.05}})
-    found = accuracy.paired("task", "acc", pairs, True, decision, sources_of(3000, 100))
-    assert (found.verdict, found.sources, found.documents_needed) == ("inconclusive", 30, None)
-    assert found.sources_needed is not None and 60 < found.sources_needed < 200
+    difference = accuracy.paired("task", "acc", pairs, True, decision, sources_of(3000, 100))
+    assert (difference.verdict, difference.sources, difference.documents_needed) == ("inconclusive", 30, None)
+    assert difference.sources_needed is not None and 60 < difference.sources_needed < 200
 
 
 @pytest.mark.parametrize(("low", "high"), [([0.5, 1.0], [0.5, 1.0]), ([0.6, 0.9], [0.5, 0.8])])
@@ -144,15 +144,15 @@ def test_two_scores_that_change_alike_are_no_proof(low: list[float], high: list[
 
 def test_scores_without_ends_are_shown_and_give_no_verdict() -> None:
     pairs = np.array([[-3.0, -9.0]] * 50 + [[2.0, 1.0]] * 50)
-    found = accuracy.paired("task", "likelihood_diff", pairs, True, Decision())
-    assert found.verdict == "inconclusive" and found.documents_needed is None
-    assert found.undecidable == "likelihood_diff has no ends between which every document's value must lie"
+    difference = accuracy.paired("task", "likelihood_diff", pairs, True, Decision())
+    assert difference.verdict == "inconclusive" and difference.documents_needed is None
+    assert difference.undecidable == "likelihood_diff has no ends between which every document's value must lie"
 
 
 def test_sources_that_all_agree_are_no_proof() -> None:
     same = np.array([[1, 1]] * 12 + [[0, 0]] * 8, dtype=float)
-    found = accuracy.paired("task", "acc", same, True, Decision(), sources_of(20, 4))
-    assert (found.verdict, found.p_value) == ("inconclusive", 1.0)
+    difference = accuracy.paired("task", "acc", same, True, Decision(), sources_of(20, 4))
+    assert (difference.verdict, difference.p_value) == ("inconclusive", 1.0)
 
 
 def test_subtasks_of_a_group_are_one_task_and_no_sources(tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_subtasks_of_a_group_are_one_task_and_no_sources(tmp_path: Path) -> None
     whole = Record(
         FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {}
     )
-    told = answers.read([whole], ())
-    (found,) = accuracy.differences(told, told, Decision(), seed=1)
-    assert (found.task, found.documents, found.sources) == ("group", 4, None)
+    group = answers.read([whole], ())
+    (difference,) = accuracy.differences(group, group, Decision(), seed=1)
+    assert (difference.task, difference.documents, difference.sources) == ("group", 4, None)
 
 
 def test_named_field_of_the_documents_is_their_source(tmp_path: Path) -> None:
@@ -174,19 +174,19 @@ def test_named_field_of_the_documents_is_their_source(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     lines = (json.dumps({**row, "doc": {"passage": row["doc_id"] // 2}}) + "\n" for row in rows)
     samples.write_text("".join(lines))
-    told = answers.read([one], [Task(name="task", cluster="passage")])
-    assert sorted(set(told["task"].sources.values())) == ["0", "1"]
+    tasks = answers.read([one], [Task(name="task", cluster="passage")])
+    assert sorted(set(tasks["task"].sources.values())) == ["0", "1"]
 
 
 def test_mean_over_tasks_covers_at_its_rate() -> None:
     random, covered = np.random.default_rng(2), 0
     for _ in range(300):
-        found = []
+        differences = []
         for lost in (0.12, 0.06):
             weights = [0.5, 0.5 - lost - 0.05, lost, 0.05]
             pairs = random.choice([[1, 1], [0, 0], [1, 0], [0, 1]], p=weights, size=300).astype(float)
-            found.append(accuracy.paired("task", "acc", pairs, True, Decision()))
-        whole = accuracy.over_tasks(found)
+            differences.append(accuracy.paired("task", "acc", pairs, True, Decision()))
+        whole = accuracy.over_tasks(differences)
         assert whole is not None
         covered += whole.low <= (-0.07 - 0.01) / 2 <= whole.high
     assert 276 <= covered <= 297
@@ -202,14 +202,14 @@ def test_published_accuracies_show_no_difference_even_unpaired(base: float, vari
     answers are put on documents at random, which pairs nothing."""
     random = np.random.default_rng(0)
     columns = [random.permutation(documents) < round(rate * documents) for rate in (base, variant)]
-    found = accuracy.paired("task", "acc", np.stack(columns, axis=1).astype(float), True, Decision())
-    assert found.difference == pytest.approx(variant - base, abs=1 / documents)
-    assert found.low < 0 < found.high
-    assert found.p_value is not None and found.p_value > 0.05
+    difference = accuracy.paired("task", "acc", np.stack(columns, axis=1).astype(float), True, Decision())
+    assert difference.difference == pytest.approx(variant - base, abs=1 / documents)
+    assert difference.low < 0 < difference.high
+    assert difference.p_value is not None and difference.p_value > 0.05
 
 
 @pytest.mark.parametrize(
-    ("asked", "verdict"),
+    ("settings", "verdict"),
     [
         ({}, "fail"),
         ({"margin": 10}, "pass"),
@@ -219,11 +219,11 @@ def test_published_accuracies_show_no_difference_even_unpaired(base: float, vari
         ({"recovery": 99}, "fail"),
     ],
 )
-def test_task_is_judged_by_its_own_margin_or_recovery(tmp_path: Path, asked: dict[str, Any], verdict: str) -> None:
+def test_task_is_judged_by_its_own_margin_or_recovery(tmp_path: Path, settings: dict[str, Any], verdict: str) -> None:
     base = [1.0] * 800 + [0.0] * 200
-    found = differ(tmp_path, base, [0.0] * 60 + base[60:], task=asked, constraints={"max_accuracy_drop": 0.03})
-    assert found.verdict == verdict
-    assert (found.margin is None) == ("recovery" in asked)
+    difference = differ(tmp_path, base, [0.0] * 60 + base[60:], task=settings, constraints={"max_accuracy_drop": 0.03})
+    assert difference.verdict == verdict
+    assert (difference.margin is None) == ("recovery" in settings)
 
 
 def test_margin_and_recovery_together_are_refused() -> None:
@@ -251,6 +251,6 @@ def test_subtasks_that_count_alike_do_so_whatever_their_sizes(tmp_path: Path) ->
         tasks = {"tasks": dict.fromkeys(made, figures)}
         sides.append(Record(FolderFiles(tmp_path / side), "evaluate", "v", "f", {}, tasks, 0.0, 0.0, {}))
     base, variant = (answers.read([side], ()) for side in sides)
-    (found,) = accuracy.differences(variant, base, Decision(), seed=1)
-    assert (found.base, found.variant) == pytest.approx((1.0, 0.5))
+    (difference,) = accuracy.differences(variant, base, Decision(), seed=1)
+    assert (difference.base, difference.variant) == pytest.approx((1.0, 0.5))
     assert answers.overall(variant) == {"group.acc": pytest.approx(0.5)}

@@ -20,17 +20,17 @@ def drawn(folder: Path, values: dict[tuple[int, int], float]) -> Record:
 
 def test_answers_to_one_document_are_paired_by_their_seed_and_share_it_as_source(tmp_path: Path) -> None:
     values = {(0, 42): 1.0, (0, 43): 0.0, (1, 42): 1.0, (1, 43): 1.0}
-    found = answers.read([drawn(tmp_path / "v", values)], [Task(name="task", seeds=2)])["task"]
-    assert found.values == {"task/0/h0/42": 1.0, "task/0/h0/43": 0.0, "task/1/h1/42": 1.0, "task/1/h1/43": 1.0}
-    assert found.sources == {key: key.rpartition("/")[0] for key in found.values}
-    assert answers.overall({"task": found}) == {"task.acc": 0.75}
+    task = answers.read([drawn(tmp_path / "v", values)], [Task(name="task", seeds=2)])["task"]
+    assert task.values == {"task/0/h0/42": 1.0, "task/0/h0/43": 0.0, "task/1/h1/42": 1.0, "task/1/h1/43": 1.0}
+    assert task.sources == {key: key.rpartition("/")[0] for key in task.values}
+    assert answers.overall({"task": task}) == {"task.acc": 0.75}
 
 
 def test_document_with_one_answer_is_its_own_source(tmp_path: Path) -> None:
-    found = answers.read([record(tmp_path / "v", "acc", [1.0, 0.0])], [Task(name="task")])["task"]
-    assert (list(found.values), found.sources) == (["task/0/0", "task/1/1"], {})
+    task = answers.read([record(tmp_path / "v", "acc", [1.0, 0.0])], [Task(name="task")])["task"]
+    assert (list(task.values), task.sources) == (["task/0/0", "task/1/1"], {})
 
 
 def test_value_that_is_none_is_no_answer(tmp_path: Path) -> None:
-    found = answers.read([record(tmp_path / "v", "acc", [1.0, None])], [Task(name="task")])["task"]
-    assert list(found.values.values()) == [1.0]
+    task = answers.read([record(tmp_path / "v", "acc", [1.0, None])], [Task(name="task")])["task"]
+    assert list(task.values.values()) == [1.0]

@@ -16,21 +16,26 @@ def test_perplexity_is_judged_where_a_recovery_is_asked_for(tmp_path: Path) -> N
     base = [[-20.0 - i % 3, 10.0] for i in range(200)]
     worse = [[value - 1.0, weight] for value, weight in base]
     assert differ(tmp_path / "a", base, base, "perplexity", {"recovery": 99}).verdict == "pass"
-    found = differ(tmp_path / "b", base, worse, "perplexity", {"recovery": 99})
-    assert (found.verdict, found.recovery) == ("fail", pytest.approx(np.exp(-0.1)))
+    difference = differ(tmp_path / "b", base, worse, "perplexity", {"recovery": 99})
+    assert (difference.verdict, difference.recovery) == ("fail", pytest.approx(np.exp(-0.1)))
 
 
 def test_matthews_correlation_of_opposite_answers_falls_from_1_to_minus_1(tmp_path: Path) -> None:
     base, opposite = ([[i % 2, (i + wrong) % 2] for i in range(200)] for wrong in (0, 1))
-    found = differ(tmp_path, base, opposite, "mcc")
-    assert (found.base, found.variant, found.lost, found.verdict) == (pytest.approx(1), pytest.approx(-1), 200, "fail")
+    difference = differ(tmp_path, base, opposite, "mcc")
+    assert (difference.base, difference.variant, difference.lost, difference.verdict) == (
+        pytest.approx(1),
+        pytest.approx(-1),
+        200,
+        "fail",
+    )
 
 
 def test_classes_in_several_are_those_of_scikit_learn() -> None:
     random = np.random.default_rng(4)
-    right, told = random.integers(0, 3, 200), random.integers(0, 3, 200)
-    pairs = [((int(a), int(b)), (int(a), int(b))) for a, b in zip(right, told, strict=True)]
-    expected = {"weighted_f1": f1_score(right, told, average="weighted"), "mcc": matthews_corrcoef(right, told)}
+    right, answered = random.integers(0, 3, 200), random.integers(0, 3, 200)
+    pairs = [((int(a), int(b)), (int(a), int(b))) for a, b in zip(right, answered, strict=True)]
+    expected = {"weighted_f1": f1_score(right, answered, average="weighted"), "mcc": matthews_corrcoef(right, answered)}
     for kind, value in expected.items():
         assert corpus_metrics.value_of(kind, corpus_metrics.sums_of(kind, pairs)[0].sum(0)) == pytest.approx(value)  # type: ignore[arg-type]
 
@@ -42,7 +47,7 @@ def test_interval_of_a_recomputed_metric_covers_at_its_rate() -> None:
     for _ in range(100):
         right = random.integers(0, 2, 300)
         sides = [np.where(random.random(300) < rate, right, 1 - right) for rate in (0.8, 0.72)]
-        told = [
+        tasks = [
             TaskAnswers(
                 "f1",
                 True,
@@ -52,8 +57,8 @@ def test_interval_of_a_recomputed_metric_covers_at_its_rate() -> None:
             )
             for side in sides
         ]
-        (found,) = accuracy.differences({"t": told[1]}, {"t": told[0]}, decision, seed=1)
-        covered += found.low <= truth <= found.high
+        (difference,) = accuracy.differences({"t": tasks[1]}, {"t": tasks[0]}, decision, seed=1)
+        covered += difference.low <= truth <= difference.high
     assert covered >= 89, "95 % of 100, less three standard errors"
 
 
@@ -71,9 +76,11 @@ def test_rare_loss_at_the_margin_passes_a_recomputed_metric_as_rarely_as_said() 
 
 def test_few_documents_that_agree_on_a_recomputed_metric_are_no_proof(tmp_path: Path) -> None:
     same = [[i % 2, i % 2] for i in range(20)]
-    found = differ(tmp_path, same, same, "f1", constraints={"max_accuracy_drop": 0.02})
-    assert (found.difference, found.verdict) == (0.0, "inconclusive")
-    assert found.undecidable == "f1 is judged from 100 documents or sources on, where its interval is known to cover"
+    difference = differ(tmp_path, same, same, "f1", constraints={"max_accuracy_drop": 0.02})
+    assert (difference.difference, difference.verdict) == (0.0, "inconclusive")
+    assert (
+        difference.undecidable == "f1 is judged from 100 documents or sources on, where its interval is known to cover"
+    )
     beyond = [[i % 2, (i + 1) % 2] for i in range(20)]
     assert differ(tmp_path / "opposite", same, beyond, "f1").verdict == "inconclusive"
 

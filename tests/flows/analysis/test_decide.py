@@ -69,48 +69,48 @@ TOO_BIG = ("size is 9 GB, over the limit of 8 GB",)
 def test_decision_takes_the_best_that_passes_and_is_shown_to_lead(
     variants: list[Judged], answer: str, recommended: Any
 ) -> None:
-    found = decide([BASE, *variants], Decision(), {})
-    assert (found.answer, found.recommended) == (answer, recommended)
+    judgement = decide([BASE, *variants], Decision(), {})
+    assert (judgement.answer, judgement.recommended) == (answer, recommended)
     undecided = {"base"} if recommended is None else set()
-    assert set(found.reasons) == {v.name for v in [BASE, *variants]} - {recommended} - undecided
+    assert set(judgement.reasons) == {v.name for v in [BASE, *variants]} - {recommended} - undecided
 
 
 @pytest.mark.parametrize("others", [[], [judged("a", 5.0)], [judged("a", 20.0, "fail")]])
 def test_base_is_not_kept_while_variants_are_still_to_be_judged(others: list[Judged]) -> None:
-    found = decide([BASE, *others], Decision(), {}, final=False)
-    assert (found.answer, found.recommended) == ("not enough evidence", None)
-    assert set(found.reasons) == {v.name for v in others}
-    assert found.sentence.startswith("Not enough evidence: no compressed variant ")
-    assert found.sentence.endswith(" yet.")
+    judgement = decide([BASE, *others], Decision(), {}, final=False)
+    assert (judgement.answer, judgement.recommended) == ("not enough evidence", None)
+    assert set(judgement.reasons) == {v.name for v in others}
+    assert judgement.sentence.startswith("Not enough evidence: no compressed variant ")
+    assert judgement.sentence.endswith(" yet.")
 
 
 def test_base_that_breaks_a_limit_gives_way_without_a_lead() -> None:
     base = replace(BASE, broken_constraints=TOO_BIG)
-    found = decide([base, judged("a", 5.0), judged("b", 6.0, "fail")], Decision(), {})
-    assert (found.answer, found.recommended) == ("deploy", "a")
-    assert found.reasons["base"] == TOO_BIG[0]
+    judgement = decide([base, judged("a", 5.0), judged("b", 6.0, "fail")], Decision(), {})
+    assert (judgement.answer, judgement.recommended) == ("deploy", "a")
+    assert judgement.reasons["base"] == TOO_BIG[0]
 
 
 def test_nothing_is_recommended_where_all_break_a_limit() -> None:
     broken = [replace(v, broken_constraints=TOO_BIG) for v in (BASE, judged("a", 20.0))]
-    found = decide(broken, Decision(), {})
-    assert (found.answer, found.recommended) == ("not enough evidence", None)
-    assert found.sentence == "No variant, the base included, meets the constraints."
+    judgement = decide(broken, Decision(), {})
+    assert (judgement.answer, judgement.recommended) == ("not enough evidence", None)
+    assert judgement.sentence == "No variant, the base included, meets the constraints."
 
 
 def test_nothing_is_said_of_the_base_where_no_variant_was_measured() -> None:
-    found = decide([BASE], Decision(), {"int8": "out of memory"})
-    assert (found.answer, found.recommended) == ("nothing was measured", None)
-    assert found.sentence.endswith("no compressed variant was measured (int8: out of memory).")
+    judgement = decide([BASE], Decision(), {"int8": "out of memory"})
+    assert (judgement.answer, judgement.recommended) == ("nothing was measured", None)
+    assert judgement.sentence.endswith("no compressed variant was measured (int8: out of memory).")
     ended = (Stopped("int8", "not acceptable", "loses", 20, (), 0.0),)
     assert decide([BASE], Decision(), {}, stopped=ended).recommended == "base"
 
 
 def test_base_of_which_a_limit_is_not_shown_gives_way_to_nobody() -> None:
     unsure = "TTFT p95 is 201 [195, 207] ms, on both sides of the limit of 200 ms at 1 client"
-    found = decide([replace(BASE, unsure_constraints=(unsure,)), judged("a", 20.0)], Decision(), {})
-    assert (found.answer, found.recommended) == ("not enough evidence", None)
-    assert unsure in found.sentence and "raise load.repeats" in found.sentence
+    judgement = decide([replace(BASE, unsure_constraints=(unsure,)), judged("a", 20.0)], Decision(), {})
+    assert (judgement.answer, judgement.recommended) == ("not enough evidence", None)
+    assert unsure in judgement.sentence and "raise load.repeats" in judgement.sentence
 
 
 def test_loss_at_another_load_is_said_in_the_sentence() -> None:
@@ -119,9 +119,11 @@ def test_loss_at_another_load_is_said_in_the_sentence() -> None:
         Gain(2.0, "streams", "output_tokens_per_second", 10.0, 9.9, Ratio(0.99, 0.985, 0.995)),
         Gain(4.0, "streams", "ttft_p95_ms", 10.0, 20.0, Ratio(0.5, 0.4, 0.6)),
     )
-    found = decide([BASE, judged("a", 20.0, gains=gains)], Decision(), {})
-    assert found.recommended == "a"
-    assert found.sentence.endswith(" But it loses elsewhere: 0.50 [0.40, 0.60] times the base's tokens/s at 1 client.")
+    judgement = decide([BASE, judged("a", 20.0, gains=gains)], Decision(), {})
+    assert judgement.recommended == "a"
+    assert judgement.sentence.endswith(
+        " But it loses elsewhere: 0.50 [0.40, 0.60] times the base's tokens/s at 1 client."
+    )
 
 
 def test_variant_that_the_base_outruns_at_a_load_that_it_cannot_keep_is_not_deployed() -> None:
@@ -218,10 +220,10 @@ def test_answers_for_workloads_come_to_one_where_they_are_the_same(
     speeds: dict[str, float], answer: str, recommended: Any, deploys: bool
 ) -> None:
     parts = {name: decide([BASE, judged("a", speed)], Decision(), {}) for name, speed in speeds.items()}
-    found = for_all(parts, {}, ())
-    assert (found.answer, found.recommended, found.deploys) == (answer, recommended, deploys)
-    assert found.workloads == parts
-    assert all(name in found.sentence for name in speeds)
+    judgement = for_all(parts, {}, ())
+    assert (judgement.answer, judgement.recommended, judgement.deploys) == (answer, recommended, deploys)
+    assert judgement.workloads == parts
+    assert all(name in judgement.sentence for name in speeds)
 
 
 def test_different_variants_that_are_all_deployed_open_the_gate() -> None:
@@ -229,11 +231,11 @@ def test_different_variants_that_are_all_deployed_open_the_gate() -> None:
         "chat": decide([BASE, judged("a", 20.0), judged("b", 30.0)], Decision(), {}),
         "rag": decide([BASE, judged("a", 30.0), judged("b", 20.0)], Decision(), {}),
     }
-    found = for_all(parts, {}, ())
-    assert (found.answer, found.deploys) == ("differs by workload", True)
-    assert found.sentence == "The answer depends on the workload: chat: deploy b; rag: deploy a."
+    judgement = for_all(parts, {}, ())
+    assert (judgement.answer, judgement.deploys) == ("differs by workload", True)
+    assert judgement.sentence == "The answer depends on the workload: chat: deploy b; rag: deploy a."
 
 
 def test_missing_evidence_under_a_workload_names_its_settings() -> None:
-    found = decide([BASE, judged("a", 20.0, lead="wide")], Decision(), {}, "workloads.chat")
-    assert "raise workloads.chat.repeats to about 9 or workloads.chat.duration_s" in found.sentence
+    judgement = decide([BASE, judged("a", 20.0, lead="wide")], Decision(), {}, "workloads.chat")
+    assert "raise workloads.chat.repeats to about 9 or workloads.chat.duration_s" in judgement.sentence

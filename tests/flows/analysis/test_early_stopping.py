@@ -128,8 +128,8 @@ def test_lead_that_is_not_shown_stops_nobody_whose_lead_is(
         if variant.name not in ("base", through):
             shutil.rmtree(Path(store.root) / "records/evaluate" / variant.evaluations[-1].fingerprint)
     run = Run.of(made, store, Progress(), tmp_path)
-    found = {found.name: found.reason for found in compare.stopped(run)}
-    assert found == {name: f"{through} is certain to be acceptable, {reason}" for name, reason in stopped.items()}
+    reasons = {stop.name: stop.reason for stop in compare.stopped(run)}
+    assert reasons == {name: f"{through} is certain to be acceptable, {reason}" for name, reason in stopped.items()}
     assert compare.standings(run, list(run.outcomes.values())) == ["steady", "jumpy", "slow", "base"]
 
 
@@ -145,15 +145,15 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     store = path.parent / "store"
     decision = json.loads((store / "experiments/tiny/decision.json").read_text())
     assert (decision["answer"], decision["recommended"]) == ("deploy", "good")
-    stopped = {found["name"]: found for found in decision["stopped"]}
-    assert {name: found["rule"] for name, found in stopped.items()} == {
+    stopped = {stop["name"]: stop for stop in decision["stopped"]}
+    assert {name: stop["rule"] for name, stop in stopped.items()} == {
         "bad": "not acceptable",
         "broken": "broken",
         "slow": "not best",
     }
     assert (stopped["bad"]["documents"], stopped["slow"]["documents"]) == (80, 20)
     made = records(store)
-    assert all(fingerprint in made for found in stopped.values() for fingerprint in found["evidence"])
+    assert all(fingerprint in made for stop in stopped.values() for fingerprint in stop["evidence"])
     evaluated = [record for record in made.values() if record["kind"] == "evaluate"]
     assert [record["variant"] for record in evaluated].count("good") == 4, "proxy and 3 slices"
     loads = [record["finished_at"] for record in made.values() if record["kind"] == "benchmark"]
@@ -177,8 +177,8 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
 def tracked(store: Path) -> dict[str, tuple[dict[str, float], str | None]]:
     """Metrics and description of every variant's run in MLflow."""
     client = mlflow.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
-    found = client.get_experiment_by_name("tiny")
-    runs = [run.data for run in client.search_runs([found.experiment_id], "tags.`msf.kind` = 'variant'")]
+    experiment = client.get_experiment_by_name("tiny")
+    runs = [run.data for run in client.search_runs([experiment.experiment_id], "tags.`msf.kind` = 'variant'")]
     return {run.tags["msf.variant"]: (run.metrics, run.tags.get("mlflow.note.content")) for run in runs}
 
 

@@ -1,4 +1,4 @@
-"""Compilations are told from what else vLLM writes while it serves."""
+"""Compilations are distinguished from what else vLLM writes while it serves."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What `plan` says of loads that cannot show what is asked of them."""
+"""What `plan` says of loads that cannot show their limits to be kept."""
 
 from typing import Any
 

@@ -76,21 +76,21 @@ metric_list: [{metric: brier_score}, {metric: f1}, {metric: mcc}]
 
 def task_files(folder: Path) -> list[dict[str, Any]]:
     """Tasks of the experiments, with data of their own."""
-    found = []
+    tasks = []
     for name, row in ROWS.items():
         file = folder / f"{name}.jsonl"
         rows = [{**row, **({"label": i % 2} if name == "cola" else {})} for i in range(DOCUMENTS)]
         file.write_text("".join(json.dumps(one) + "\n" for one in rows))
         splits = {SPLITS.get(name, "test"): str(file)} | ({"train": str(file)} if name == "gsm8k" else {})
-        found.append({"name": name, "data_files": splits})
+        tasks.append({"name": name, "data_files": splits})
     local = folder / "local"
     local.mkdir()
     for name, text in (("translation", TRANSLATION), ("choice", CHOICE)):
         (local / f"{name}.yaml").write_text(text)
-        found.append({"name": name, "path": str(local / f"{name}.yaml"), "fewshot": 0})
+        tasks.append({"name": name, "path": str(local / f"{name}.yaml"), "fewshot": 0})
     texts = ({"question": f"Say it {i}", "answer": f"lol and {i} lol", "label": i % 2} for i in range(DOCUMENTS))
     (local / "translation.jsonl").write_text("".join(json.dumps(one) + "\n" for one in texts))
-    return [*found, {"name": "everyday_text"}]
+    return [*tasks, {"name": "everyday_text"}]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
         "batch_size": 1,
         "seed": 42,
         "share": None,
-        "runs": [{"samples": str(side), "random": place} for place, side in enumerate(sides)],
+        "runs": [{"samples": str(side), "random": index} for index, side in enumerate(sides)],
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     offline = {"HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -123,8 +123,8 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
 
 
 def of_side(side: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((side / "result.json").read_text())["tasks"]
-    return found
+    tasks: dict[str, Any] = json.loads((side / "result.json").read_text())["tasks"]
+    return tasks
 
 
 def judged(
@@ -132,16 +132,16 @@ def judged(
     experiment_file: Any,
     hardware: Hardware,
     tmp_path: Path,
-    **told: Any,
+    **settings: Any,
 ) -> dict[str, Difference]:
     """The differences of all tasks, of records that went through a store.
 
     Args:
-        told: what the experiment says of a task, by the task's name.
+        settings: what the experiment says of a task, by the task's name.
     """
     tasks, sides = answered
-    asked = [{**task, **told.get(task["name"], {})} for task in tasks]
-    experiment = load_experiment(experiment_file(accuracy={"tasks": asked}))
+    configured = [{**task, **settings.get(task["name"], {})} for task in tasks]
+    experiment = load_experiment(experiment_file(accuracy={"tasks": configured}))
     store, made = Store.of(experiment.storage), planning.make(experiment, hardware)
     for variant, side in zip(made.variants, sides, strict=True):
         with store.writing(variant.checkpoint) as draft:
@@ -155,17 +155,17 @@ def judged(
             with store.writing(step) as draft:
                 point = {**POINT, "output_tokens_per_second": 40.0}
                 draft.result = {"points": [point], "base": {"points": [point]}, "company": [], "deployment": {}}
-    found = compare.judge(Run.of(made, store, Progress(), tmp_path))
-    json.loads(found.to_json())
-    return {difference.task: difference for difference in found.judged[1].differences}
+    judgement = compare.judge(Run.of(made, store, Progress(), tmp_path))
+    json.loads(judgement.to_json())
+    return {difference.task: difference for difference in judgement.judged[1].differences}
 
 
 @pytest.mark.usefixtures("built")
 def test_every_task_is_judged_by_its_own_first_metric(
     answered: Any, experiment_file: Any, hardware: Hardware, tmp_path: Path
 ) -> None:
-    found = judged(answered, experiment_file, hardware, tmp_path)
-    assert {task: (one.metric, one.filter) for task, one in found.items()} == {
+    differences = judged(answered, experiment_file, hardware, tmp_path)
+    assert {task: (difference.metric, difference.filter) for task, difference in differences.items()} == {
         "arc_easy": ("acc", "none"),
         "hellaswag": ("acc", "none"),
         "mmlu_anatomy": ("acc", "none"),
@@ -176,16 +176,16 @@ def test_every_task_is_judged_by_its_own_first_metric(
         "choice": ("brier_score", "none"),
         "everyday_text": ("word_perplexity", "none"),
     }
-    assert {task for task, one in found.items() if one.verdict is None} == {"everyday_text"}
+    assert {task for task, difference in differences.items() if difference.verdict is None} == {"everyday_text"}
     base, variant = (of_side(side) for side in answered[1])
-    for task, one in found.items():
-        assert one.base == pytest.approx(base[task]["metrics"][one.metric]), "as lm-eval has it"
-        assert one.variant == pytest.approx(variant[task]["metrics"][one.metric])
+    for task, difference in differences.items():
+        assert difference.base == pytest.approx(base[task]["metrics"][difference.metric]), "as lm-eval has it"
+        assert difference.variant == pytest.approx(variant[task]["metrics"][difference.metric])
 
 
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
-    ("task", "asked", "named", "documents", "sources"),
+    ("task", "setting", "named", "documents", "sources"),
     [
         ("hellaswag", {"metric": "acc_norm"}, "acc_norm", DOCUMENTS, None),
         ("gsm8k", {"filter": "flexible-extract"}, "exact_match/flexible-extract", DOCUMENTS, None),
@@ -201,17 +201,17 @@ def test_metric_and_filter_can_be_chosen_without_evaluating_again(
     hardware: Hardware,
     tmp_path: Path,
     task: str,
-    asked: dict[str, str],
+    setting: dict[str, str],
     named: str,
     documents: int,
     sources: int | None,
 ) -> None:
-    found = judged(answered, experiment_file, hardware, tmp_path, **{task: asked})[task]
-    assert (found.documents, found.sources) == (documents, sources)
+    difference = judged(answered, experiment_file, hardware, tmp_path, **{task: setting})[task]
+    assert (difference.documents, difference.sources) == (documents, sources)
     values = [of_side(side)[task]["metrics"][named] for side in answered[1]]
-    assert [found.base, found.variant] == pytest.approx(values)
+    assert [difference.base, difference.variant] == pytest.approx(values)
 
 
 def test_shots_are_the_tasks_own_unless_asked_for(answered: Any) -> None:
-    found = of_side(answered[1][0])
-    assert (found["gsm8k"]["fewshot"], found["choice"]["fewshot"]) == (5, 0)
+    tasks = of_side(answered[1][0])
+    assert (tasks["gsm8k"]["fewshot"], tasks["choice"]["fewshot"]) == (5, 0)

@@ -16,10 +16,10 @@ def test_published_schema_is_that_of_the_types() -> None:
 
 
 def test_same_judgement_is_the_same_bytes() -> None:
-    found = Judgement("nothing was measured", None, "Nothing.", (), (), {"b": "2", "a": "1"})
+    first = Judgement("nothing was measured", None, "Nothing.", (), (), {"b": "2", "a": "1"})
     again = Judgement("nothing was measured", None, "Nothing.", (), (), {"a": "1", "b": "2"})
-    assert found.to_json() == again.to_json()
-    assert json.loads(found.to_json())["reasons"] == {"a": "1", "b": "2"}
+    assert first.to_json() == again.to_json()
+    assert json.loads(first.to_json())["reasons"] == {"a": "1", "b": "2"}
 
 
 def test_workloads_stand_in_the_decision_only_where_there_are_some() -> None:

@@ -14,24 +14,24 @@ def loaded(decision: Decision, *repeats: list[dict[str, Any]], size_bytes: int =
     return Loaded(size_bytes, list(repeats), performance.points(list(repeats), decision))
 
 
-def sweeps(asked: dict[float, list[tuple[float, float]]], **figures: Any) -> list[list[dict[str, Any]]]:
+def sweeps(loads: dict[float, list[tuple[float, float]]], **figures: Any) -> list[list[dict[str, Any]]]:
     """Repeats of closed loops.
 
     Args:
-        asked: by the clients, output tokens/s and TTFT p95 in ms in every repeat.
+        loads: by the clients, output tokens/s and TTFT p95 in ms in every repeat.
     """
-    count = len(next(iter(asked.values())))
-    found = []
+    count = len(next(iter(loads.values())))
+    repeats = []
     for repeat in range(count):
-        rows = [(clients, *values[repeat]) for clients, values in asked.items()]
-        found.append(
+        rows = [(clients, *values[repeat]) for clients, values in loads.items()]
+        repeats.append(
             [
                 {"asked": clients, "unit": "streams", "requests": 100, "errors": 0, "output_tokens_per_second": speed}
                 | {"ttft_p95_ms": ttft, **figures}
                 for clients, speed, ttft in rows
             ]
         )
-    return found
+    return repeats
 
 
 def limited(objective: str = "throughput", limit: float = 200) -> Decision:
@@ -46,18 +46,18 @@ def test_leap_over_a_limit_that_neither_is_shown_to_keep_is_no_lead() -> None:
     decision = limited()
     heavy = [[(180.0, t[0]), (181.0, t[1]), (182.0, t[2])] for t in ((195, 204, 202), (204, 193, 202))]
     base, variant = (loaded(decision, *sweeps({8: LIGHT, 16: points})) for points in heavy)
-    found = lead(variant, base, decision, 1)
-    assert found is not None and (found.value, found.at, found.unsettled) == (pytest.approx(1.0), "8 clients", ())
-    assert excluded(found, decision) and not shown(found, decision)
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and (gain.value, gain.at, gain.unsettled) == (pytest.approx(1.0), "8 clients", ())
+    assert excluded(gain, decision) and not shown(gain, decision)
 
 
 def test_load_at_which_a_limit_is_not_shown_keeps_a_gain_there_unsettled() -> None:
     decision = limited()
     base = loaded(decision, *sweeps({8: LIGHT, 16: [(180.0, 195.0), (181.0, 204.0), (182.0, 202.0)]}))
     variant = loaded(decision, *sweeps({8: LIGHT, 16: [(280.0, 90.0), (281.0, 90.0), (282.0, 90.0)]}))
-    found = lead(variant, base, decision, 1)
-    assert found is not None and found.unsettled == ("16 clients",)
-    assert not excluded(found, decision) and not shown(found, decision)
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and gain.unsettled == ("16 clients",)
+    assert not excluded(gain, decision) and not shown(gain, decision)
 
 
 def test_leads_of_identical_systems_at_a_limit_are_shown_as_rarely_as_promised() -> None:
@@ -68,8 +68,8 @@ def test_leads_of_identical_systems_at_a_limit_are_shown_as_rarely_as_promised()
             ttft, speed = 200 * random.normal(1, 0.1, 3), random.normal(1, 0.01, (2, 3))
             points = {8: [(100 * v, 90.0) for v in speed[0]], 16: list(zip(180 * speed[1], ttft, strict=True))}
             sides.append(loaded(decision, *sweeps(points)))
-        found = lead(sides[0], sides[1], decision, 1)
-        wrong += found is not None and shown(found, decision)
+        gain = lead(sides[0], sides[1], decision, 1)
+        wrong += gain is not None and shown(gain, decision)
     assert wrong <= 8
 
 
@@ -94,16 +94,16 @@ def test_latency_is_taken_at_the_lightest_load_wherever_it_stands() -> None:
     decision = Decision(objective="ttft")
     base = loaded(decision, *sweeps({16: [(1.0, 400.0)] * 3, 1: [(1.0, 100.0)] * 3}))
     variant = loaded(decision, *sweeps({16: [(1.0, 300.0)] * 3, 1: [(1.0, 200.0)] * 3}))
-    found = lead(variant, base, decision, 1)
-    assert found is not None and (found.value, found.at) == (pytest.approx(0.5), "1 client")
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and (gain.value, gain.at) == (pytest.approx(0.5), "1 client")
 
 
 @pytest.mark.parametrize(("bytes_less", "deployed"), [(1, False), (50, True)])
 def test_size_is_a_lead_only_by_the_smallest_gain(bytes_less: int, deployed: bool) -> None:
     decision = Decision(objective="size")
     base, variant = (loaded(decision, *sweeps({1: LIGHT}), size_bytes=100 - less) for less in (0, bytes_less))
-    found = lead(variant, base, decision, 1)
-    assert found is not None and shown(found, decision) == deployed and excluded(found, decision) != deployed
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and shown(gain, decision) == deployed and excluded(gain, decision) != deployed
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_size_is_a_lead_only_by_the_smallest_gain(bytes_less: int, deployed: boo
 def test_gain_is_shown_excluded_or_neither(values: tuple[float, ...], said: str) -> None:
     decision = Decision()
     base = (100.0, 101.0, 99.0) if said != "neither" else (100.0, 100.0, 100.0)
-    found = of_pairs(list(zip(values, base, strict=True)), 1, decision, 1)
-    assert found is not None
-    assert (shown(found, decision), excluded(found, decision)) == (said == "shown", said == "excluded")
+    gain = of_pairs(list(zip(values, base, strict=True)), 1, decision, 1)
+    assert gain is not None
+    assert (shown(gain, decision), excluded(gain, decision)) == (said == "shown", said == "excluded")
 
 
 def test_demo_is_a_lead_among_two_variants_and_not_among_thirteen() -> None:
@@ -138,11 +138,11 @@ def test_demo_is_a_lead_among_two_variants_and_not_among_thirteen() -> None:
 def test_repeats_that_are_asked_for_show_a_gain_of_that_size() -> None:
     random, decision = np.random.default_rng(3), Decision()
     pairs = [(1.10 * float(np.exp(noise)), 1.0) for noise in (-0.07, 0.07, 0.0)]
-    found = of_pairs(pairs, 1, decision, 5)
-    assert found is not None and found.repeats_needed is not None and not shown(found, decision)
-    draws = np.exp(random.normal(np.log(1.10), 0.07, (300, found.repeats_needed)))
-    seen = [of_pairs([(value, 1.0) for value in one], 1, decision, 5) for one in draws.tolist()]
-    assert 0.7 <= np.mean([one is not None and shown(one, decision) for one in seen]) <= 0.9
+    gain = of_pairs(pairs, 1, decision, 5)
+    assert gain is not None and gain.repeats_needed is not None and not shown(gain, decision)
+    draws = np.exp(random.normal(np.log(1.10), 0.07, (300, gain.repeats_needed)))
+    gains = [of_pairs([(value, 1.0) for value in one], 1, decision, 5) for one in draws.tolist()]
+    assert 0.7 <= np.mean([one is not None and shown(one, decision) for one in gains]) <= 0.9
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_capacities_that_lie_between_neighbouring_loads_show_no_gain(
 ) -> None:
     decision = limited("capacity")
     sides = [loaded(decision, *sweeps({4: [(9.0, a)] * 3, 8: [(9.0, b)] * 3})) for a, b in (variant, base)]
-    found = lead(sides[0], sides[1], decision, 1)
-    assert found is not None and (found.low, found.high) == (low, high)
-    assert not shown(found, decision)
+    gain = lead(sides[0], sides[1], decision, 1)
+    assert gain is not None and (gain.low, gain.high) == (low, high)
+    assert not shown(gain, decision)
 
 
 def test_capacity_beyond_a_load_that_the_base_breaks_is_a_lead() -> None:
@@ -166,8 +166,8 @@ def test_capacity_beyond_a_load_that_the_base_breaks_is_a_lead() -> None:
         loaded(decision, *sweeps({a: [(9.0, t)] * 3 for a, t in zip((4, 8, 16), ttft[side], strict=True)}))
         for side in ttft
     )
-    found = lead(variant, base, decision, 1)
-    assert found is not None and (found.value, found.low, shown(found, decision)) == (4.0, 2.0, True)
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and (gain.value, gain.low, shown(gain, decision)) == (4.0, 2.0, True)
 
 
 def test_equal_variants_are_deployed_as_rarely_as_promised() -> None:
@@ -175,8 +175,8 @@ def test_equal_variants_are_deployed_as_rarely_as_promised() -> None:
     random, decision, wrong = np.random.default_rng(4), Decision(min_gain=0), 0
     for _ in range(200):
         base, *speeds = random.normal(100, 5, (14, 3)).tolist()
-        found = [of_pairs(list(zip(speed, base, strict=True)), 1, decision, 13) for speed in speeds]
-        wrong += any(one is not None and shown(one, decision) for one in found)
+        gains = [of_pairs(list(zip(speed, base, strict=True)), 1, decision, 13) for speed in speeds]
+        wrong += any(gain is not None and shown(gain, decision) for gain in gains)
     assert wrong <= 16
 
 

@@ -79,8 +79,8 @@ def test_looking_three_times_errs_as_rarely_as_promised(gain: float, wrong: str)
     random, decision, errors = np.random.default_rng(7), Decision(), 0
     for _ in range(500):
         ratios = gain * np.exp(random.normal(0, 0.02, 12))
-        found = [of_pairs([(one, 1.0) for one in ratios[:n].tolist()], 1, decision, 1, looks=3) for n in (4, 8, 12)]
-        leads = [one for one in found if one is not None]
+        at_looks = [of_pairs([(one, 1.0) for one in ratios[:n].tolist()], 1, decision, 1, looks=3) for n in (4, 8, 12)]
+        leads = [one for one in at_looks if one is not None]
         above, below = ([said(one, decision) for one in leads] for said in (shown, excluded))
         errors += any(above) if wrong == "shown" else any(above) or any(below)
     assert len(leads) == 3 and errors <= (50 if wrong == "either" else 25), "5 % on either side, of 500"

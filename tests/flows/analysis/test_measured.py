@@ -20,9 +20,9 @@ def measured(decision: Decision, loads: dict[float, tuple[float, ...]], **figure
     """
     sweeps = [
         [
-            {"asked": asked, "unit": "streams", "requests": 100, "errors": 0, "ttft_p95_ms": ttft[repeat]}
+            {"asked": clients, "unit": "streams", "requests": 100, "errors": 0, "ttft_p95_ms": ttft[repeat]}
             | {"output_tokens_per_second": 50.0, "client_share": 0.1, **figures}
-            for asked, ttft in loads.items()
+            for clients, ttft in loads.items()
         ]
         for repeat in range(3)
     ]
@@ -33,8 +33,8 @@ def measured(decision: Decision, loads: dict[float, tuple[float, ...]], **figure
 @pytest.mark.parametrize("objective", ["size", "ttft", "tpot", "throughput"])
 def test_errors_break_a_constraint_of_every_objective(objective: Any) -> None:
     decision = Decision(objective=objective)
-    found = described(measured(decision, {1: WITHIN, 4: WITHIN}, errors=900), decision)
-    assert found.broken_constraints == ("2700 of 3000 requests failed, over 1 % at the lightest load",)
+    variant = described(measured(decision, {1: WITHIN, 4: WITHIN}, errors=900), decision)
+    assert variant.broken_constraints == ("2700 of 3000 requests failed, over 1 % at the lightest load",)
 
 
 @pytest.mark.parametrize(
@@ -50,19 +50,19 @@ def test_constraint_is_kept_broken_or_not_shown(
     loads: dict[float, tuple[float, ...]], broken: int, unsure: int
 ) -> None:
     decision = Decision.model_validate({"objective": "size", "constraints": LIMITED})
-    found = described(measured(decision, loads), decision)
-    assert (len(found.broken_constraints), len(found.unsure_constraints)) == (broken, unsure)
-    assert all("at 1 client" in words for words in found.unsure_constraints)
+    variant = described(measured(decision, loads), decision)
+    assert (len(variant.broken_constraints), len(variant.unsure_constraints)) == (broken, unsure)
+    assert all("at 1 client" in words for words in variant.unsure_constraints)
 
 
 def test_base_whose_few_errors_are_not_shown_breaks_nothing() -> None:
     """2 errors of 102 in two of three repeats let a variant take over once that was five times slower."""
     decision = Decision()
-    found = described(measured(decision, {1: WITHIN}, errors=2, requests=100), decision)
-    assert found.broken_constraints == () and len(found.unsure_constraints) == 1
+    base = described(measured(decision, {1: WITHIN}, errors=2, requests=100), decision)
+    assert base.broken_constraints == () and len(base.unsure_constraints) == 1
 
 
 def test_variant_of_which_no_load_counts_breaks_nothing() -> None:
     decision = Decision.model_validate({"constraints": LIMITED})
-    found = described(measured(decision, {1: BEYOND}, client_share=0.95), decision)
-    assert (found.broken_constraints, found.objective) == ((), None)
+    variant = described(measured(decision, {1: BEYOND}, client_share=0.95), decision)
+    assert (variant.broken_constraints, variant.objective) == ((), None)

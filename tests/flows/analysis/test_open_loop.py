@@ -19,11 +19,11 @@ from flows.analysis.requests import Requests
 LIMITS = {"max_ttft_p95_ms": 30_000}
 
 
-def point(asked: float, seen: list[dict[str, Any]], decision: Decision, window_s: float = 60.0) -> dict[str, Any]:
+def point(load: float, served: list[dict[str, Any]], decision: Decision, window_s: float = 60.0) -> dict[str, Any]:
     """A point of one repeat as it is read from a record."""
-    read = Requests.of(seen, window_s, open_loop=True)
-    found = {"asked": asked, "unit": "requests_per_second", **requests.figures(read, rate=asked), SEEN: read}
-    return {**found, "goodput_per_second": requests.goodput(read, decision.constraints)}
+    read = Requests.of(served, window_s, open_loop=True)
+    figures = {"asked": load, "unit": "requests_per_second", **requests.figures(read, rate=load), SEEN: read}
+    return {**figures, "goodput_per_second": requests.goodput(read, decision.constraints)}
 
 
 def sweeps(
@@ -31,14 +31,14 @@ def sweeps(
 ) -> list[list[dict[str, Any]]]:
     """Three repeats of Poisson arrivals, with warm-up and drain."""
     random = np.random.default_rng(11)
-    found = []
+    repeats = []
     for _ in range(3):
         grid = []
         for rate in rates:
             due = arrivals(rate, -2 * service_s, window_s + 10 * service_s, random)
             grid.append(point(rate, rows(due, service_s, room=room), decision, window_s))
-        found.append(grid)
-    return found
+        repeats.append(grid)
+    return repeats
 
 
 def loaded(repeats: list[list[dict[str, Any]]], decision: Decision) -> Loaded:
@@ -59,8 +59,8 @@ def test_goodput_of_servers_that_serve_all_is_the_same(base_s: float, variant_s:
         assert [sweep[0]["goodput_per_second"] for sweep in side.sweeps] == arrived
         assert [point.labels for point in side.points] == [()]
     assert performance.objective(base.sweeps, base.points, 100, decision) == [2.0] * 3
-    found = lead(variant, base, decision, 1)
-    assert found is not None and found.value == 1.0 and not shown(found, decision)
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and gain.value == 1.0 and not shown(gain, decision)
 
 
 def test_goodput_of_clients_counts_what_they_began_in_the_window() -> None:
@@ -97,19 +97,19 @@ def test_goodput_is_the_highest_rate_that_a_share_of_the_requests_keeps() -> Non
         slow = [5.0 if bad else 0.5 for bad in random.random(2400) < 0.7]
         light, heavy = arrivals(10.0, 0.0, 60.0), arrivals(40.0, 0.0, 60.0)
         repeats.append([point(10.0, rows(light, 0.5), decision), point(40.0, rows(heavy, slow), decision)])
-    seen = points(repeats, decision)
-    assert [found.standing for found in seen] == ["keeps", "breaks"]
-    assert "requests keep to the limits (" in seen[1].violations[0] and "90 % should" in seen[1].violations[0]
-    assert performance.objective(repeats, seen, 100, decision) == [10.0] * 3
+    loads = points(repeats, decision)
+    assert [load.standing for load in loads] == ["keeps", "breaks"]
+    assert "requests keep to the limits (" in loads[1].violations[0] and "90 % should" in loads[1].violations[0]
+    assert performance.objective(repeats, loads, 100, decision) == [10.0] * 3
 
 
 @pytest.mark.parametrize(("bad", "standing"), [(0, "keeps"), (4, "keeps"), (10, "not shown"), (20, "breaks")])
 def test_attainment_has_three_states_by_the_interval_of_the_share(bad: int, standing: str) -> None:
     """Of three times 100 requests, with a share of 90 %."""
     decision = decided("goodput", {"max_ttft_p95_ms": 200})
-    seen = rows(arrivals(10.0, 0.0, 10.0), [5.0] * bad + [0.5] * (100 - bad))
-    (found,) = points([[point(10.0, seen, decision, 10.0)]] * 3, decision)
-    assert found.standing == standing
+    served = rows(arrivals(10.0, 0.0, 10.0), [5.0] * bad + [0.5] * (100 - bad))
+    (load,) = points([[point(10.0, served, decision, 10.0)]] * 3, decision)
+    assert load.standing == standing
 
 
 def test_faster_server_has_the_higher_goodput_between_two_rates() -> None:
@@ -117,9 +117,9 @@ def test_faster_server_has_the_higher_goodput_between_two_rates() -> None:
     base, variant = (loaded(sweeps([4.0, 12.0, 30.0], s, decision, room=16), decision) for s in (2.0, 1.0))
     assert performance.objective(base.sweeps, base.points, 1, decision) == [4.0] * 3
     assert performance.objective(variant.sweeps, variant.points, 1, decision) == [12.0] * 3
-    found = lead(variant, base, decision, 1)
-    assert found is not None and (found.value, found.low) == (3.0, 1.0)
-    assert not shown(found, decision), "base may take all up to 12, and the variant no more"
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and (gain.value, gain.low) == (3.0, 1.0)
+    assert not shown(gain, decision), "base may take all up to 12, and the variant no more"
 
 
 @pytest.mark.parametrize("objective", ["throughput", "cost"])
@@ -135,18 +135,18 @@ def test_throughput_of_a_rate_is_refused(experiment_file: Any, kind: str, object
     assert "\n" not in str(caught.value)
 
 
-def measured(asked: float, ttft_ms: Sequence[float], decision: Decision, errors: int = 0) -> dict[str, Any]:
+def measured(clients: float, ttft_ms: Sequence[float], decision: Decision, errors: int = 0) -> dict[str, Any]:
     """A point of clients, by the TTFT of each of its requests."""
     due = np.arange(len(ttft_ms)) * 60 / len(ttft_ms)
-    seen = rows(due, np.asarray(ttft_ms) / 100)
-    seen += [{**seen[0], "status": "errored"}] * errors
-    read = Requests.of(seen, 60.0, open_loop=False)
-    return {"asked": asked, "unit": "streams", **requests.figures(read), SEEN: read}
+    served = rows(due, np.asarray(ttft_ms) / 100)
+    served += [{**served[0], "status": "errored"}] * errors
+    read = Requests.of(served, 60.0, open_loop=False)
+    return {"asked": clients, "unit": "streams", **requests.figures(read), SEEN: read}
 
 
 @pytest.mark.parametrize("objective", ["ttft", "tpot", "goodput", "capacity", "throughput"])
 def test_point_with_errors_counts_for_no_objective(objective: str) -> None:
-    """10 of 100 requests answered, in 50 ms in place of 100: "Deploy v0: 1.98 [1.93, 2.03]" once."""
+    """10 of 100 requests answered, in 50 ms instead of 100: "Deploy v0: 1.98 [1.93, 2.03]" once."""
     decision = decided(objective)
     repeats = [[measured(1, [50.0] * 30, decision, errors=270)]] * 3
     seen = points(repeats, decision)
@@ -162,8 +162,8 @@ def test_lightest_point_is_that_with_the_fewest_clients() -> None:
         [[measured(16, [heavy] * 300, decision), measured(1, [light] * 300, decision)]] * 3
         for heavy, light in ((400.0, 100.0), (300.0, 200.0))
     )
-    found = lead(loaded(variant, decision), loaded(base, decision), decision, 1)
-    assert found is not None and (found.value, found.at) == (pytest.approx(0.5), "1 client")
+    gain = lead(loaded(variant, decision), loaded(base, decision), decision, 1)
+    assert gain is not None and (gain.value, gain.at) == (pytest.approx(0.5), "1 client")
 
 
 def test_percentile_of_a_few_requests_decides_nothing() -> None:
@@ -217,9 +217,9 @@ def test_capacities_a_hair_apart_are_not_twice_each_other() -> None:
     """200.5 against 199.5 ms in every repeat: "2.00 [2.00, 2.00]" once. Both may lie at 8."""
     decision = decided("capacity", {"max_ttft_p95_ms": 200})
     base, variant = (loaded(capacities({4: (90,) * 3, 8: (p95,) * 3}, decision)[0], decision) for p95 in (200.5, 199.5))
-    found = lead(variant, base, decision, 1)
-    assert found is not None and (found.value, found.low, found.high) == (2.0, 1.0, None)
-    assert not shown(found, decision) and not excluded(found, decision)
+    gain = lead(variant, base, decision, 1)
+    assert gain is not None and (gain.value, gain.low, gain.high) == (2.0, 1.0, None)
+    assert not shown(gain, decision) and not excluded(gain, decision)
 
 
 def test_table_and_objective_say_the_same_capacity() -> None:
@@ -231,7 +231,7 @@ def test_table_and_objective_say_the_same_capacity() -> None:
 
 
 def test_request_without_usage_leaves_no_number_that_is_none() -> None:
-    seen = rows(np.array([1.0]), 1.0)
-    found = requests.figures(Requests.of([{**seen[0], "output_tokens": None}], 10.0, open_loop=False))
-    assert "output_tokens_mean" not in found
-    assert not [name for name, value in found.items() if np.isnan(value)]
+    served = rows(np.array([1.0]), 1.0)
+    figures = requests.figures(Requests.of([{**served[0], "output_tokens": None}], 10.0, open_loop=False))
+    assert "output_tokens_mean" not in figures
+    assert not [name for name, value in figures.items() if np.isnan(value)]

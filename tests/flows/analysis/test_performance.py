@@ -27,11 +27,11 @@ def figures(*rows: dict[str, Any], open_loop: bool = False, window_s: float = 10
 
 def test_latencies_of_a_request_follow_their_definitions() -> None:
     """TPOT as MLPerf Inference and vLLM have it: the first token is no part of it. With it this request had 208."""
-    found = figures(request(1.0, 1.24, 2.04))
-    assert found["ttft_p50_ms"] == pytest.approx(240)
-    assert found["tpot_p50_ms"] == pytest.approx(200)
-    assert found["request_latency_p50_ms"] == pytest.approx(1040)
-    assert not [name for name in found if name.startswith("itl")]
+    values = figures(request(1.0, 1.24, 2.04))
+    assert values["ttft_p50_ms"] == pytest.approx(240)
+    assert values["tpot_p50_ms"] == pytest.approx(200)
+    assert values["request_latency_p50_ms"] == pytest.approx(1040)
+    assert not [name for name in values if name.startswith("itl")]
 
 
 def test_open_loop_counts_from_when_a_request_was_due() -> None:
@@ -42,16 +42,16 @@ def test_open_loop_counts_from_when_a_request_was_due() -> None:
 
 
 def test_warm_up_counts_for_throughput_only_where_its_tokens_come_inside() -> None:
-    found = figures(request(-3.0, -2.0, 2.0, output_tokens=5), request(1.0, 2.0, 3.0))
-    assert found["requests"] == 1
-    assert found["output_tokens_per_second"] == pytest.approx((4 * 2 / 4 + 5) / 10)
+    values = figures(request(-3.0, -2.0, 2.0, output_tokens=5), request(1.0, 2.0, 3.0))
+    assert values["requests"] == 1
+    assert values["output_tokens_per_second"] == pytest.approx((4 * 2 / 4 + 5) / 10)
 
 
 def test_request_without_a_token_counts_as_unfinished_work() -> None:
     cut = request(9.0, 9.5, 9.5, status="unfinished", first_token_s=None, last_token_s=None, output_tokens=None)
-    found = figures(request(1.0, 1.1, 2.0), cut)
-    assert (found["requests"], found["unfinished"]) == (1, 1)
-    assert found["concurrency_mean"] == pytest.approx(0.15)
+    values = figures(request(1.0, 1.1, 2.0), cut)
+    assert (values["requests"], values["unfinished"]) == (1, 1)
+    assert values["concurrency_mean"] == pytest.approx(0.15)
 
 
 def test_rate_that_the_server_cannot_take_is_saturated() -> None:
@@ -92,16 +92,16 @@ def test_goodput_counts_requests_that_keep_every_limit() -> None:
 def test_interval_over_repeats_covers_at_its_rate() -> None:
     random, covered = np.random.default_rng(1), 0
     for _ in range(400):
-        found = performance.estimate(random.normal(50, 3, 3).tolist(), 0.95)
-        assert found.low is not None and found.high is not None
-        covered += found.low <= 50 <= found.high
+        estimate = performance.estimate(random.normal(50, 3, 3).tolist(), 0.95)
+        assert estimate.low is not None and estimate.high is not None
+        covered += estimate.low <= 50 <= estimate.high
     assert 370 <= covered <= 391
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_fewer_than_three_repeats_have_no_interval(repeats: int) -> None:
-    found = ratio([(110.0, 100.0)] * repeats, 1, 0.95)
-    assert found is not None and found.low is None
+    estimate = ratio([(110.0, 100.0)] * repeats, 1, 0.95)
+    assert estimate is not None and estimate.low is None
     assert performance.estimate([3.0] * repeats, 0.95).low is None
 
 
@@ -112,8 +112,8 @@ def published(*rows: dict[str, Any]) -> Record:
     )
 
 
-def row(asked: float, unit: str = "requests_per_second", **figures: float) -> dict[str, Any]:
-    return {"asked": asked, "unit": unit, "requests": 200, "errors": 0, **figures}
+def row(load: float, unit: str = "requests_per_second", **figures: float) -> dict[str, Any]:
+    return {"asked": load, "unit": unit, "requests": 200, "errors": 0, **figures}
 
 
 RED_HAT = {
@@ -131,11 +131,11 @@ INT8, limit of 200 ms."""
 
 def test_published_case_is_compared_at_the_rate_that_both_have() -> None:
     base, int8 = ([record.result["points"]] for record in RED_HAT.values())
-    found = {gain.figure: gain for gain in performance.gains(int8, base, 0.95)}
-    assert {gain.asked for gain in found.values()} == {1.7}
-    assert found["tpot_p50_ms"].ratio.value == pytest.approx(39.6 / 22.7)
-    assert found["ttft_p95_ms"].ratio.value == pytest.approx(162.4 / 118.1)
-    assert found["concurrency_mean"].ratio.value == pytest.approx(34 / 19)
+    gains = {gain.figure: gain for gain in performance.gains(int8, base, 0.95)}
+    assert {gain.asked for gain in gains.values()} == {1.7}
+    assert gains["tpot_p50_ms"].ratio.value == pytest.approx(39.6 / 22.7)
+    assert gains["ttft_p95_ms"].ratio.value == pytest.approx(162.4 / 118.1)
+    assert gains["concurrency_mean"].ratio.value == pytest.approx(34 / 19)
 
 
 def test_published_case_breaks_its_own_limit_and_is_not_monotone() -> None:
@@ -144,8 +144,8 @@ def test_published_case_breaks_its_own_limit_and_is_not_monotone() -> None:
     violating = {(p.asked, p.unit): p.violations for p in points if p.violations}
     assert set(violating) == {(1, "streams"), (2.3, "requests_per_second")}
     assert "959.9 ms, over the limit of 200 ms" in violating[2.3, "requests_per_second"][0]
-    found = performance.capacity(points)
-    assert (found.asked, found.violating, found.kept_again) == (1.7, (2.3,), (2.5,))
+    capacity = performance.capacity(points)
+    assert (capacity.asked, capacity.violating, capacity.kept_again) == (1.7, (2.3,), (2.5,))
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_published_case_breaks_its_own_limit_and_is_not_monotone() -> None:
 )
 def test_capacity_lies_between_two_points_that_are_named(latencies: tuple[float, ...], words: str) -> None:
     decision = Decision.model_validate({"objective": "capacity", "constraints": {"max_ttft_p95_ms": 200}})
-    asked = zip((1, 2, 4), latencies, strict=True)
-    sweep = [row(a, "streams", output_tokens_per_second=50.0, ttft_p95_ms=ttft) for a, ttft in asked]
+    loads = zip((1, 2, 4), latencies, strict=True)
+    sweep = [row(a, "streams", output_tokens_per_second=50.0, ttft_p95_ms=ttft) for a, ttft in loads]
     points = performance.points([sweep] * 3, decision)
     judged = Judged("v", 1, points, performance.capacity(points), (), None, None, None, (), None, None, (), {})
     table = tables.variants(Judgement("keep the base", None, "", (judged,), (), {}), decision)
@@ -218,8 +218,8 @@ def test_limit_has_three_states_by_the_interval_of_its_latency(ttft: tuple[float
     decision = Decision.model_validate({"constraints": {"max_ttft_p95_ms": 200}})
     (point,) = performance.points([[row(1, ttft_p95_ms=value)] for value in ttft], decision)
     assert point.standing == standing
-    told = {"keeps": (0, 0), "not shown": (0, 1), "breaks": (1, 0)}[standing]
-    assert (len(point.violations), len(point.unsure)) == told
+    counts = {"keeps": (0, 0), "not shown": (0, 1), "breaks": (1, 0)}[standing]
+    assert (len(point.violations), len(point.unsure)) == counts
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ BUSY, COMPILED, IDLE = {"client_share": 0.95}, {"compiled": 1.0}, {"requests": 0
 LIMITED = Decision.model_validate({"objective": "capacity", "constraints": {"max_ttft_p95_ms": 200}})
 
 
-def found(asked: float, tokens: float = 50.0, **changes: Any) -> dict[str, Any]:
+def row(clients: float, tokens: float = 50.0, **changes: Any) -> dict[str, Any]:
     """A point of one repeat; a figure that is None is left out."""
     figures = {"requests": 200, "errors": 0, "seconds": 8.0, "output_tokens_per_second": tokens, "ttft_p95_ms": 100.0}
     figures |= {"goodput_per_second": tokens / 10, "client_share": 0.1, "compiled": 0.0, **changes}
-    return {"asked": asked, "unit": "streams", **{name: v for name, v in figures.items() if v is not None}}
+    return {"asked": clients, "unit": "streams", **{name: v for name, v in figures.items() if v is not None}}
 
 
 def judged(name: str, points: tuple[Point, ...], **settings: Any) -> Judged:
@@ -43,11 +43,11 @@ def point(*repeats: dict[str, Any]) -> Point:
 @pytest.mark.parametrize("open_loop", [True, False])
 @pytest.mark.parametrize(("share", "labelled"), [(0.95, True), (0.4, False), (None, False)])
 def test_client_that_can_do_no_more_marks_a_point(share: float | None, labelled: bool, open_loop: bool) -> None:
-    row = {"status": "completed", "due_s": 1.0, "sent_s": 1.0, "first_token_s": 1.1, "last_token_s": 2.0}
-    rows = [{**row, "ended_s": 2.0, "prompt_tokens": 4, "output_tokens": 5}] * 30
-    seen = requests.figures(Requests.of(rows, 10.0, open_loop=open_loop), client_share=share)
-    assert requests.labels(seen, open_loop=open_loop) == (["client at its limit"] if labelled else [])
-    assert ("client_share" in seen) == (share is not None)
+    request = {"status": "completed", "due_s": 1.0, "sent_s": 1.0, "first_token_s": 1.1, "last_token_s": 2.0}
+    rows = [{**request, "ended_s": 2.0, "prompt_tokens": 4, "output_tokens": 5}] * 30
+    figures = requests.figures(Requests.of(rows, 10.0, open_loop=open_loop), client_share=share)
+    assert requests.labels(figures, open_loop=open_loop) == (["client at its limit"] if labelled else [])
+    assert ("client_share" in figures) == (share is not None)
 
 
 def test_compilation_marks_a_point_where_somebody_looked() -> None:
@@ -63,19 +63,19 @@ def test_compilation_marks_a_point_where_somebody_looked() -> None:
 
 @pytest.mark.parametrize(("changes", "label"), [(BUSY, "client at its limit"), (COMPILED, "compiled")])
 def test_one_repeat_of_three_makes_a_point_void(changes: dict[str, Any], label: str) -> None:
-    seen = point(found(1), found(1, **changes), found(1))
+    seen = point(row(1), row(1, **changes), row(1))
     assert (seen.labels, seen.void, seen.counts, seen.usable) == ((label,), True, False, False)
-    assert point(found(1), found(1), found(1)).usable
+    assert point(row(1), row(1), row(1)).usable
 
 
 def test_point_at_which_nothing_ends_breaks_its_limits() -> None:
-    seen = point(*[found(1, **IDLE)] * 3)
+    seen = point(*[row(1, **IDLE)] * 3)
     assert seen.violations == ("no request ended within 8 s",)
     assert (seen.idle, seen.labels, seen.counts, seen.usable, seen.void) == (3, (), False, False, False)
 
 
 def test_repeats_of_which_some_end_nothing_are_told_and_not_averaged() -> None:
-    seen = point(found(1), found(1, **IDLE), found(1))
+    seen = point(row(1), row(1, **IDLE), row(1))
     assert seen.violations == ("no request ended within 8 s in 1 of 3 repeats",)
     assert "ttft_p95_ms" not in seen.figures and not seen.usable
 
@@ -85,9 +85,9 @@ def test_repeats_of_which_some_end_nothing_are_told_and_not_averaged() -> None:
     ("objective", "expected"), [("throughput", 50.0), ("goodput", 5.0), ("capacity", 1.0), ("cost", 2e6 / 3600 / 50)]
 )
 def test_point_that_does_not_count_is_in_no_objective(objective: str, expected: float, changes: dict[str, Any]) -> None:
-    asked = {"objective": objective, "price_per_hour": 2.0, "constraints": {"max_ttft_p95_ms": 200}}
-    sweeps = [[found(1), found(2, 90.0)]] * 2 + [[found(1), found(2, 90.0, **changes)]]
-    decision = Decision.model_validate(asked)
+    settings = {"objective": objective, "price_per_hour": 2.0, "constraints": {"max_ttft_p95_ms": 200}}
+    sweeps = [[row(1), row(2, 90.0)]] * 2 + [[row(1), row(2, 90.0, **changes)]]
+    decision = Decision.model_validate(settings)
     points = performance.points(sweeps, decision)
     assert performance.objective(sweeps, points, 1, decision) == [pytest.approx(expected)] * 3
 
@@ -96,27 +96,27 @@ def test_point_that_does_not_count_is_in_no_objective(objective: str, expected: 
 @pytest.mark.parametrize("objective", ["ttft", "throughput", "goodput"])
 def test_objective_is_not_measured_where_its_only_point_does_not_count(objective: str, changes: dict[str, Any]) -> None:
     decision = Decision.model_validate({"objective": objective, "constraints": {"max_ttft_p95_ms": 200}})
-    sweeps = [[found(1, **changes)]]
+    sweeps = [[row(1, **changes)]]
     assert performance.objective(sweeps, performance.points(sweeps, decision), 1, decision) is None
 
 
 @pytest.mark.parametrize("changes", [BUSY, COMPILED, IDLE])
 def test_gain_needs_a_point_that_counts_on_both_sides(changes: dict[str, Any]) -> None:
-    plain, marred = [[found(1), found(2)]] * 2, [[found(1), found(2)], [found(1), found(2, **changes)]]
+    plain, marred = [[row(1), row(2)]] * 2, [[row(1), row(2)], [row(1), row(2, **changes)]]
     for pair in ((plain, marred), (marred, plain)):
         assert {gain.asked for gain in performance.gains(*pair, 0.95)} == {1}
     assert {gain.asked for gain in performance.gains(plain, plain, 0.95)} == {1, 2}
 
 
 def test_void_point_is_left_out_of_the_capacity_and_an_idle_one_ends_it() -> None:
-    void = performance.points([[found(1), found(2, **BUSY), found(4)]] * 3, LIMITED)
+    void = performance.points([[row(1), row(2, **BUSY), row(4)]] * 3, LIMITED)
     assert performance.capacity(void).asked == 4
-    idle = performance.points([[found(1), found(2, **IDLE), found(4)]] * 3, LIMITED)
+    idle = performance.points([[row(1), row(2, **IDLE), row(4)]] * 3, LIMITED)
     assert (performance.capacity(idle).asked, performance.capacity(idle).violating) == (1, (2,))
 
 
 def test_capacity_of_void_points_alone_is_not_measured() -> None:
-    sweeps = [[found(1, **BUSY)]]
+    sweeps = [[row(1, **BUSY)]]
     points = performance.points(sweeps, LIMITED)
     assert performance.objective(sweeps, points, 1, LIMITED) is None
     table = tables.variants(Judgement("keep the base", None, "", (judged("v", points),), (), {}), LIMITED)
@@ -124,7 +124,7 @@ def test_capacity_of_void_points_alone_is_not_measured() -> None:
 
 
 def test_variant_is_compared_at_loads_that_count_for_the_base_too() -> None:
-    sweeps = {"ours": [found(1, 60.0), found(2, 99.0)], "base": [found(1, 50.0), found(2, 90.0, **BUSY)]}
+    sweeps = {"ours": [row(1, 60.0), row(2, 99.0)], "base": [row(1, 50.0), row(2, 90.0, **BUSY)]}
     points = {name: performance.points([sweep], Decision()) for name, sweep in sweeps.items()}
     ours, base = (leads.Loaded(100, [sweeps[name]], points[name]) for name in sweeps)
     lead = leads.lead(ours, base, Decision(), 1)
@@ -132,18 +132,18 @@ def test_variant_is_compared_at_loads_that_count_for_the_base_too() -> None:
 
 
 def test_base_without_a_load_that_counts_gives_way_to_nobody() -> None:
-    base = judged("base", (point(found(1, **BUSY)),), verdict=None)
-    fast = judged("fast", (point(found(1)),), objective=Estimate(50.0, None, None))
+    base = judged("base", (point(row(1, **BUSY)),), verdict=None)
+    fast = judged("fast", (point(row(1)),), objective=Estimate(50.0, None, None))
     decided = decide([base, fast], Decision(), {})
     assert (decided.answer, decided.recommended) == ("not enough evidence", None)
     assert "no load of the base's counts (client at its limit)" in decided.sentence
 
 
 def test_notes_and_figures_show_what_does_not_count() -> None:
-    sweep = [found(1), found(2, **BUSY), found(4, **IDLE)]
+    sweep = [row(1), row(2, **BUSY), row(4, **IDLE)]
     variant = judged("v", performance.points([sweep], Decision()))
     judgement = Judgement("keep the base", None, "", (variant,), ("v",), {})
-    notes = [row[-1] for row in tables.loads(judgement).rows]
+    notes = [cells[-1] for cells in tables.loads(judgement).rows]
     assert notes == ["", "client at its limit", "no request ended within 8 s"]
     assert variant.throughput == 50.0
     hollow = plots.load(judgement, Decision().constraints).count("fill: #ffffff; stroke: #000000")
@@ -151,7 +151,7 @@ def test_notes_and_figures_show_what_does_not_count() -> None:
 
 
 def test_figures_are_drawn_where_nothing_counts() -> None:
-    variant = judged("v", performance.points([[found(1, **IDLE)]], Decision()))
+    variant = judged("v", performance.points([[row(1, **IDLE)]], Decision()))
     judgement = Judgement("keep the base", None, "", (variant,), ("v",), {})
     assert variant.throughput == 0.0
     assert "<svg" in plots.load(judgement, Decision().constraints)
@@ -183,7 +183,7 @@ def test_variant_of_which_no_request_ends_is_judged_and_loses(experiment_file: A
 
 
 def test_point_of_the_load_is_one_that_counts() -> None:
-    variant = judged("v", performance.points([[found(1, **BUSY), found(2, 60.0), found(4, 90.0, **IDLE)]], Decision()))
+    variant = judged("v", performance.points([[row(1, **BUSY), row(2, 60.0), row(4, 90.0, **IDLE)]], Decision()))
     assert {candidate.point_of(variant, objective).asked for objective in ("ttft", "throughput")} == {2}
 
 

@@ -11,15 +11,15 @@ TWO = (1.0, 1.0, 2.0, 2.0)
 
 def test_drift_that_meets_both_leaves_the_ratio_alone() -> None:
     drift, noise = (1.0, 0.8, 0.6), (1.0, 1.01, 0.99)
-    found = ratio([(120 * d * n, 100 * d) for d, n in zip(drift, noise, strict=True)], 1, 0.95)
-    assert found is not None and found.low is not None
-    assert found.value == pytest.approx(1.2, rel=0.01)
-    assert found.low > 1.15
+    estimate = ratio([(120 * d * n, 100 * d) for d, n in zip(drift, noise, strict=True)], 1, 0.95)
+    assert estimate is not None and estimate.low is not None
+    assert estimate.value == pytest.approx(1.2, rel=0.01)
+    assert estimate.low > 1.15
 
 
 def test_less_is_better_turns_the_ratio() -> None:
-    found = ratio([(50.0, 100.0)], -1, 0.95)
-    assert found is not None and found.value == pytest.approx(2.0)
+    estimate = ratio([(50.0, 100.0)], -1, 0.95)
+    assert estimate is not None and estimate.value == pytest.approx(2.0)
 
 
 def test_start_is_the_unit_where_there_are_several() -> None:
@@ -38,9 +38,9 @@ def test_two_starts_of_one_variant_alone_have_no_interval_and_with_the_control_t
     assert spread is not None and spread.freedom == 3
     squares = float(((units - units.mean()) ** 2).sum()) + 0.01**2 + 0.02**2
     assert spread.variance == pytest.approx(squares / 3)
-    found = ratio(pairs, 1, 0.95, TWO, spread)
-    assert found is not None and found.low is not None
-    assert found.value / found.low == pytest.approx(np.exp(3.182 * np.sqrt(squares / 3 / 2)), rel=1e-3)
+    together = ratio(pairs, 1, 0.95, TWO, spread)
+    assert together is not None and together.low is not None
+    assert together.value / together.low == pytest.approx(np.exp(3.182 * np.sqrt(squares / 3 / 2)), rel=1e-3)
 
 
 def test_control_widens_the_interval_of_one_start() -> None:
@@ -63,9 +63,9 @@ def test_equal_engines_whose_starts_differ_are_covered_as_promised(starts: int) 
         pairs, again = (list(zip(ours, theirs, strict=True)) for ours, theirs in sides)
         units = [of_units(one, names) for one in (pairs, again)]
         assert units[0] is not None and units[1] is not None
-        found = ratio(pairs, 1, 0.95, names, spread_of(units[:1], units[1], one_start=False))
-        assert found is not None and found.low is not None and found.high is not None
-        covered += found.low <= 1 <= found.high
+        estimate = ratio(pairs, 1, 0.95, names, spread_of(units[:1], units[1], one_start=False))
+        assert estimate is not None and estimate.low is not None and estimate.high is not None
+        covered += estimate.low <= 1 <= estimate.high
     assert 366 <= covered <= 392
 
 
