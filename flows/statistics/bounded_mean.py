@@ -1,7 +1,7 @@
 """Intervals of means of scores that cannot leave a known range, however skewed they are. Pure functions.
 
-A t interval of 200 documents, 2 % of which lose all, errs in 9 % in place of 2.5 %: what is rare was not drawn, and the
-spread that was seen is too small. Here the worst value that there could be is added once to what was drawn, and the
+A t interval of 200 documents, 2 % of which lose all, errs in 9 % instead of 2.5 %: what is rare was not drawn, and the
+spread of the sample is too small. Here the worst value that there could be is added once to what was drawn, and the
 bound is a quantile of the mean with weights drawn at random (Dirichlet): Gaffke (2005, Math. Methods Stat. 14:451);
 Learned-Miller and Thomas (2019, arXiv 1905.06208). Of right and wrong it is Clopper and Pearson's bound, of many
 documents as narrow as t. That it never errs more often than it says is proven for right and wrong and conjectured for
@@ -48,7 +48,7 @@ def certainty_above(values: np.ndarray, counts: np.ndarray, worst: np.ndarray) -
 
     Args:
         values: of shape (..., values), the different ones.
-        counts: of the same shape, how often each was found.
+        counts: of the same shape, how often each occurs.
         worst: the least that there could be, below 0; of shape (...).
     """
     reach = -worst[..., None]
@@ -59,8 +59,8 @@ def certainty_above(values: np.ndarray, counts: np.ndarray, worst: np.ndarray) -
     log_ratio = (counts * np.log(each)).sum(-1) + np.log1p(-tilt)
     distance = np.sqrt(np.maximum(2 * log_ratio, 1e-30))
     curvature = (counts * (scaled / each) ** 2).sum(-1) + 1 / (1 - tilt) ** 2
-    found: np.ndarray = distance + np.log(tilt * np.sqrt(curvature) / distance) / distance
-    return np.where(total > 1, found, -np.inf)
+    deviate: np.ndarray = distance + np.log(tilt * np.sqrt(curvature) / distance) / distance
+    return np.where(total > 1, deviate, -np.inf)
 
 
 def _tilt(scaled: np.ndarray, counts: np.ndarray, total: np.ndarray) -> np.ndarray:
@@ -77,8 +77,8 @@ def _tilt(scaled: np.ndarray, counts: np.ndarray, total: np.ndarray) -> np.ndarr
         before, tilt = tilt, np.where((step > low) & (step < high), step, (low + high) / 2)
         if np.abs(tilt - before).max() < _SETTLED:
             break
-    found: np.ndarray = np.clip(tilt, 1e-15, 1 - 1e-15)
-    return found
+    clipped: np.ndarray = np.clip(tilt, 1e-15, 1 - 1e-15)
+    return clipped
 
 
 def mean_bounds(
@@ -93,7 +93,7 @@ def mean_bounds(
         top: what the metric goes to.
     """
     z, largest = float(norm.ppf(0.5 + confidence / 2)), float(size.max())
-    found = (counts * change).sum(-1) / (counts * size).sum(-1)
+    estimate = (counts * change).sum(-1) / (counts * size).sum(-1)
 
     def above(mean: np.ndarray) -> np.ndarray:
         return certainty_above(change - mean[..., None] * size, counts, -largest * (top + mean)) < z
@@ -101,8 +101,8 @@ def mean_bounds(
     def below(mean: np.ndarray) -> np.ndarray:
         return certainty_above(mean[..., None] * size - change, counts, -largest * (top - mean)) < z
 
-    ends = np.full_like(found, top * (1 - 1e-12))
-    return last_true(above, found, -ends, _HALVINGS), last_true(below, found, ends, _HALVINGS)
+    ends = np.full_like(estimate, top * (1 - 1e-12))
+    return last_true(above, estimate, -ends, _HALVINGS), last_true(below, estimate, ends, _HALVINGS)
 
 
 def ratio_bounds(
@@ -116,7 +116,7 @@ def ratio_bounds(
     """
     z = float(norm.ppf(0.5 + confidence / 2))
     below_line, above_line = (counts * under).sum(-1), (counts * over).sum(-1)
-    found = np.log(np.maximum(above_line, np.exp(-_STEEPEST) * below_line) / below_line)
+    estimate = np.log(np.maximum(above_line, np.exp(-_STEEPEST) * below_line) / below_line)
 
     def above(log: np.ndarray) -> np.ndarray:
         ratio = np.exp(log)
@@ -126,8 +126,8 @@ def ratio_bounds(
         ratio = np.exp(log)
         return certainty_above(ratio[..., None] * under - over, counts, np.full_like(ratio, -most)) < z
 
-    ends = np.full_like(found, _STEEPEST)
-    low, high = last_true(above, found, -ends, _HALVINGS + 6), last_true(below, found, ends, _HALVINGS + 6)
+    ends = np.full_like(estimate, _STEEPEST)
+    low, high = last_true(above, estimate, -ends, _HALVINGS + 6), last_true(below, estimate, ends, _HALVINGS + 6)
     return np.where(above_line > 0, np.exp(low), 0.0), np.exp(high)
 
 

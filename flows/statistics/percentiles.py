@@ -61,12 +61,12 @@ def _effective(within: Sequence[tuple[float, int]], confidence: float) -> int:
     """How many independent requests the repeats are worth: as many as they have, unless they differ by more than chance
     makes them differ; then fewer, by the design effect of a clustered share (Rao and Scott 1992, Biometrics 48:577),
     which so few repeats tell as roughly as Student's t has it."""
-    seen = [(good, count) for good, count in within if count]
-    total, good_ones = sum(count for _, count in seen), sum(good for good, _ in seen)
-    share, freedom = (good_ones / total if total else 0.0), len(seen) - 1
+    counted = [(good, count) for good, count in within if count]
+    total, good_ones = sum(count for _, count in counted), sum(good for good, _ in counted)
+    share, freedom = (good_ones / total if total else 0.0), len(counted) - 1
     if freedom < 1 or not 0 < share < 1:
         return total
-    spread = sum((good - count * share) ** 2 / (count * share * (1 - share)) for good, count in seen)
+    spread = sum((good - count * share) ** 2 / (count * share * (1 - share)) for good, count in counted)
     if chi2.sf(spread, freedom) >= _DIFFER:
         return total
     beyond = (1 - confidence) / 2

@@ -3,7 +3,7 @@
 A score interval holds the values that a test with the variance under that very value does not reject. So it does not
 shrink to nothing where hardly a document differs, and its lower bound, by which a variant passes, errs as rarely as it
 says where nothing at all is gained, too (`tests/bench/calibration.py`); Newcombe's (1998, method 10) passed 6 % there
-in place of 2.5 %.
+instead of 2.5 %.
 """
 
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ def tango(
     z = float(norm.ppf(0.5 + confidence / 2))
     gained, lost = np.asarray(gained, dtype=float), np.asarray(lost, dtype=float)
     documents = np.asarray(documents, dtype=float)
-    found = (gained - lost) / documents
-    high = last_true(lambda d: _tango_score(gained, lost, documents, d) > -z, found, np.ones_like(found))
-    low = last_true(lambda d: _tango_score(lost, gained, documents, -d) > -z, found, -np.ones_like(found))
+    estimate = (gained - lost) / documents
+    high = last_true(lambda d: _tango_score(gained, lost, documents, d) > -z, estimate, np.ones_like(estimate))
+    low = last_true(lambda d: _tango_score(lost, gained, documents, -d) > -z, estimate, -np.ones_like(estimate))
     return low, high
 
 
 def _tango_score(gained: np.ndarray, lost: np.ndarray, documents: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """Standard errors between the difference that was found and one that is asked about."""
+    """Standard errors between the measured difference and an assumed one."""
     linear = (2 * documents - gained + lost) * difference - gained - lost
     constant = -lost * difference * (1 - difference)
     root = np.sqrt(np.maximum(linear**2 - 8 * documents * constant, 0.0))
@@ -64,16 +64,16 @@ def tang(
         both: documents that both have right; the rest as of `tango`.
     """
     z = float(norm.ppf(0.5 + confidence / 2))
-    table = tuple(np.asarray(one, dtype=float) for one in (both, gained, lost, documents))
-    found = np.log(np.maximum(table[0] + table[1], _TINY) / (table[0] + table[2]))
-    found = np.clip(found, -_STEEPEST, _STEEPEST)
-    high = last_true(lambda x: _tang_score(table, np.exp(x)) > -z, found, np.full_like(found, _STEEPEST))
-    low = last_true(lambda x: _tang_score(table, np.exp(x)) < z, found, np.full_like(found, -_STEEPEST))
+    table = tuple(np.asarray(counts, dtype=float) for counts in (both, gained, lost, documents))
+    estimate = np.log(np.maximum(table[0] + table[1], _TINY) / (table[0] + table[2]))
+    estimate = np.clip(estimate, -_STEEPEST, _STEEPEST)
+    high = last_true(lambda x: _tang_score(table, np.exp(x)) > -z, estimate, np.full_like(estimate, _STEEPEST))
+    low = last_true(lambda x: _tang_score(table, np.exp(x)) < z, estimate, np.full_like(estimate, -_STEEPEST))
     return np.where(table[0] + table[1] > 0, np.exp(low), 0.0), np.exp(high)
 
 
 def _tang_score(table: tuple[np.ndarray, ...], ratio: np.ndarray) -> np.ndarray:
-    """Standard errors between the ratio that was found and one that is asked about.
+    """Standard errors between the measured ratio and an assumed one.
 
     Args:
         table: as the first four of `tang`.

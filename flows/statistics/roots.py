@@ -14,7 +14,7 @@ def last_true(
     """The last number, on the way from `true` to `false`, at which `holds` is true.
 
     Args:
-        holds: true up to some number between the two, and false from there on; asked for all of them at once.
+        holds: true up to some number between the two, and false from there on; called for all of them at once.
     """
     true, false = (np.array(side, dtype=float) for side in np.broadcast_arrays(true, false))
     for _ in range(halvings):

@@ -1,5 +1,5 @@
-"""How many documents decide: before measuring, by how many answers may differ, and after, by what was found. Pure
-functions."""
+"""How many documents decide: before measuring, by how many answers may differ, and after, by the measured difference.
+Pure functions."""
 
 import math
 from typing import Protocol
@@ -12,7 +12,7 @@ from flows.statistics.roots import last_true
 
 POWER = 0.8
 MOST_DOCUMENTS = 1_000_000
-"""Beyond which nobody asks: what was found lies on the margin."""
+"""Beyond which no number is given: the measured difference lies on the margin."""
 _Z = float(norm.ppf(POWER))
 _TRIED, _REFINED = 16, 4
 """Numbers of documents tried at once, and how often between the last two."""
@@ -32,16 +32,16 @@ class Evidence(Protocol):
 
 
 def times_needed(
-    evidence: Evidence, found: float, margin: float, sign: int, confidence: float, most: float
+    evidence: Evidence, difference: float, margin: float, sign: int, confidence: float, most: float
 ) -> float | None:
-    """How many times the documents settle what is inconclusive, if what was found is the truth; None where `most` do
-    not.
+    """How many times the documents settle what is inconclusive, if the measured difference is the true one; None where
+    `most` do not.
 
     The interval is made for so many, not stretched: where hardly an answer differs it shrinks with their number (the
     rule of three), not with its root.
 
     Args:
-        found: the difference, turned so that more is better.
+        difference: the measured one, turned so that more is better.
         margin: the largest loss.
         sign: 1 where more of the metric is better, -1 where less is.
     """
@@ -52,7 +52,7 @@ def times_needed(
         low, high = evidence.differences(confidence, times)
         slack = _Z * evidence.error / np.sqrt(times)
         low, high = (low, high) if sign > 0 else (-high, -low)
-        settled = low - slack >= -margin if found > -margin else high + slack < -margin
+        settled = low - slack >= -margin if difference > -margin else high + slack < -margin
         if not settled[-1]:
             return None
         first = int(np.argmax(settled))

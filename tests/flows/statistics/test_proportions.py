@@ -14,8 +14,8 @@ LEVEL = 0.95
 ONE = np.ones(1)
 
 
-def bounds(found: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
-    return float(found[0]), float(found[1])
+def bounds(interval: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
+    return float(interval[0]), float(interval[1])
 
 
 def test_intervals_of_published_counts_are_the_published_ones() -> None:
@@ -103,11 +103,11 @@ def test_loss_at_the_margin_passes_as_rarely_as_said(count: int, gained: float, 
 
 def test_right_and_wrong_are_counted_from_the_documents() -> None:
     base, variant = np.array([1.0] * 6 + [0.0] * 4), np.array([1.0] * 3 + [0.0] * 6 + [1.0])
-    found = RightWrong.of(base, variant)
-    assert found == RightWrong(both=3, gained=1, lost=3, documents=10)
-    assert found.error == pytest.approx((variant - base).std() / np.sqrt(10))
-    assert found.differences(LEVEL, ONE)[0][0] == pytest.approx(float(tango(1, 3, 10, LEVEL)[0]))
-    turned, straight = found.ratio(LEVEL, turned=True), found.ratio(LEVEL)
+    counts = RightWrong.of(base, variant)
+    assert counts == RightWrong(both=3, gained=1, lost=3, documents=10)
+    assert counts.error == pytest.approx((variant - base).std() / np.sqrt(10))
+    assert counts.differences(LEVEL, ONE)[0][0] == pytest.approx(float(tango(1, 3, 10, LEVEL)[0]))
+    turned, straight = counts.ratio(LEVEL, turned=True), counts.ratio(LEVEL)
     assert turned is not None and straight is not None and turned == pytest.approx((1 / straight[1], 1 / straight[0]))
 
 

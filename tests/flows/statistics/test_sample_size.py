@@ -19,8 +19,8 @@ def test_documents_without_a_flip_need_the_same_number_however_few_they_are(coun
 
 
 def test_documents_needed_pass_in_four_of_five_cases() -> None:
-    found = RightWrong(both=100, gained=4, lost=6, documents=200)
-    times = times_needed(found, -0.01, 0.03, 1, LEVEL, 1e4)
+    counts = RightWrong(both=100, gained=4, lost=6, documents=200)
+    times = times_needed(counts, -0.01, 0.03, 1, LEVEL, 1e4)
     assert times is not None
     count = round(200 * times)
     drawn = np.random.default_rng(1).multinomial(count, [0.02, 0.03, 0.95], 4000)
