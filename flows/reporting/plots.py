@@ -15,7 +15,7 @@ _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#
 _MARKERS = "osD^vPX*"
 """One more than colours, so that the two together repeat late."""
 _LIMIT: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
-"""What is asked for: a colour that no variant has."""
+"""Style of a limit: a colour that no variant has."""
 _ON_WHITE: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
 """Behind words that a line may cross."""
 _WIDTH = 4.6
@@ -29,15 +29,19 @@ def accuracy(judgement: Judgement) -> str:
     if not rows:
         return ""
     figure, axes = _figure(0.8 + 0.45 * len(rows))
-    for place, (variant, found) in enumerate(rows):
+    for position, (variant, difference) in enumerate(rows):
         index = judgement.judged.index(variant)
-        low, middle, high = sorted(found.turned(value) for value in (found.low, found.difference, found.high))
-        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], capsize=4, **_style(index))
-        if found.margin is not None:
+        low, middle, high = sorted(
+            difference.turned(value) for value in (difference.low, difference.difference, difference.high)
+        )
+        axes.errorbar(middle, position, xerr=[[middle - low], [high - middle]], capsize=4, **_style(index))
+        if difference.margin is not None:
             label = None if "margin" in axes.get_legend_handles_labels()[1] else "margin"
-            axes.plot([-found.margin / found.goes_to] * 2, [place - 0.4, place + 0.4], label=label, **_LIMIT)
-        label = f"{variant.name}, {found.task} {found.metric}"
-        axes.text(0.02, place - 0.25, label, transform=axes.get_yaxis_transform(), fontsize="small", bbox=_ON_WHITE)
+            axes.plot(
+                [-difference.margin / difference.goes_to] * 2, [position - 0.4, position + 0.4], label=label, **_LIMIT
+            )
+        label = f"{variant.name}, {difference.task} {difference.metric}"
+        axes.text(0.02, position - 0.25, label, transform=axes.get_yaxis_transform(), fontsize="small", bbox=_ON_WHITE)
     axes.axvline(0, color="#888888", linewidth=0.8)
     axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.5, -0.75)
@@ -68,7 +72,7 @@ def _against_load(judgement: Judgement, name: str, label: str, limit: float | No
     unit = "concurrent clients" if points[0].unit == "streams" else "requests/s"
     where = f"at {load_in_words(loads[0], points[0].unit)}" if single else unit
     axes.set_xlabel(f"{where} (hollow: see the notes)")
-    axes.set_xticks([] if single else loads, [] if single else [f"{asked:g}" for asked in loads])
+    axes.set_xticks([] if single else loads, [] if single else [f"{load:g}" for load in loads])
     axes.set_ylabel(label)
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])  # else the topmost marker touches the frame
     axes.grid(alpha=0.3)
@@ -78,14 +82,14 @@ def _against_load(judgement: Judgement, name: str, label: str, limit: float | No
 
 def _curve(axes: Axes, variant: Judged, name: str, index: int, shift: float) -> None:
     """One figure of a variant over the load."""
-    found = [(point, point.figures[name]) for point in variant.points if name in point.figures]
-    asked, means = [point.asked + shift for point, _ in found], [figure.mean for _, figure in found]
-    reach = [[m.mean - m.low if m.low is not None else 0.0 for _, m in found]]
+    drawn = [(point, point.figures[name]) for point in variant.points if name in point.figures]
+    loads, means = [point.asked + shift for point, _ in drawn], [figure.mean for _, figure in drawn]
+    reach = [[m.mean - m.low if m.low is not None else 0.0 for _, m in drawn]]
     style = _style(index)
-    axes.errorbar(asked, means, yerr=[reach[0], reach[0]], capsize=3, label=variant.name, **style)
-    hollow = [(point.asked + shift, figure.mean) for point, figure in found if not point.usable]
-    for place in hollow:
-        axes.plot(*place, zorder=3, **{**style, "markerfacecolor": "white"})  # over the curve's own filled marker
+    axes.errorbar(loads, means, yerr=[reach[0], reach[0]], capsize=3, label=variant.name, **style)
+    hollow = [(point.asked + shift, figure.mean) for point, figure in drawn if not point.usable]
+    for position in hollow:
+        axes.plot(*position, zorder=3, **{**style, "markerfacecolor": "white"})  # over the curve's own filled marker
 
 
 def pareto(judgement: Judgement) -> str:

@@ -24,18 +24,18 @@ _UNKNOWN = "?"
 
 def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False) -> None:
     """One row for each variant, what is said below it about all, and with `steps` every step by its fingerprint."""
-    known, model = store.all(), sizes.model_of(plan, store)
+    recorded, model = store.all(), sizes.model_of(plan, store)
     todo = {step.fingerprint for step in store.missing(plan.steps)} - _not_needed(plan, store)
     parameters = model.parameters if model else None
-    history = History(known, plan.hardware.name, plan.hardware.accelerator, parameters, _documents(plan.experiment))
+    history = History(recorded, plan.hardware.name, plan.hardware.accelerator, parameters, _documents(plan.experiment))
     ahead = estimate(plan, lambda step: step.fingerprint in todo, history, hosts=_hosts(plan))
     needs = {variant.name: sizes.sizes(plan, variant, model, store) for variant in plan.variants}
     console.print(_table(plan, todo, needs, ahead))
     if steps:
-        console.print(_steps(plan, todo, known))
-    about = [*_changes(plan, todo, known), *_slower(plan), *_machine(plan, needs)]
+        console.print(_steps(plan, todo, recorded))
+    about = [*_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
     about += resolution.notes(plan, _documents(plan.experiment))
-    written = [f"disk: {one}" for one in disk.disks(plan, model, todo)]
+    written = [f"disk: {need}" for need in disk.disks(plan, model, todo)]
     for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan), *_time(ahead)]:
         console.print(line, highlight=False)
     console.print(f"store {store.root}", soft_wrap=True, highlight=False)
@@ -43,23 +43,23 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
 
 def _not_needed(plan: Plan, store: Store) -> set[str]:
     """Fingerprints of the repeats and looks that an earlier look has made needless."""
-    found: set[str] = set()
+    fingerprints: set[str] = set()
     for variant in plan.tried:
         if (outcome := Outcome.of(variant, store)).loaded:
             due = set(outcome.due)
-            found |= {step.fingerprint for place, step in enumerate(variant.benchmarks) if place not in due}
-            found |= {look.step.fingerprint for look in variant.looks if look.step}
-    return found
+            fingerprints |= {step.fingerprint for index, step in enumerate(variant.benchmarks) if index not in due}
+            fingerprints |= {look.step.fingerprint for look in variant.looks if look.step}
+    return fingerprints
 
 
 def _documents(experiment: Experiment) -> dict[str, int]:
     """Documents of the tasks whose rows lie in local files."""
-    found = {}
+    counts = {}
     for task in experiment.accuracy.tasks:
-        asked = task.data_files or {}
-        if (file := asked.get("test") or asked.get("validation")) and file.suffix == ".jsonl":
-            found[task.name] = sum(1 for line in file.read_bytes().splitlines() if line.strip())
-    return found
+        files = task.data_files or {}
+        if (file := files.get("test") or files.get("validation")) and file.suffix == ".jsonl":
+            counts[task.name] = sum(1 for line in file.read_bytes().splitlines() if line.strip())
+    return counts
 
 
 def _table(plan: Plan, missing: set[str], needs: dict[str, Sizes], ahead: Estimate) -> Table:
@@ -84,13 +84,13 @@ def _table(plan: Plan, missing: set[str], needs: dict[str, Sizes], ahead: Estima
     return table
 
 
-def _steps(plan: Plan, missing: set[str], known: list[Record]) -> Table:
+def _steps(plan: Plan, missing: set[str], recorded: list[Record]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for header in ("variant", "step", "fingerprint", "state"):
         table.add_column(header)
     for variant in plan.tried:
         for step in variant.steps:
-            state = f"to do{_since(step, known)}" if step.fingerprint in missing else "done"
+            state = f"to do{_since(step, recorded)}" if step.fingerprint in missing else "done"
             table.add_row(variant.name, _name(plan, variant, step), step.fingerprint, state)
     return table
 
@@ -102,17 +102,17 @@ def _name(plan: Plan, variant: VariantPlan, step: Step) -> str:
     return f"{step.kind} {workloads.get(step.fingerprint, '')}".rstrip()
 
 
-def _since(step: Step, known: list[Record]) -> str:
-    earlier = records.nearest(step, known)
+def _since(step: Step, recorded: list[Record]) -> str:
+    earlier = records.nearest(step, recorded)
     return f"; changed since: {', '.join(records.difference(step, earlier)[:4])}" if earlier else ""
 
 
-def _changes(plan: Plan, missing: set[str], known: list[Record]) -> list[str]:
+def _changes(plan: Plan, missing: set[str], recorded: list[Record]) -> list[str]:
     """Why steps with an earlier record are done again, each reason once for all variants that it touches."""
     touched: dict[str, list[str]] = {}
     for variant in plan.tried:
         for step in variant.steps:
-            if step.fingerprint in missing and (since := _since(step, known)):
+            if step.fingerprint in missing and (since := _since(step, recorded)):
                 names = touched.setdefault(f"{step.kind}{since}", [])
                 names += [variant.name] if variant.name not in names else []
     return [f"{what} ({', '.join(names)})" for what, names in touched.items()]
@@ -132,34 +132,34 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
     count = len(seats.engines)
     each = f"{len(seats.engines[0])} cores" if hardware.on_cpu else f"{serving.gpus:g} GPUs"
     how = "together" if seats.together else "one after the other"
-    told = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; loaded {how}"]
+    lines = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; loaded {how}"]
     largest = max((need.serve for need in needs.values() if need.serve), default=None)
     if largest and hardware.on_cpu:
-        told.append(
+        lines.append(
             f"memory: up to {_gib(count * largest)} GiB for {count} engines at once, this machine has "
             f"{_gib(hardware.memory_bytes)} (estimates by the model's shapes, flows/planning/memory.py)"
         )
     elif largest:
         taken = hardware.gpu_memory_bytes * serving.gpu_memory_utilization * serving.tensor_parallel_size
-        told.append(f"memory: vLLM takes {_gib(int(taken))} GiB of GPU memory for each engine, needed or not")
+        lines.append(f"memory: vLLM takes {_gib(int(taken))} GiB of GPU memory for each engine, needed or not")
     else:
-        told.append(f"{_UNKNOWN}: known once the base model is here")
-    return told
+        lines.append(f"{_UNKNOWN}: known once the base model is here")
+    return lines
 
 
 def _blocks(plan: Plan) -> list[str]:
     """How every variant is loaded in turn with the base, and how many engines are started for it."""
-    told = []
+    lines = []
     for workload, load in plan.experiment.loads.items():
         looks = (load.looks[0], load.looks[-1])
         starts = [load.start_of(last - 1, plan.hardware.accelerator) + 1 for last in looks]
         engines = [sum(count * (1 + variant.beside_base) for variant in plan.tried) for count in starts]
         repeats, counts, in_all = (_from_to(some) for some in (looks, starts, engines))
-        told.append(
+        lines.append(
             f"{f'load {workload}'.rstrip()}: every variant in turn with the base, {repeats} repeats; each engine is "
             f"started {counts} times for it, {in_all} engine starts in all"
         )
-    return told
+    return lines
 
 
 def _from_to(some: Sequence[int]) -> str:

@@ -46,8 +46,8 @@ def write(run: Run, judgement: Judgement, *, anew: bool = True) -> None:
     """
     experiment = run.plan.experiment
     words = {"decision.json": judgement.to_json(), "report.md": _rendered("report.md", run, judgement)}
-    known = all(run.store.kept_text(experiment.name, name) == text for name, text in words.items())
-    if known and not anew and (experiment.results / "report.html").exists():
+    unchanged = all(run.store.kept_text(experiment.name, name) == text for name, text in words.items())
+    if unchanged and not anew and (experiment.results / "report.html").exists():
         return
     from flows.reporting import plots  # a second, which nobody spends who only looks at a run
 
@@ -59,8 +59,8 @@ def write(run: Run, judgement: Judgement, *, anew: bool = True) -> None:
 def show(run: Run, judgement: Judgement, console: Console) -> None:
     """The comparison on the terminal."""
     console.print()
-    for found in tables.all_of(judgement, run.plan.experiment.decision):
-        console.print(_terminal(found))
+    for table in tables.all_of(judgement, run.plan.experiment.decision):
+        console.print(_terminal(table))
     if judgement.workloads:
         _show_reasons(judgement.reasons, console)
     for part in _parts(judgement, run.plan.experiment.decision):
@@ -75,12 +75,12 @@ def _show_reasons(reasons: dict[str, str], console: Console) -> None:
         console.print(f"[bold]{name}[/bold]: {reason}", highlight=False)
 
 
-def _terminal(found: tables.Table) -> Table:
-    table = Table(title=found.title, box=box.SIMPLE_HEAD)
-    for header in found.headers:
-        justify: JustifyMethod = "left" if header in found.words else "right"
-        table.add_column(header, justify=justify, no_wrap=header not in found.wrapped)
-    for row in found.rows:
+def _terminal(content: tables.Table) -> Table:
+    table = Table(title=content.title, box=box.SIMPLE_HEAD)
+    for header in content.headers:
+        justify: JustifyMethod = "left" if header in content.words else "right"
+        table.add_column(header, justify=justify, no_wrap=header not in content.wrapped)
+    for row in content.rows:
         table.add_row(*row)
     return table
 
@@ -122,13 +122,13 @@ def _parts(judgement: Judgement, decision: Decision) -> list[Part]:
 
 def _evidence(judgement: Judgement) -> dict[str, str]:
     """For every variant the steps and fingerprints of its records, each once."""
-    found: dict[str, dict[str, str]] = {}
+    by_variant: dict[str, dict[str, str]] = {}
     for workload, part in judgement.parts.items():
         for variant in part.judged:
             for step, fingerprint in variant.evidence.items():
                 of_load = workload and step.startswith("benchmark")
-                found.setdefault(variant.name, {})[f"{workload} {step}" if of_load else step] = fingerprint
-    return {name: ", ".join(f"{k} {v}" for k, v in records.items()) for name, records in found.items()}
+                by_variant.setdefault(variant.name, {})[f"{workload} {step}" if of_load else step] = fingerprint
+    return {name: ", ".join(f"{k} {v}" for k, v in records.items()) for name, records in by_variant.items()}
 
 
 def _how(run: Run) -> list[tuple[str, str]]:
@@ -150,7 +150,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
             "(Student's t), ratios to the base over its turns in the same block, by starts where there are several",
         ),
         ("latencies", _latencies(experiment.loads)),
-        ("asked for", _asked_for(experiment.decision)),
+        ("asked for", _requirements(experiment.decision)),
         *_how_limited(experiment.decision),
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {run.store.root}/records, by the fingerprints below"),
@@ -159,8 +159,8 @@ def _how(run: Run) -> list[tuple[str, str]]:
 
 def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     """How one load was put on the variants."""
-    asked = run.plan.experiment.benchmarks
-    pairs = (pair for outcome in run.outcomes.values() for pair in zip(asked, outcome.benchmarks, strict=True))
+    benchmarks = run.plan.experiment.benchmarks
+    pairs = (pair for outcome in run.outcomes.values() for pair in zip(benchmarks, outcome.benchmarks, strict=True))
     records = [record for (name, _), record in pairs if record and name == workload]
     together = {tuple(record.result["company"]) for record in records}
     companies = [", ".join(names) for names in sorted(together) if names]
@@ -172,12 +172,12 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
         f"{' or until it is steady' if load.open_loop else ''}, {_repeats(load)} repeats in turn with the base, "
         f"{load.starts_on(run.plan.hardware.accelerator)} starts of each, seed {load.seed} and the next ones"
     )
-    found = [
+    rows = [
         ("load", shape),
         ("loaded", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
         ("interference", _interference(records)),
     ]
-    return [(f"{workload}: {key}" if workload else key, words) for key, words in found]
+    return [(f"{workload}: {key}" if workload else key, words) for key, words in rows]
 
 
 def _repeats(load: Load) -> str:
@@ -185,7 +185,7 @@ def _repeats(load: Load) -> str:
     return f"{load.looks[-1]}" if len(load.looks) == 1 else f"at most {load.looks[-1]} (enough at {looks} or not)"
 
 
-def _asked_for(decision: Decision) -> str:
+def _requirements(decision: Decision) -> str:
     """The objective, and what a variant must keep to."""
     limits, words = decision.constraints, [f"best {decision.objective}, by more than {100 * decision.min_gain:g} %"]
     words.append(
@@ -222,16 +222,16 @@ def _deployments(run: Run) -> dict[str, dict[str, Any]]:
 
 def _interference(records: Iterable[Record]) -> str:
     """What company cost, where it was measured."""
-    found = [record.result.get("interference") for record in records]
-    seen = {(i["variant"], i["alone"], i["in_company"], 100 * i["loss"]) for i in found if i}
-    words = [f"{name} alone {a:.4g}, in company {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(seen)]
+    measurements = [record.result.get("interference") for record in records]
+    losses = {(i["variant"], i["alone"], i["in_company"], 100 * i["loss"]) for i in measurements if i}
+    words = [f"{name} alone {a:.4g}, in company {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(losses)]
     return "; ".join(words) or "not measured: nothing was a candidate for company"
 
 
 def _kernels(run: Run) -> str:
     used: dict[str, list[str]] = {}
-    for name, found in _deployments(run).items():
-        if kernels := found.get("kernels"):
+    for name, deployment in _deployments(run).items():
+        if kernels := deployment.get("kernels"):
             used.setdefault(", ".join(f"{kernel} for {what}" for what, kernel in kernels.items()), []).append(name)
     words = (f"{kernels} ({', '.join(names)})" for kernels, names in used.items())
     return "; ".join(words) or "vLLM's log names none"
@@ -239,18 +239,18 @@ def _kernels(run: Run) -> str:
 
 def _kv_caches(run: Run) -> str:
     """Equal for every variant, or what is left of the memory: two comparisons that answer differently."""
-    tokens = {name: found.get("kv_cache_tokens") for name, found in _deployments(run).items()}
-    known = {name: count for name, count in tokens.items() if count}
-    if not known:
+    tokens = {name: deployment.get("kv_cache_tokens") for name, deployment in _deployments(run).items()}
+    reported = {name: count for name, count in tokens.items() if count}
+    if not reported:
         return "vLLM's log does not say"
-    if len(set(known.values())) == 1:
-        return f"{next(iter(known.values())):,} tokens, equal for every variant"
-    return "what the weights leave: " + ", ".join(f"{name} {count:,} tokens" for name, count in known.items())
+    if len(set(reported.values())) == 1:
+        return f"{next(iter(reported.values())):,} tokens, equal for every variant"
+    return "what the weights leave: " + ", ".join(f"{name} {count:,} tokens" for name, count in reported.items())
 
 
 def _libraries(run: Run) -> dict[str, str]:
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for outcome in run.outcomes.values():
         for step in outcome.plan.steps:
-            found |= step.libraries
-    return dict(sorted(found.items()))
+            versions |= step.libraries
+    return dict(sorted(versions.items()))

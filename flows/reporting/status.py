@@ -19,10 +19,10 @@ def show_status(run: Run, console: Console) -> None:
     table = Table(title=run.plan.experiment.name, box=box.SIMPLE_HEAD)
     for header in ("variant", "checkpoint", "accuracy", "load", "last word"):
         table.add_column(header)
-    stopped = {found.name: f"stopped: {found.reason}" for found in compare.stopped(run)}
+    stopped = {stop.name: f"stopped: {stop.reason}" for stop in compare.stopped(run)}
     events = progress.latest(progress.events_folder(run.logs))
     for outcome in run.outcomes.values():
-        loads = [outcome.benchmarks[place] for place in outcome.due]
+        loads = [outcome.benchmarks[index] for index in outcome.due]
         states = [_state(records) for records in ([outcome.checkpoint], outcome.evaluations, loads)]
         last = outcome.failure or stopped.get(outcome.name)
         if last is None and not outcome.complete and (event := events.get(outcome.name)):

@@ -37,17 +37,17 @@ class Table:
     def columns(self) -> dict[str, list[str]]:
         """The cells by header, each on one line."""
         return {
-            header.replace("\n", " "): [row[place].replace("\n", " ") for row in self.rows]
-            for place, header in enumerate(self.headers)
+            header.replace("\n", " "): [row[index].replace("\n", " ") for row in self.rows]
+            for index, header in enumerate(self.headers)
         }
 
 
 def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
     """Every table of a judgement, in reading order."""
-    found = [workloads(judgement, decision)] if judgement.workloads else []
+    tables = [workloads(judgement, decision)] if judgement.workloads else []
     for workload in judgement.parts:
-        found += of_load(judgement, workload, decision)
-    return found + of_all_loads(judgement)
+        tables += of_load(judgement, workload, decision)
+    return tables + of_all_loads(judgement)
 
 
 def workloads(judgement: Judgement, decision: Decision) -> Table:
@@ -74,31 +74,31 @@ def of_load(judgement: Judgement, workload: str, decision: Decision) -> list[Tab
     part = judgement.parts[workload]
     if not part.judged:
         return []
-    found = [variants(part, decision), loads(part), same_load(part)]
+    tables = [variants(part, decision), loads(part), same_load(part)]
     if not workload:
-        return [table for table in found if table]
-    named = (replace(t, name=f"{t.name}-{workload}", title=f"{t.title}: {workload}") for t in found if t)
+        return [table for table in tables if table]
+    named = (replace(t, name=f"{t.name}-{workload}", title=f"{t.title}: {workload}") for t in tables if t)
     return list(named)
 
 
 def of_all_loads(judgement: Judgement) -> list[Table]:
     """What does not depend on the load: who was stopped, and accuracy."""
     judged = next(iter(judgement.parts.values())).judged
-    found = [stopped(judgement)] if judged and judgement.stopped else []
-    return found + [accuracy(variant, judged[0]) for variant in judged if variant.differences]
+    tables = [stopped(judgement)] if judged and judgement.stopped else []
+    return tables + [accuracy(variant, judged[0]) for variant in judged if variant.differences]
 
 
 def stopped(judgement: Judgement) -> Table:
     """Who was not measured in full, since when, and by which records; what for stands among the reasons."""
     rows = [
         (
-            found.name,
-            found.rule,
-            f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d\n%H:%M:%S UTC}",
-            str(found.documents),
-            ", ".join(found.evidence),
+            stop.name,
+            stop.rule,
+            f"{datetime.fromtimestamp(stop.at, UTC):%Y-%m-%d\n%H:%M:%S UTC}",
+            str(stop.documents),
+            ", ".join(stop.evidence),
         )
-        for found in judgement.stopped
+        for stop in judgement.stopped
     ]
     headers = ("variant", "verdict", "when", "documents\nanswered", "records")
     words = ("variant", "verdict", "when", "records")
@@ -147,7 +147,7 @@ def _capacity(capacity: Capacity) -> str:
     if not others:
         return f"{load_in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
     reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
-    again = ", ".join(f"{asked:g}" for asked in capacity.kept_again)
+    again = ", ".join(f"{load:g}" for load in capacity.kept_again)
     word = "not" if others[0] in capacity.violating else "not shown"
     return f"{reach},\n{word} at {others[0]:g}{f', again at {again}' if again else ''}"
 
@@ -156,8 +156,8 @@ def loads(judgement: Judgement) -> Table:
     """Every point of the load."""
     rows = []
     for variant in judgement.judged:
-        for place, point in enumerate(variant.points):
-            rows.append((variant.name if place == 0 else "", *_point(point)))
+        for index, point in enumerate(variant.points):
+            rows.append((variant.name if index == 0 else "", *_point(point)))
     headers = (
         "variant",
         "load",
@@ -176,12 +176,12 @@ def same_load(judgement: Judgement) -> Table | None:
     shown = ("output_tokens_per_second", "ttft_p95_ms", "tpot_p95_ms", "request_latency_p95_ms")
     rows = []
     for variant in judgement.judged:
-        places = dict.fromkeys((gain.asked, gain.unit) for gain in variant.gains)
-        for row, (asked, unit) in enumerate(places):
-            at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (asked, unit)}
+        grid = dict.fromkeys((gain.asked, gain.unit) for gain in variant.gains)
+        for row, (load, unit) in enumerate(grid):
+            at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (load, unit)}
             cells = (_gain(at.get(figure)) for figure in shown)
             name = f"{variant.name} (control)" if variant.name == BASE else variant.name
-            rows.append((name if row == 0 else "", load_in_words(asked, unit), *cells))
+            rows.append((name if row == 0 else "", load_in_words(load, unit), *cells))
     headers = (
         "variant",
         "load",
@@ -197,7 +197,7 @@ def same_load(judgement: Judgement) -> Table | None:
 def accuracy(variant: Judged, base: Judged) -> Table:
     """One variant's tasks against the base's, beside the flips of the base against itself; or those of the
     base alone."""
-    control = {found.task: found for found in base.differences}
+    control = {difference.task: difference for difference in base.differences}
     title = f"Accuracy of {variant.name} against base, on the same documents"
     if variant is base:
         title = "Control: base against itself, in batches of another size"
@@ -213,15 +213,15 @@ def accuracy(variant: Judged, base: Judged) -> Table:
         "asked for",
         "verdict",
     )
-    rows = [_difference(found, control.get(found.task)) for found in variant.differences]
+    rows = [_difference(difference, control.get(difference.task)) for difference in variant.differences]
     if variant.pooled:
         rows.append(_pooled(variant.pooled))
     return Table(f"accuracy-{variant.name}", title, headers, tuple(rows))
 
 
-def _pooled(found: Pooled) -> tuple[str, ...]:
-    interval = f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]"
-    return (f"mean of {len(found.tasks)} tasks", "", "", interval, "", "", "", "", "", found.verdict)
+def _pooled(pooled: Pooled) -> tuple[str, ...]:
+    interval = f"{pooled.difference:+.3f}\n[{pooled.low:+.3f}, {pooled.high:+.3f}]"
+    return (f"mean of {len(pooled.tasks)} tasks", "", "", interval, "", "", "", "", "", pooled.verdict)
 
 
 def _point(point: Point) -> tuple[str, ...]:
@@ -241,9 +241,11 @@ def _pair(point: Point, name: str, digits: int) -> str:
     return " / ".join(f"{value.mean:.{digits}f}" if value else "-" for value in values)
 
 
-def _estimate(found: Estimate) -> str:
-    bounds = f"\n[{found.low:.4g}, {found.high:.4g}]" if found.low is not None and found.high is not None else ""
-    return f"{found.mean:.4g}{bounds}"
+def _estimate(estimate: Estimate) -> str:
+    bounds = (
+        f"\n[{estimate.low:.4g}, {estimate.high:.4g}]" if estimate.low is not None and estimate.high is not None else ""
+    )
+    return f"{estimate.mean:.4g}{bounds}"
 
 
 def _gain(gain: Gain | None) -> str:
@@ -262,34 +264,35 @@ def _verdict(variant: Judged, judgement: Judgement) -> str:
     return f"{words}, recommended" if variant.name == judgement.recommended else words
 
 
-def _difference(found: Difference, control: Difference | None) -> tuple[str, ...]:
-    sources = f"\nfrom {found.sources}" if found.sources is not None else ""
-    filtered = f" ({found.filter})" if found.filter != "none" else ""
+def _difference(difference: Difference, control: Difference | None) -> tuple[str, ...]:
+    sources = f"\nfrom {difference.sources}" if difference.sources is not None else ""
+    filtered = f" ({difference.filter})" if difference.filter != "none" else ""
     return (
-        f"{found.task}\n{found.metric}{filtered}",
-        f"{found.documents}{sources}",
-        f"{found.base:.3f}\n{found.variant:.3f}",
-        f"{found.difference:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]",
-        _recovery(found),
-        f"{found.gained}/{found.lost}",
+        f"{difference.task}\n{difference.metric}{filtered}",
+        f"{difference.documents}{sources}",
+        f"{difference.base:.3f}\n{difference.variant:.3f}",
+        f"{difference.difference:+.3f}\n[{difference.low:+.3f}, {difference.high:+.3f}]",
+        _recovery(difference),
+        f"{difference.gained}/{difference.lost}",
         f"{control.gained}/{control.lost}" if control else "",
-        _p_value(found.p_holm),
-        _asked_for(found),
-        found.verdict or "shown only",
+        _p_value(difference.p_holm),
+        _required(difference),
+        difference.verdict or "shown only",
     )
 
 
-def _asked_for(found: Difference) -> str:
+def _required(difference: Difference) -> str:
     """The largest loss, or the smallest recovery; nothing where no verdict is given."""
-    if found.verdict is None:
+    if difference.verdict is None:
         return ""
-    return f"{100 * (found.min_recovery or 0.0):g} %" if found.margin is None else f"-{found.margin:g}"
+    return f"{100 * (difference.min_recovery or 0.0):g} %" if difference.margin is None else f"-{difference.margin:g}"
 
 
-def _recovery(found: Difference) -> str:
-    if found.recovery is None or found.recovery_low is None or found.recovery_high is None:
+def _recovery(difference: Difference) -> str:
+    if difference.recovery is None or difference.recovery_low is None or difference.recovery_high is None:
         return ""
-    return f"{100 * found.recovery:.1f} %\n[{100 * found.recovery_low:.1f}, {100 * found.recovery_high:.1f}]"
+    low, high = 100 * difference.recovery_low, 100 * difference.recovery_high
+    return f"{100 * difference.recovery:.1f} %\n[{low:.1f}, {high:.1f}]"
 
 
 def _p_value(p: float | None) -> str:

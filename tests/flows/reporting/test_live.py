@@ -1,4 +1,4 @@
-"""The live table: who is finished is told by the kind of an event, never by its words."""
+"""The live table: the kind of an event says who is finished, never its words."""
 
 import io
 

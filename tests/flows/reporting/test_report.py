@@ -51,17 +51,17 @@ class Page(HTMLParser):
         self.tables: dict[str, list[list[str]]] = defaultdict(list)
         self.figures: Counter[str] = Counter()
         self.fills: dict[tuple[str, ...], str] = {}
-        """The colour that was painted last at every place where a figure has a marker."""
+        """The colour that was painted last at every position of a figure's marker."""
         self.addresses: list[str] = []
         self.words = ""
         self._inside, self._in_cell = "", False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.addresses += [value for name, value in given.items() if name in FETCHED]
+        attributes = {name: value or "" for name, value in attrs}
+        self.addresses += [value for name, value in attributes.items() if name in FETCHED]
         if tag in ("table", "figure"):
-            self._inside = given["id"]
+            self._inside = attributes["id"]
         elif tag == "tr":
             self.tables[self._inside].append([])
         elif tag in ("th", "td"):
@@ -69,9 +69,9 @@ class Page(HTMLParser):
             self._in_cell = True
         elif tag == "svg":
             self.figures[self._inside] += 1
-        elif tag == "use" and "fill: " in given.get("style", ""):
-            place = (self._inside, str(self.figures[self._inside]), given["x"], given["y"])
-            self.fills[place] = given["style"].partition("fill: ")[2][:7]
+        elif tag == "use" and "fill: " in attributes.get("style", ""):
+            marker = (self._inside, str(self.figures[self._inside]), attributes["x"], attributes["y"])
+            self.fills[marker] = attributes["style"].partition("fill: ")[2][:7]
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -115,7 +115,7 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
     named = [{"kind": "fp8-dynamic", "name": name} for name in [*SPEEDS, BROKEN] if name != "base"]
     experiment = load_experiment(
         experiment_file(
-            schemes=[{**scheme, "ignore": [f"layer{place}"]} for place, scheme in enumerate(named)],
+            schemes=[{**scheme, "ignore": [f"layer{index}"]} for index, scheme in enumerate(named)],
             accuracy={"tasks": list(TASKS)},
             **loads,
             decision={"constraints": {"max_accuracy_drop": 0.05, "max_ttft_p95_ms": 300}},
@@ -185,8 +185,8 @@ def test_report_has_a_section_for_every_workload(on_workloads: Written) -> None:
     assert page.tables["workloads"][1][5] == "2 clients,\nnot at 8"
     expected = {table.name: [list(table.headers), *map(list, table.rows)] for table in on_workloads.tables}
     assert {name: page.tables[name] for name in expected} == expected
-    for place in ("workload-chat", "workload-rag", "for-every-workload", "how"):
-        assert f'href="#{place}"' in text and text.count(f'id="{place}"') == 1
+    for section in ("workload-chat", "workload-rag", "for-every-workload", "how"):
+        assert f'href="#{section}"' in text and text.count(f'id="{section}"') == 1
     assert page.figures == {
         **{f"{name}-{w}": FIGURES[name] for w in ("chat", "rag") for name in ("pareto-plot", "load-plot")},
         "accuracy-plot": 1,
@@ -210,16 +210,16 @@ def test_report_needs_nothing_but_itself(written: Written) -> None:
 
 def test_points_that_do_not_count_are_hollow(written: Written) -> None:
     fills = Page(written.file.read_text()).fills
-    hollow = [place for place, fill in fills.items() if fill == "#ffffff"]
+    hollow = [marker for marker, fill in fills.items() if fill == "#ffffff"]
     assert Counter(figure for figure, *_ in hollow) == {"load-plot": 2 * len(SPEEDS)}
 
 
 def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(written: Written) -> None:
     written.run.outcomes[BROKEN].failure = None
-    found = compare.judge(written.run)
-    assert found.sentence == f"Not measured in full: 1 of 4 variants. So far: {written.judgement.sentence}"
-    assert found.reasons[BROKEN] == "not measured in full: its checkpoint, 1 of 1 evaluations, 4 of 4 loads missing"
-    assert found.recommended == written.judgement.recommended
+    judgement = compare.judge(written.run)
+    assert judgement.sentence == f"Not measured in full: 1 of 4 variants. So far: {written.judgement.sentence}"
+    assert judgement.reasons[BROKEN] == "not measured in full: its checkpoint, 1 of 1 evaluations, 4 of 4 loads missing"
+    assert judgement.recommended == written.judgement.recommended
 
 
 def test_base_is_not_kept_before_all_are_judged(on_workloads: Written) -> None:
@@ -231,10 +231,10 @@ def test_base_is_not_kept_before_all_are_judged(on_workloads: Written) -> None:
 
 @pytest.fixture(name="browser")
 def _browser() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
         pytest.skip("no Chromium on this machine: the report was read as text, and not opened in a browser")
-    return found
+    return path
 
 
 def opened(browser: str, file: Path) -> tuple[str, list[str]]:
