@@ -64,11 +64,12 @@ def own_experiment(experiment_file: Any, files: dict[str, Path]) -> Path:
 
 @pytest.fixture
 def once_planned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
-    """Takes what is done when a run is planned, and nothing of it is done yet."""
+    """Takes what happens once, when the next run is planned and nothing of it is done yet."""
     real = experiment.services
 
     def patch(edit: Callable[[], Any]) -> None:
         def edited(run: Any) -> AbstractContextManager[Any]:
+            monkeypatch.setattr(experiment, "services", real)
             edit()
             return real(run)
 
