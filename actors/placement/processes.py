@@ -5,8 +5,9 @@ A lease puts MSF_LEASE=ID into the environment of its actor; whatever the actor 
 processes belong to a lease, how much memory they use and whether any is left. A run that starts a Ray of its own
 puts MSF_RUN=ID into that Ray's environment, so that the same holds of all below it. A process that gives itself
 a title writes it over its environment, as the kernel shows it, and with it may go the mark (vLLM's engine
-does so): hence whoever is in the session of a marked leader counts too. Standard library only: these
-functions run on any node in any environment.
+does so): hence whoever is in the session of a marked leader counts too, and whoever is with a marked process in the
+session of a command under a keeper, which may have lost its leader. Standard library only: these functions run on any
+node in any environment.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ import signal
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+
+from actors.programs.session import KEPT_MARK
 
 LEASE_MARK = "MSF_LEASE"
 RUN_MARK = "MSF_RUN"
@@ -37,15 +40,18 @@ def of_run(run: str, sessions: Collection[int] = ()) -> list[int]:
 
 
 def _of(mark: str, owned: Collection[int] = ()) -> list[int]:
-    marked, sessions = [], {}
+    led = set(owned)
+    marked, sessions, kept = [], {}, f"{KEPT_MARK}=1".encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or (process := int(entry.name)) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                marked.append(process)
+            variables = (entry / "environ").read_bytes().split(b"\0")
             sessions[process] = os.getsid(process)
-    led = {*owned, *(process for process in marked if sessions.get(process) == process)}
+            if mark.encode() in variables:
+                marked.append(process)
+                if process == sessions[process] or kept in variables:
+                    led.add(sessions[process])
     joined = (process for process, session in sessions.items() if session in led and alive(process))
     return sorted({*marked, *joined} - {os.getpid()})
 

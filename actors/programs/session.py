@@ -3,7 +3,9 @@
 An engine is several processes, and who started them may be killed without a word: by the kernel, with Ray's own
 processes, by an impatient user. So a keeper stands above the command. It holds one end of a pipe whose other end only
 the starter has; when the kernel closes that, because the starter is gone, the keeper ends its whole session, and with
-it the memory of a GPU that nobody would give back otherwise. Standard library only: this file is also the keeper's
+it the memory of a GPU that nobody would give back otherwise. The keeper is no child of the starter's: a worker that Ray
+kills takes its children along (`kill_child_processes_on_worker_exit`), and on an H100 an engine that was starting
+outlived its keeper so. Between the two is a process that only waits. Standard library only: this file is also their
 program, which needs 8 MB and none of the imports of the command.
 """
 
@@ -18,9 +20,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+KEPT_MARK = "MSF_KEPT"
+"""In the environment of a command and of all below it: that their session is theirs alone."""
 _GRACE_S = 4.0
 """What a session gets to end by itself when its starter is gone: vLLM unlinks its shared memory in less than one."""
 _POLL_S = 0.05
+_ENDING = {signal.SIGTERM}
 
 
 class Session:
@@ -38,9 +43,9 @@ class Session:
         """
         watched, self._held = os.pipe()
         try:
-            self._keeper = subprocess.Popen(
+            self._waiting = subprocess.Popen(
                 [sys.executable, "-S", "-E", __file__, str(watched), *command],
-                env=dict(variables),
+                env={**variables, KEPT_MARK: "1"},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -57,25 +62,47 @@ class Session:
     @property
     def status(self) -> int | None:
         """The command's exit status, 128 and more for a signal; None while it runs."""
-        return self._keeper.poll()
+        return self._waiting.poll()
 
     def end(self) -> None:
         """Ask the command to end, and wait until nothing of its session is left."""
-        self._keeper.terminate()
-        self._keeper.wait()
+        self._waiting.terminate()
+        self._waiting.wait()
+
+
+def wait(watched: int, command: Sequence[str]) -> int:
+    """Start the keeper, pass on to it that it shall end, and return its status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    if (keeper := os.fork()) == 0:
+        os._exit(keep(watched, command))
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(keeper, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    os.close(watched)
+    return _status(os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1]))
 
 
 def keep(watched: int, command: Sequence[str]) -> int:
     """The keeper's life: run a command, end its session when the starter is gone, or what is left of it when the
-    command is; return the command's status."""
+    command is; return the command's status. It leads no session, and the process that waits for it does no more than
+    that: whoever kills that one leaves the keeper."""
     os.set_inheritable(watched, False)
+    early: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     child = subprocess.Popen(command)
     signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in early:
+        child.send_signal(number)
     threading.Thread(target=_watch, args=(watched, child), daemon=True).start()
     status = child.wait()
     _end_session(0)
-    return 128 - status if status < 0 else status
+    return _status(status)
+
+
+def _status(code: int) -> int:
+    """As a shell has it: 128 and more for a signal."""
+    return 128 - code if code < 0 else code
 
 
 def _watch(watched: int, child: "subprocess.Popen[bytes]") -> None:
@@ -96,15 +123,15 @@ def _end_session(grace_s: float) -> None:
 
 
 def _others() -> list[int]:
-    """Ids of the processes of this session, this one and zombies left out."""
-    found = []
+    """Ids of the processes of this session; this one, the one that waits for it and zombies left out."""
+    found, ours = [], (os.getpid(), os.getsid(0))
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             state, _, _, session, *_ = Path(f"/proc/{name}/stat").read_text().rpartition(") ")[2].split()
-            if int(session) == os.getsid(0) and int(name) != os.getpid() and state != "Z":
+            if int(session) == os.getsid(0) and int(name) not in ours and state != "Z":
                 found.append(int(name))
     return found
 
 
 if __name__ == "__main__":
-    sys.exit(keep(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(wait(int(sys.argv[1]), sys.argv[2:]))

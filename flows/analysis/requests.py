@@ -204,10 +204,12 @@ def counts(figures: dict[str, Any]) -> bool:
 
 
 def _tokens_inside(point: Requests) -> float:
-    """Output tokens that came within the window, those of a request spread evenly behind its first."""
-    answered = point.output_tokens > 0
-    first, tokens = point.first_token[answered], point.output_tokens[answered]
-    last = np.maximum(point.last_token[answered], first + 1e-9)
+    """Output tokens that came within the window, those of a request spread evenly behind its first. Where GuideLLM kept
+    no moment of them, as of a request that is cut off with its first token, they came at the request's end."""
+    first = np.where(np.isnan(point.first_token), point.ended, point.first_token)
+    counted = (point.output_tokens > 0) & ~np.isnan(first)
+    first, tokens = first[counted], point.output_tokens[counted]
+    last = np.fmax(point.last_token[counted], first + 1e-9)
     inside = ((first >= 0) & (first <= point.window_s)).sum()
     return float(inside + ((tokens - 1) * _overlap(first, last, point.window_s) / (last - first)).sum())
 

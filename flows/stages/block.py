@@ -158,8 +158,9 @@ class _Block:
         def measure(draft: Draft) -> None:
             _, repeat = self.run.plan.experiment.benchmarks[turn.benchmark]
             order = list(served)[:: -1 if self._drawn(repeat) else 1]
-            others = [name for name in turn.company if name != self.outcome.name]
-            self._say(turn.benchmark, f"together with {', '.join(others)}" if others else f"{order[0]} first")
+            others = [name for name in dict.fromkeys(turn.company) if name != self.outcome.name]
+            beside = ", ".join(others) or "a second start of itself"
+            self._say(turn.benchmark, f"together with {beside}" if turn.company else f"{order[0]} first")
             with draft.on(self.slot.host) as work:
                 if turn.company:
                     points = _at_once(served, lambda engine: self._sweep(engine, turn.benchmark, work))

@@ -40,10 +40,10 @@ def parsed(content: bytes) -> dict[str, Any]:
     """What a record says; keys that are not known yet are for later versions.
 
     Raises:
-        Broken: it is none.
+        Broken: it is none, or not all of its figures are numbers.
     """
     try:
-        record = json.loads(content)
+        record = json.loads(content, parse_constant=_no_number)
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
@@ -55,6 +55,22 @@ def parsed(content: bytes) -> dict[str, Any]:
         if not isinstance(record.get(key), kind):
             raise Broken(f"has no `{key}` that can be read")
     return record
+
+
+def as_text(record: dict[str, Any]) -> bytes:
+    """A record as it is written.
+
+    Raises:
+        RuntimeError: a figure in it is not a number, so that no decision could rest on it.
+    """
+    try:
+        return json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode()
+    except ValueError as error:
+        raise RuntimeError(f"the result of {record['kind']} cannot be recorded: {error}") from None
+
+
+def _no_number(word: str) -> float:
+    raise Broken(f"holds {word}, which is no figure that a decision could rest on")
 
 
 class Files(Protocol):

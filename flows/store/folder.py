@@ -6,7 +6,6 @@ on the disk.
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.base import UserError
-from flows.store.backend import FINISHED, RECORD, Broken, Entry, Files, Work, no_records, parsed
+from flows.store.backend import FINISHED, RECORD, Broken, Entry, Files, Work, as_text, no_records, parsed
 from flows.store.writers import WRITER, Writer
 
 _DRAFT = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\.partial")
@@ -60,7 +59,7 @@ class FolderWork:
 
     def finish(self, record: dict[str, Any]) -> None:
         (self.folder / WRITER).unlink()
-        _write(self.folder / RECORD, json.dumps(record, indent=1, sort_keys=True).encode())
+        _write(self.folder / RECORD, as_text(record))
         for path in (*self.folder.rglob("*"), self.folder):
             _flush(path)
         _put_in_place(self.folder, self._final)

@@ -27,7 +27,7 @@ from actors.files.object_store import Stored
 from actors.placement.lease import on_node
 from configs.base import UserError
 from configs.storage import GIB, Storage
-from flows.store.backend import FINISHED, RECORD, Broken, Entry, Files, Work, no_records, parsed
+from flows.store.backend import FINISHED, RECORD, Broken, Entry, Files, Work, as_text, no_records, parsed
 from flows.store.writers import GIVEN_UP_AFTER_S, WRITER, Writer
 
 _ID = re.compile(r"[0-9a-f]{8}")
@@ -79,8 +79,7 @@ class ObjectWork:
         if self.folder.is_dir():
             self._files |= object_store.put_folder(self.folder, self._address, (WRITER,))
         stored = {**record, _OBJECTS: {"at": self._id, "files": self._files}}
-        content = json.dumps(stored, indent=1, sort_keys=True).encode()
-        if object_store.write_new(f"{self._step}/{RECORD}", content):
+        if object_store.write_new(f"{self._step}/{RECORD}", as_text(stored)):
             self._is_recorded = True
             object_store.remove(self._address, [WRITER])
 

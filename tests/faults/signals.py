@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,8 @@ ENGINES = ("time.sleep(600)", "VLLM::EngineCore", "vllm.entrypoints", "vllm serv
 """How the command line of an engine looks, a fake one or vLLM's."""
 _PATIENCE_S = 120.0
 """After which what is left is killed by this program."""
+_SETTLED_S = 10.0
+"""For which nothing may come back."""
 _IDLE_MIB = 512
 """Of a GPU's memory that come and go without an engine."""
 
@@ -198,9 +200,11 @@ def _awaited(run: Watched, before: Gpus, within_s: float) -> Ended:
         "GPU": lambda: Gpus.now().as_free_as(before),
     }
     since, seconds, left = time.monotonic(), dict.fromkeys(looks, float("inf")), list[str]()
-    while max(seconds.values()) == float("inf") and time.monotonic() - since < _PATIENCE_S:
+    while time.monotonic() - since < _PATIENCE_S and not _settled(seconds.values(), since):
         for what, is_so in looks.items():
-            if seconds[what] == float("inf") and is_so():
+            if not is_so():
+                seconds[what] = float("inf")
+            elif seconds[what] == float("inf"):
                 seconds[what] = time.monotonic() - since
         if time.monotonic() - since > within_s and not left:
             left = [f"{process.pid} {words(process)[:60].strip()}" for process in run.alive()]
@@ -208,6 +212,11 @@ def _awaited(run: Watched, before: Gpus, within_s: float) -> Ended:
     lines = [line for line in (run.flow.folder / "out").read_text().splitlines() if line.strip()]
     gpu_s = seconds["GPU"] if before.used_mib else None
     return Ended(run.driver.poll(), seconds["driver"], seconds["empty"], gpu_s, left, lines[-1] if lines else "")
+
+
+def _settled(seconds: Iterable[float], since: float) -> bool:
+    """Whether nothing has been left for a while: an engine that lost its keeper takes a GPU's memory only then."""
+    return time.monotonic() - since > max(seconds) + _SETTLED_S
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from actors.placement import processes
+from actors.programs.session import KEPT_MARK
 from configs.base import REPOSITORY
 
 SLEEPER = "print(1, flush=True); import time; time.sleep(60)"
@@ -59,6 +60,30 @@ def test_end_kills_a_child_without_the_mark_in_the_session_of_a_marked_one() -> 
     assert len(processes.end(mark, patience_s=0)) == 2
     assert not [file for file in Path("/proc").glob("[0-9]*") if session(file) == started.pid]
     started.wait()
+
+
+def test_end_kills_who_lost_mark_and_leader_under_a_keeper_and_nobody_else() -> None:
+    """An engine with a title of its own, whose leader was killed. A shell that is gone leaves others its session."""
+    for variables, ended in (({KEPT_MARK: "1"}, 2), ({}, 1)):
+        mark = uuid.uuid4().hex
+        forgets = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}], env={{}})"
+        leads = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {forgets!r}])"
+        leader = subprocess.Popen(
+            [sys.executable, "-c", leads],
+            env={**os.environ, processes.LEASE_MARK: mark, **variables},
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert leader.stdout is not None
+        leader.stdout.readline()
+        leader.kill()
+        leader.wait()
+        assert len(processes.end(mark, patience_s=0)) == ended
+        left = [int(file.name) for file in Path("/proc").glob("[0-9]*") if session(file) == leader.pid]
+        assert len(left) == 2 - ended
+        for process in left:
+            os.kill(process, 9)
 
 
 def session(file: Path) -> int | None:

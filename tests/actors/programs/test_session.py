@@ -46,8 +46,21 @@ def test_session_whose_starter_is_killed_ends_with_its_children(tmp_path: Path) 
     log = tmp_path / "log"
     starter = subprocess.Popen([sys.executable, "-c", STARTER], env=variables(log))
     await_text(log)
-    assert len(processes.of_lease(MARK)) == 4  # starter, keeper, command and its child
+    assert len(processes.of_lease(MARK)) == 5  # starter, who waits, keeper, command and its child
     starter.kill()
+    starter.wait()
+    assert left() == []
+
+
+def test_session_ends_where_its_starter_is_killed_with_its_children(tmp_path: Path) -> None:
+    """As Ray kills a worker, and with it the processes that it started itself."""
+    log = tmp_path / "log"
+    starter = subprocess.Popen([sys.executable, "-c", STARTER], env=variables(log))
+    await_text(log)
+    children = [int(pid) for pid in Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()]
+    assert len(children) == 1
+    for process in (*children, starter.pid):
+        os.kill(process, 9)
     starter.wait()
     assert left() == []
 
@@ -58,7 +71,7 @@ def test_session_whose_command_is_killed_leaves_no_child(tmp_path: Path) -> None
         session = Session(COMMAND, variables=variables(log), folder=tmp_path, log=output)
     await_text(log)
     assert session.status is None
-    keeper, command, _ = processes.of_lease(MARK)
+    _, keeper, command, _ = processes.of_lease(MARK)
     assert command > keeper
     os.kill(command, 9)
     assert left() == []

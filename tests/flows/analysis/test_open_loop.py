@@ -230,6 +230,18 @@ def test_table_and_objective_say_the_same_capacity() -> None:
     assert performance.objective(repeats, seen, 1, decision) == [4] * 3
 
 
+def test_request_that_is_cut_off_with_its_first_token_leaves_no_number_that_is_none() -> None:
+    """On an H100 one of 604 requests was so, and a decision could not be written after everything was measured."""
+    seen = rows(np.array([1.0, 2.0]), 1.0)
+    cut = {"status": "unfinished", "first_token_s": None, "last_token_s": None, "ended_s": 3.0, "output_tokens": 1}
+    whole, found = (
+        requests.figures(Requests.of(list(read), 10.0, open_loop=False))
+        for read in ([seen[0]], [seen[0], seen[1] | cut])
+    )
+    assert not [name for name, value in found.items() if np.isnan(value)]
+    assert found["output_tokens_per_second"] == pytest.approx(whole["output_tokens_per_second"] + 0.1)
+
+
 def test_request_without_usage_leaves_no_number_that_is_none() -> None:
     served = rows(np.array([1.0]), 1.0)
     figures = requests.figures(Requests.of([{**served[0], "output_tokens": None}], 10.0, open_loop=False))

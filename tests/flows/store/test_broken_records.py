@@ -57,6 +57,8 @@ SPOILT: list[tuple[str, Spoil]] = [
     ("no_identity", without("identity")),
     ("result_list", of(result=[])),
     ("seconds_text", of(seconds="1")),
+    ("nan", of(result={"points": [{"output_tokens_per_second": float("nan")}]})),
+    ("infinite", of(seconds=float("inf"))),
     ("later", of(schema=2)),
     ("schema_text", of(schema="2")),
 ]
@@ -100,6 +102,15 @@ def test_step_whose_record_cannot_be_read_is_done_again(store: Store, spoil: Spo
     assert record is not None
     assert record.result == {"tasks": {"made": {}}}
     assert list(file.parent.parent.glob(".*.partial")), "what was there is kept until it is cleaned away"
+
+
+def test_figure_that_is_no_number_leaves_no_record(store: Store) -> None:
+    with (
+        pytest.raises(RuntimeError, match="the result of evaluate cannot be recorded"),
+        store.writing(step(1)) as draft,
+    ):
+        draft.result = {"tasks": {"made": float("nan")}}
+    assert store.missing([step(1)]) == [step(1)]
 
 
 def test_record_of_a_later_version_is_not_overwritten(store: Store) -> None:
