@@ -167,6 +167,8 @@ class Services:
     server: ActorHandle[Any]
     benchmarkers: Mapping[Place, ActorHandle[Any]]
     """By seat; seats of a host whose engines are loaded one by one share theirs."""
+    key: str = field(repr=False)
+    """What every engine of the run asks for: made up by it, and kept in memory and in their environment alone."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The actors that all variants of a run share, up for the length of a block, and nothing left after it."""
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,7 +42,7 @@ def services(run: Run) -> Iterator[Services]:
                     asking = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=-1))
                 benchmarkers[Place(node, seat)] = asking
         try:
-            yield Services(conducting, server, benchmarkers)
+            yield Services(conducting, server, benchmarkers, secrets.token_hex(32))
         finally:
             left: Any = server.applications.remote(run.application(""))
             for name in ray.get(left):

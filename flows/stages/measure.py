@@ -103,6 +103,7 @@ def _evaluate(
                 served.deployment.model,
                 str(served.folder),
                 step.settings["concurrency"],
+                served.deployment.key,
                 samples=str(work),
                 **_evaluation_settings(run, served.outcome, step),
             )

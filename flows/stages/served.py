@@ -66,6 +66,7 @@ def serving(run: Run, outcome: Outcome, services: Services, place: Place, beside
             cores=run.plan.seats.engines[place.seat],
             kv_cache_gib=asked.kv_cache_gib,
             gpus=0 if hardware.on_cpu else asked.gpus,
+            key=services.key,
             cache=str(run.plan.experiment.storage.compiled),
             start_timeout_s=asked.start_timeout_s,
         ) as deployment:
@@ -93,7 +94,8 @@ def _compare_with_reference(run: Run, started: Started, url: str) -> dict[str, A
     outcome, deployment = started.outcome, started.deployment
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
-    asked = asked_on(deployment.node, openai_client.compare_with_reference, f"{url}/v1", deployment.model, reference)
+    compared = (f"{url}/v1", deployment.model, reference, deployment.key)
+    asked = asked_on(deployment.node, openai_client.compare_with_reference, *compared)
     began = time.monotonic()
     difference: dict[str, Any] = answer(asked, run.plan.experiment.serving.start_timeout_s)
     seconds = time.monotonic() - began

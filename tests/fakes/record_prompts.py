@@ -96,7 +96,7 @@ def ask_server(folder: Path, run: dict[str, Any]) -> tuple[Any, list[Any]]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    found = Evaluator().evaluate_served(url, "model", str(folder), 4, **run["settings"])
+    found = Evaluator().evaluate_served(url, "model", str(folder), 4, "sesame", **run["settings"])
     server.shutdown()
     return found, Server.asked
 
