@@ -172,6 +172,8 @@ class _Maker:
         if calibration:
             calibration = calibration.for_scheme(scheme)
             settings["calibration"] = calibration.model_dump(mode="json", exclude={"source": {"path"}})
+            if settings["calibration"]["source"].get("revision") == "main":
+                del settings["calibration"]["source"]["revision"]  # as before there was one
             if calibration.source.kind == "local":
                 inputs["calibration"] = _file_digest(calibration.source.path)
         return self._step("quantize", name, settings, inputs)

@@ -22,7 +22,7 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
         next_ = outcome.plan.scheme is not None
         with run.seated(outcome, services, to_be_measured=False, to_be_measured_next=next_) as place:
             run.progress.say(outcome.name, f"{step.kind} ...")
-            work(run, outcome, draft, place)
+            work(run, outcome, services, draft, place)
 
     step = outcome.plan.checkpoint
     if outcome.checkpoint is None:
@@ -63,7 +63,7 @@ def _needs(run: Run, place: Place) -> Needs:
     return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
 
 
-def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
+def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft, place: Place) -> None:
     model, dtype = run.plan.experiment.model, run.plan.compute_dtype
     with draft.on(place.host) as work, lease(Quantizer, _needs(run, place), node=place.host) as quantizer:
         destination = work / CHECKPOINT
@@ -84,13 +84,15 @@ def _prepare(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
         draft.result |= run.store.near(place.host, checkpoints.described, folder, compressed=False)
 
 
-def _quantize(run: Run, outcome: Outcome, draft: Draft, place: Place) -> None:
+def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft, place: Place) -> None:
     experiment, scheme = run.plan.experiment, outcome.plan.scheme
     if scheme is None:
         raise StepFailed("the base model is not compressed")
     calibration = None
     if scheme.needs_calibration and experiment.calibration:
         calibration = experiment.calibration.for_scheme(scheme).model_dump(mode="json")
+        if services.calibration_commit:
+            calibration["source"]["revision"] = services.calibration_commit
     log = run.logs / f"quantize-{outcome.name}-{outcome.plan.checkpoint.fingerprint}.log"
     with (
         draft.on(place.host) as work,
