@@ -243,6 +243,11 @@ def _check(chosen: Chosen) -> None:
     gpus = 0 if plan.hardware.on_cpu else plan.experiment.serving.gpus
     with cluster.connected(plan.hardware.accelerator):
         check_feasible("an engine of the deployment", Needs(cores=len(chosen.cores), gpus=gpus))
+        if len(_nodes()) > 1 and api_key() is None:
+            raise UserError(
+                "VLLM_API_KEY: missing, and on a cluster of several nodes engines listen on the nodes' own addresses; "
+                "set it, and clients show it"
+            )
 
 
 def _check_named() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,26 @@ from flows.runtime.alone import alone
 
 
 def test_second_run_is_refused_in_a_line_and_the_first_decides(
-    experiment_file: Any, fake_engines: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    decided: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    path, codes = experiment_file(), []
+    store, codes = decided.parent / "store", []
+    (store / "experiments/tiny/decision.json").unlink()
+    shutil.rmtree(next((store / "records/benchmark").iterdir()))  # so that there is something to do
     prepare = experiment.prepare_base
 
     def meanwhile(*arguments: Any) -> None:
         """With the first run's actors up."""
         capfd.readouterr()
-        codes.append(main(["run", str(path)]))
+        codes.append(main(["run", str(decided)]))
         prepare(*arguments)
 
     monkeypatch.setattr(experiment, "prepare_base", meanwhile)
-    assert main(["run", str(path)]) == DONE
+    assert main(["run", str(decided)]) == DONE
     assert codes == [BAD_INPUT]
     who = f"process {os.getpid()} on {os.uname().nodename}"
     (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert told.startswith(f"error: name: tiny is being run on this store by {who}; wait for its end")
-    decision = json.loads((path.parent / "store/experiments/tiny/decision.json").read_text())
+    decision = json.loads((store / "experiments/tiny/decision.json").read_text())
     assert decision["answer"] == "deploy"
 
 
