@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from actors import openai_client
+
 PLANTED = {
     "HF_TOKEN": "hf_CANARY01",
     "HF_ENDPOINT": "https://user:CANARY02@hub.invalid",
@@ -53,6 +55,8 @@ class Watched:
     """Command lines of the processes below the run that had a planted variable in their environment, by its name."""
     at_engines: set[str] = field(default_factory=set)
     """Planted variables that an engine had."""
+    answered: dict[str, int] = field(default_factory=dict)
+    """What an engine answered to a question without a key, by its address."""
     of_ray: list[Path] = field(default_factory=list)
     """Files of Ray's that a secret was in while it ran."""
 
@@ -71,11 +75,18 @@ class Watched:
                     if not self.engines:
                         self.of_ray = holders([temporary], [*PLANTED.values(), *self.own])
                     self.engines.add(identity)
+                    self._ask(f"http://127.0.0.1:{line[line.index('--port') + 1]}")
                 planted = {name for name, value in PLANTED.items() if word(value) in "\0".join(has.values())}
                 self.at_engines |= planted if is_engine else set()
                 for name in planted:
                     self.inherited[name].add(" ".join(line)[:200])
                 self.processes.add(identity)
+
+    def _ask(self, engine: str) -> None:
+        """Once it is up."""
+        if engine not in self.answered:
+            with contextlib.suppress(OSError):
+                self.answered[engine] = openai_client.get(f"{engine}/metrics", patience_s=10)[0]
 
 
 def word(value: str) -> str:

@@ -49,6 +49,13 @@ def test_processes_of_a_run_have_only_the_secrets_that_fetching_needs(smoke: tup
     assert seen.at_engines == set()
 
 
+def test_engine_of_a_run_answers_nobody_without_its_key(smoke: tuple[Path, Watched]) -> None:
+    answered = smoke[1].answered
+    print(f"{len(answered)} engines asked without their key: {list(answered.values())}")
+    assert len(answered) >= 2
+    assert set(answered.values()) == {401}
+
+
 def test_search_finds_what_is_there(smoke: tuple[Path, Watched], tmp_path: Path) -> None:
     _, seen = smoke
     (tmp_path / "log").write_text(f"asked with {PLANTED['VLLM_API_KEY']}")
