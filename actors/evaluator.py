@@ -3,7 +3,6 @@
 With engine `served` it holds nothing and asks a deployment; with `vllm` or `hf` it owns the device.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,19 @@ from typing import Any
 class Evaluator:
     """Runs lm-evaluation-harness; see `actors.engines.lm_eval.evaluate`."""
 
-    def evaluate_served(self, url: str, model: str, tokenizer: str, concurrency: int, **settings: Any) -> Any:
+    def evaluate_served(self, url: str, model: str, tokenizer: str, concurrency: int, key: str, **settings: Any) -> Any:
         """Evaluate a deployment at an OpenAI-compatible address.
 
         Args:
             tokenizer: the checkpoint folder that the tokenizer is read from.
+            key: what the deployment asks for.
         """
         arguments = {
             "base_url": f"{url}/completions",
             "model": model,
             "tokenizer": tokenizer,
             "num_concurrent": concurrency,
+            "key": key,
         }
         return self._evaluate("served", arguments, batch_size=concurrency, **settings)
 
@@ -36,7 +37,6 @@ class Evaluator:
     def _evaluate(
         self, engine: str, arguments: dict[str, Any], *, samples: str, tasks_folder: str, **settings: Any
     ) -> Any:
-        os.environ.setdefault("OPENAI_API_KEY", "none")
         from actors.engines import lm_eval
 
         return lm_eval.evaluate(engine, arguments, samples=Path(samples), tasks_folder=Path(tasks_folder), **settings)

@@ -21,15 +21,27 @@ def get(url: str, patience_s: float = _PATIENCE_S, key: str | None = None) -> tu
     Raises:
         OSError: nobody answers.
     """
+    return _told(urllib.request.Request(url, headers=_bearing(key)), patience_s)
+
+
+def post_nothing(url: str, patience_s: float = _PATIENCE_S) -> int:
+    """Status of a path that is sent an empty JSON object, without a key.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    return _told(urllib.request.Request(url, b"{}", {"Content-Type": "application/json"}), patience_s)[0]
+
+
+def _told(request: urllib.request.Request, patience_s: float) -> tuple[int, str]:
     try:
-        request = urllib.request.Request(url, headers=_bearing(key))
-        with _opener(url).open(request, timeout=patience_s) as response:
+        with _opener(request.full_url).open(request, timeout=patience_s) as response:
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
 
 
-def context_length(url: str, model: str) -> int:
+def context_length(url: str, model: str, key: str | None = None) -> int:
     """Tokens that prompt and answer may have together, as the server itself says.
 
     Args:
@@ -39,7 +51,7 @@ def context_length(url: str, model: str) -> int:
         OSError: nobody answers.
         ValueError: it does not say.
     """
-    _, page = get(f"{url}/models")
+    _, page = get(f"{url}/models", key=key)
     lengths = {one["id"]: one.get("max_model_len") for one in json.loads(page)["data"]}
     if not lengths.get(model):
         raise ValueError(f"the server at {url} does not say how many tokens {model!r} takes (max_model_len)")

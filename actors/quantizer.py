@@ -37,13 +37,15 @@ class Quantizer:
         log: str,
         **settings: Any,
     ) -> dict[str, Any]:
-        """Apply a recipe; see `actors.engines.llmcompressor.quantize`. `peak_host_bytes` is added to what it says."""
-        from actors.engines import huggingface, llmcompressor
+        """Apply a recipe; see `actors.engines.llmcompressor.quantize`. Added to what it says: `peak_host_bytes`, and as
+        `calibration_commit` the commit of a data set from the hub."""
+        from actors.engines import hub_datasets, huggingface, llmcompressor
 
+        told: dict[str, Any] = {}
         if calibration is not None:
             source = dict(calibration.pop("source"))
             if source.pop("kind") == "hub":
-                calibration["documents"] = huggingface.hub_documents(**source)
+                calibration["documents"], told["calibration_commit"] = hub_datasets.column(**source)
             else:
                 calibration["documents"] = huggingface.local_documents(Path(source["path"]))
         made = llmcompressor.quantize(
@@ -54,7 +56,7 @@ class Quantizer:
             log=Path(log),
             **settings,
         )
-        return {**made, "peak_host_bytes": _peak_host_bytes()}
+        return {**made, **told, "peak_host_bytes": _peak_host_bytes()}
 
     def _describe(self, checkpoint: Path, dtype: str) -> dict[str, Any]:
         from actors.engines import huggingface

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -28,6 +28,8 @@ class Deployment:
     lease: str
     node: str
     cores: tuple[int, ...]
+    key: str = field(repr=False)
+    """What it asks for."""
 
 
 @contextlib.contextmanager
@@ -58,6 +60,7 @@ def deployed(
     cores: tuple[int, ...],
     kv_cache_gib: int,
     gpus: float,
+    key: str,
     cache: str,
     start_timeout_s: float,
 ) -> Iterator[Deployment]:
@@ -68,6 +71,7 @@ def deployed(
     Args:
         node: the id of the node that the engine runs on.
         cores: what the engine's compute threads are bound to, on a CPU; empty with GPUs.
+        key: what the engine asks for.
         cache: the node's folder for what vLLM compiles.
     """
     mark = mark_of(name)
@@ -77,6 +81,7 @@ def deployed(
         "cores": len(cores),
         "gpus": gpus,
         "node": next(n["NodeManagerAddress"] for n in ray.nodes() if n["NodeID"] == node),
+        "key": key,
         "host": LOOPBACK,
         "cache": cache,
         "start_timeout_s": start_timeout_s,
@@ -86,7 +91,7 @@ def deployed(
         with serve_in_hand(conductor):
             submitted: Any = server.submit.remote(name, checkpoint, mark, settings)
             ray.get(submitted)
-        yield Deployment(model=name, lease=mark, node=node, cores=cores)
+        yield Deployment(model=name, lease=mark, node=node, cores=cores, key=key)
     finally:
         end_deployment(server, name, [node], patience_s=10)
 

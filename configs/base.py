@@ -38,6 +38,8 @@ Place = Annotated[Path, BeforeValidator(sound_path)]
 """A path that a system can be asked for; whether anything is there, it does not say."""
 Seed = Annotated[int, Field(ge=0, lt=1 << 31)]
 """Of random numbers, as every library takes it."""
+REVISION = r"^[\w.-]+(/[\w.-]+)*$"
+"""A branch, a tag or a commit on a hub."""
 LONGEST_NAME = 80
 """Characters of what names folders, models and deployments."""
 

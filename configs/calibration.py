@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from configs import json_lines
-from configs.base import Place, Seed, Settings
+from configs.base import REVISION, Place, Seed, Settings
 from configs.scheme_base import Calibrated, SchemeBase
 from configs.yaml_files import Malformed
 
@@ -78,6 +78,8 @@ class HubDataset(Settings):
     """Which part of it."""
     field: str = "text"
     """The column that holds a text, or a list of chat messages."""
+    revision: str = Field(default="main", pattern=REVISION, max_length=200)
+    """A branch, a tag or a commit. The commit that was taken is in the record."""
 
 
 class Calibration(Settings):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.base import Place, Settings
+from configs.base import REVISION, Place, Settings
 
 
 class HubModel(Settings):
@@ -15,7 +15,7 @@ class HubModel(Settings):
 
     kind: Literal["hub"]
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME")
-    revision: str = Field(default="main", pattern=r"^[\w.-]+(/[\w.-]+)*$", max_length=200)
+    revision: str = Field(default="main", pattern=REVISION, max_length=200)
     """A branch, a tag or a commit. The commit that was taken is in the record."""
 
     @property

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.base import Settings
+from configs.base import Settings, UserError
 
 OWN_SETTINGS = {
     "dtype": "dtype",
@@ -44,6 +44,19 @@ _WHY_FIXED = {
 _SECRET = re.compile(r"(^|_)(api_?key|hf_token|token|secret|password)$")
 _ARGUMENT = re.compile(r"[a-z][a-z0-9_]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+def api_key() -> str | None:
+    """The key that a deployment asks for, and is asked with; None where none is set. Of a file or a secret it may have
+    a line end.
+
+    Raises:
+        UserError: no header can hold it. It is not repeated.
+    """
+    found = os.environ.get("VLLM_API_KEY", "").strip()
+    if not (found.isascii() and found.isprintable()) or " " in found:
+        raise UserError("VLLM_API_KEY: holds a character that no key may have; set it again")
+    return found or None
 
 
 class Serving(Settings):
@@ -110,7 +123,7 @@ class Serving(Settings):
             is_loopback = host == "localhost"
             if host and not _HOST.fullmatch(host):
                 raise ValueError(f"{host!r:.60} is no host; give an address such as 127.0.0.1") from None
-        if not is_loopback and not os.environ.get("VLLM_API_KEY", "").strip():
+        if not is_loopback and api_key() is None:
             where = host if host not in ("", "0.0.0.0", "::") else "every interface"
             raise ValueError(f"{where}, and no key: set VLLM_API_KEY in the environment, or keep to 127.0.0.1")
         return host

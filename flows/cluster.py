@@ -26,7 +26,7 @@ _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR
 
 
 @contextlib.contextmanager
-def connected(accelerator: str, logs: Path | None = None) -> Iterator[Path]:
+def connected(accelerator: str, logs: Path | None = None, *, object_store: bool = False) -> Iterator[Path]:
     """A connection to Ray for the length of the block; yields the folder of its logs.
 
     RAY_ADDRESS (set by `ray job submit`) names a running cluster; otherwise one is started on this
@@ -34,10 +34,11 @@ def connected(accelerator: str, logs: Path | None = None) -> Iterator[Path]:
 
     Args:
         logs: where the logs of a cluster that ends with the block are kept.
+        object_store: whether what runs on it reaches one; on a running cluster every node has credentials of its own.
     """
     os.environ |= {"PYTHONPATH": PYTHONPATH, "MSF_ACCELERATOR": accelerator}
     _quieten()
-    with _joined() if is_named() else own_ray.up(_QUIET, logs):
+    with _joined() if is_named() else own_ray.up(_QUIET, logs, object_store=object_store):
         # The raylet remarks on every worker that a lease ends; it says the same in its own log.
         ray._private.worker._worker_logs_enabled = False
         yield _logs_folder()

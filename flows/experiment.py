@@ -11,6 +11,7 @@ from flows.planning import preflight
 from flows.planning.plan import Plan
 from flows.reporting import report
 from flows.runtime import failures, search_state
+from flows.runtime.alone import alone
 from flows.runtime.context import Run
 from flows.runtime.progress import Says
 from flows.runtime.services import services
@@ -22,6 +23,12 @@ from flows.tracking.mirror import mirror, open_run
 def run_experiment(experiment: Experiment, progress: Says) -> tuple[Run, Judgement]:
     """Quantize, evaluate, benchmark, compare, track, decide; what has a record is not done again."""
     plan = checked_plan(experiment)
+    with alone(experiment):
+        return _run(plan, progress)
+
+
+def _run(plan: Plan, progress: Says) -> tuple[Run, Judgement]:
+    experiment = plan.experiment
     store = Store.of(experiment.storage)
     store.refer(experiment.name, plan.steps)
     run = Run.of(plan, store, progress, logs_folder(experiment))
@@ -29,7 +36,9 @@ def run_experiment(experiment: Experiment, progress: Says) -> tuple[Run, Judgeme
     if (unfinished := _unfinished(run, searching)) or searching:
         from flows.sweep.tuner import sweep  # with Ray Tune, whose second a finished run need not take
 
-        with cluster.connected(plan.hardware.accelerator, run.logs / "ray") as ray_logs, open_run(run):
+        remote = isinstance(experiment.storage.root, str)
+        connection = cluster.connected(plan.hardware.accelerator, run.logs / "ray", object_store=remote)
+        with connection as ray_logs, open_run(run):
             moved = "" if cluster.is_named() else f", and moved to {run.logs / 'ray'} at the end"
             progress.say("logs", f"{run.logs}; Ray's and the engines' in {ray_logs}{moved}")
             failures.keep(run)

@@ -1,8 +1,10 @@
-"""Whether RAY_ADDRESS names a cluster that answers, checked before Ray tries to join it: Ray waits for minutes."""
+"""Whether RAY_ADDRESS names a cluster that answers and asks for a token, checked before Ray tries to join it: Ray waits
+for minutes, and joins whatever answers."""
 
 import os
 import socket
 import struct
+from typing import Any
 
 from configs.base import UserError
 
@@ -13,15 +15,17 @@ _SETTINGS = 4
 
 
 def check(address: str) -> None:
-    """Raise UserError unless something of Ray's answers at an address."""
+    """Raise UserError unless something of Ray's answers at an address, and not without a token: whoever reaches such a
+    cluster runs what he likes on it. RAY_AUTH_MODE=disabled says that this is known."""
     if "://" in address and not address.startswith("ray://"):
         raise UserError(
             f"RAY_ADDRESS: {address:.100} is where jobs are submitted; a driver joins at HOST:PORT, or use `auto`"
         )
     host, port = _host_and_port(_latest() if address == "auto" else address.removeprefix("ray://"))
+    encrypted = os.environ.get("RAY_USE_TLS", "0") != "0"  # by certificates, of which a client has one, too
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT_S) as opened:
-            answer = b"" if os.environ.get("RAY_USE_TLS", "0") != "0" else _greeting(opened)
+            answer = b"" if encrypted else _greeting(opened)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
@@ -29,6 +33,28 @@ def check(address: str) -> None:
         ) from None
     if answer is None:
         raise UserError(f"RAY_ADDRESS: what answers at {host}:{port} is not Ray; give the address of a head's GCS")
+    if not encrypted and os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled" and _answers_anybody(host, port):
+        raise UserError(
+            f"RAY_ADDRESS: the cluster at {host}:{port} asks for no token, so whoever reaches it runs what he likes on "
+            "it; start it with RAY_AUTH_MODE=token (`ray get-auth-token --generate` makes one), or set "
+            "RAY_AUTH_MODE=disabled to use it as it is"
+        )
+
+
+def _answers_anybody(host: str, port: int) -> bool:
+    """Whether the cluster tells somebody without a token what runs on it."""
+    import grpc
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    messages: Any = gcs_service_pb2  # whose names are made when it is imported
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with grpc.insecure_channel(where, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        try:
+            service = gcs_service_pb2_grpc.JobInfoGcsServiceStub(channel)
+            service.GetAllJobInfo(messages.GetAllJobInfoRequest(), timeout=_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def _latest() -> str:

@@ -5,7 +5,8 @@ Its processes are in sessions of their own, so that a signal to the run's proces
 them, bear the run's mark: what a dead driver or a dead raylet leaves behind is recognized by it and ended.
 
 Nobody else can talk to it: it listens on loopback, asks for a token that this process made up, and its files, and the
-temporary files of all below it, lie in a folder that only its user can read and that is removed with it.
+temporary files of all below it, lie in a folder that only its user can read and that is removed with it. Of the user's
+environment, what runs below it has only what it may need.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from typing import Any
 import ray
 
 from actors.placement import processes, reaper
+from actors.programs import vllm_server
 from configs import offline
 from flows import interruption
 
@@ -30,6 +32,11 @@ _NO_WAY_OUT = {"http_proxy": "http://127.0.0.1:9"}
 reports or not (2.60, `UsageStatsHead.run`); a proxy on loopback at which nobody answers ends that there."""
 _NEEDED = {"raylet": "raylet", "gcs_server": "GCS server"}
 """Processes of Ray's without which nothing goes on, by their programs' names; each leads a session."""
+_ALSO = {"http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"}
+_ALSO_OF = ("PYTHON", "RAY_", "TUNE_", "HF_", "HUGGING_FACE_", "PIP_", "GUIDELLM_", "LMEVAL_", "GRPC_", "REQUESTS_CA_")
+"""Beside what an engine may have: what fetches models, data sets and wheels, and the libraries' own settings."""
+_OF_STORES = ("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_", "GCSFS_", "S3_")
+"""What reaches an object store, where one is used."""
 _LONGEST = 20
 """Characters of a temporary folder's name: of the 107 that the kernel gives a socket, Ray and this use 84."""
 _ENDING_S = 2.0
@@ -41,12 +48,13 @@ class NotStarted(Exception):
 
 
 @contextlib.contextmanager
-def up(settings: dict[str, Any], logs: Path | None) -> Iterator[None]:
+def up(settings: dict[str, Any], logs: Path | None, *, object_store: bool = False) -> Iterator[None]:
     """Ray on this machine, bound to loopback, for the length of the block; after it no process of it is left.
 
     Args:
         settings: further arguments of `ray.init`.
         logs: the folder that its logs and those of what it ran are in afterwards, instead of an earlier run's.
+        object_store: whether what it runs reaches one, with the user's credentials.
 
     Raises:
         NotStarted: it is not up in Ray's own time, 30 s.
@@ -67,7 +75,7 @@ def up(settings: dict[str, Any], logs: Path | None) -> Iterator[None]:
     with reaper.watching_over(run, folder, logs) as tell, interruption.bounded(lambda: _lost(needed), end):
         try:
             interruption.interrupt_on_signals()
-            _start(run, folder, settings, started)
+            _start(run, folder, settings, started, _OF_STORES if object_store else ())
             interruption.interrupt_on_signals()  # Ray has replaced them by its own
             yield
         finally:
@@ -77,12 +85,22 @@ def up(settings: dict[str, Any], logs: Path | None) -> Iterator[None]:
             end(_ENDING_S)
 
 
-def _start(run: str, folder: Path, settings: dict[str, Any], started: Callable[[int, str], None]) -> None:
-    """A cluster of one machine, whose processes bear the run's mark."""
+def _start(
+    run: str, folder: Path, settings: dict[str, Any], started: Callable[[int, str], None], also: tuple[str, ...]
+) -> None:
+    """A cluster of one machine, whose processes bear the run's mark.
+
+    Args:
+        also: beginnings of the names of environment variables that they have, too.
+    """
     temporary = folder / "tmp"
     temporary.mkdir()
     lent = {processes.RUN_MARK: run, "TMPDIR": str(temporary), **(_NO_WAY_OUT if offline.is_set() else {})}
     before = os.environ.copy()
+    kept = vllm_server.inherited().keys() | {n for n in before if n in _ALSO or n.startswith(_ALSO_OF + also)}
+    withheld = before.keys() - kept
+    for name in withheld:
+        del os.environ[name]
     os.environ |= lent | {"RAY_AUTH_TOKEN": _token()}
     os.environ.pop("RAY_AUTH_MODE", None)  # Ray turns its token on, and tells itself of it, only where none is set
     try:
@@ -104,7 +122,7 @@ def _start(run: str, folder: Path, settings: dict[str, Any], started: Callable[[
             "(`python -m flows doctor`): the same command goes on from what was finished"
         ) from error
     finally:
-        _restore(before, lent)
+        _restore(before, {*lent, *withheld})
 
 
 def _private_folder() -> Path:

@@ -131,7 +131,7 @@ def fake_engines(_one_cluster: None, _one_migration: None, hardware: Hardware, m
     monkeypatch.setattr(cluster, "connected", _already_connected)
 
 
-def _already_connected(_accelerator: str, _logs: Path | None = None) -> Any:
+def _already_connected(_accelerator: str, _logs: Path | None = None, **_: Any) -> Any:
     import contextlib
 
     return contextlib.nullcontext(Path(ray._private.worker._global_node.get_logs_dir_path()))

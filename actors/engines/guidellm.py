@@ -72,6 +72,7 @@ def benchmark(
                         "request_format": "/v1/completions",
                         "api_key": key,
                         "validate_backend": False,
+                        "follow_redirects": False,
                         "timeout": 600,
                     },
                     "profile": {**profile, **_spread(profile["kind"], pace)},
@@ -177,6 +178,9 @@ def _times(request: GenerativeRequestStats, start: float) -> dict[str, Any]:
 
 
 def _keep_own_report(report: GenerativeBenchmarksReport, destination: Path) -> None:
+    """GuideLLM's report without most of its texts, and without the key, which it would write down as it was asked."""
+    for asked in report.config.benchmarks:
+        asked["backend"].pop("api_key")
     for measured in report.benchmarks:
         for status in ("successful", "incomplete", "errored"):
             setattr(measured.requests, status, getattr(measured.requests, status)[:_TEXTS_KEPT])

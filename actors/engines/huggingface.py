@@ -162,13 +162,6 @@ def _encode(tokenizer: PreTrainedTokenizerBase, document: Any) -> list[int]:
     return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
 
-def hub_documents(dataset: str, subset: str | None, split: str, field: str) -> list[Any]:
-    """One column of a hub data set, empty rows left out."""
-    from datasets import load_dataset
-
-    return [row for row in load_dataset(dataset, subset, split=split)[field] if row]
-
-
 def local_documents(path: Path) -> list[Any]:
     """The texts or chats of a local calibration file."""
     return list(LocalText(kind="local", path=path).documents())

@@ -20,7 +20,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from actors.engines import lm_eval_models
+from actors.engines import hub_datasets, lm_eval_models
 from configs.accuracy import GenKwargs
 from configs.metrics import kind_of
 
@@ -67,7 +67,8 @@ def evaluate(
         `tasks`, for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged
         of each document, the task's own first metric first; the numbers of documents, of examples in the prompt, of
         answers to each document (`seeds`), of documents whose prompt was `cut` to fit or read in several windows
-        (`split`), of those without a value to judge (`unknown`); the task's own version, the name that was asked for,
+        (`split`), of those without a value to judge (`unknown`); the `commit` of a data set from the hub, or None; the
+        task's own version, the name that was asked for,
         and whether all tasks under that name count alike. And `prompts`: how every model was asked.
 
     Raises:
@@ -109,6 +110,7 @@ def evaluate(
                 "alike": alike,
                 "cut": _count(model.cut, name),
                 "split": _count(model.split, name),
+                "commit": hub_datasets.commit(one.dataset),
             }
         prompts["system_left_out"] |= model.without_system
     return {"tasks": results, "prompts": prompts}

@@ -166,12 +166,13 @@ class Asked(TemplateLM):  # type: ignore[misc]
 class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
     """A vLLM server, asked by token ids for what lm-eval's vLLM model would ask of its own engine."""
 
-    def __init__(self, *, base_url: str, model: str, tokenizer: str, num_concurrent: int) -> None:
-        length = openai_client.context_length(base_url.removesuffix("/completions"), model)
+    def __init__(self, *, base_url: str, model: str, tokenizer: str, num_concurrent: int, key: str) -> None:
+        length = openai_client.context_length(base_url.removesuffix("/completions"), model, key)
         super().__init__(
             context_length=length,
             max_length=length,
             base_url=base_url,
+            header={"Authorization": f"Bearer {key}"},  # or lm-eval would send a user's own OPENAI_API_KEY
             model=model,
             tokenizer=tokenizer,
             num_concurrent=num_concurrent,

@@ -49,6 +49,7 @@ class Engine:
         *,
         engine: dict[str, Any],
         variables: dict[str, str],
+        key: str | None,
         host: str | None,
         cache: str,
         start_timeout_s: float,
@@ -56,6 +57,7 @@ class Engine:
         """Start it, and wait until it answers.
 
         Args:
+            key: what it asks for; None where it answers everybody.
             host: where it listens; None for its node's own address.
 
         Raises:
@@ -63,14 +65,16 @@ class Engine:
         """
         host = host or ray.util.get_node_ip_address()
         port = vllm_server.free_port(host)
+        self._key = key
         self._url = vllm_server.address(host, port)
         folder = Path(get_serve_logs_dir())
         log = folder / f"vllm-{re.sub(r'[^A-Za-z0-9._-]', '-', model)}-{port}.log"
         compiled = compile_cache.prepare(Path(cache))
+        asked = vllm_server.key_variables(key)
         with log.open("w") as output:
             self._session = Session(
-                vllm_server.command(sys.executable, checkpoint, model, engine, host, port),
-                variables={**vllm_server.inherited(), **compiled, **variables},
+                vllm_server.command(sys.executable, checkpoint, model, engine, host, port, guarded=bool(key)),
+                variables={**vllm_server.inherited(), **compiled, **variables, **asked},
                 folder=folder,  # not one whose modules it would import
                 log=output,
             )
@@ -98,7 +102,7 @@ class Engine:
 
     def under_way(self) -> int:
         """Requests that run or wait in the engine."""
-        return vllm_server.requests_under_way(openai_client.get(f"{self._url}/metrics", patience_s=_HEALTH_S)[1])
+        return vllm_server.requests_under_way(openai_client.get(f"{self._url}/metrics", _HEALTH_S, self._key)[1])
 
     def __del__(self) -> None:
         """Serve's last call to a replica that it ends in peace."""
@@ -141,6 +145,7 @@ def engine_application(
     lease: str,
     cores: int,
     gpus: float,
+    key: str | None,
     host: str | None,
     cache: str,
     start_timeout_s: float,
@@ -157,6 +162,7 @@ def engine_application(
         lease: mark of all its processes.
         cores: CPU cores of a replica where it runs on a CPU; 0 with GPUs.
         gpus: GPUs of a replica: several, or a share of one.
+        key: what it asks for, in Ray's memory and the engine's environment alone; None where it answers everybody.
         host: where it listens on its node; None for the node's own address.
         cache: the node's folder for what vLLM compiles.
         beside: further resources of a replica.
@@ -178,7 +184,14 @@ def engine_application(
         **_scaled(*scale),
     )
     application: serve.Application = deployment.bind(
-        model, checkpoint, engine=engine, variables=variables, host=host, cache=cache, start_timeout_s=start_timeout_s
+        model,
+        checkpoint,
+        engine=engine,
+        variables=variables,
+        key=key,
+        host=host,
+        cache=cache,
+        start_timeout_s=start_timeout_s,
     )
     return application
 

@@ -26,6 +26,11 @@ _NEEDED_OF = (
     *("OMP_", "MKL_", "KMP_", "OPENBLAS_", "MALLOC_", "TCMALLOC_"),
 )
 """Environment variables that an engine may have, by their names, and by how these begin."""
+KEY = "VLLM_API_KEY"
+"""Environment variable with the key that a server asks for, as vLLM itself reads it."""
+GUARD = Path(__file__).parent / "guard"
+"""The folder that an engine finds the middleware in which asks for the key."""
+GUARDED_BY = ("--middleware", "key_guard.KeyGuard")
 _POLL_S = 0.5
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -35,7 +40,14 @@ class NotStarted(RuntimeError):
 
 
 def command(
-    python: Path | str, checkpoint: str, model: str, engine: Mapping[str, Any], host: str, port: int
+    python: Path | str,
+    checkpoint: str,
+    model: str,
+    engine: Mapping[str, Any],
+    host: str,
+    port: int,
+    *,
+    guarded: bool = False,
 ) -> list[str]:
     """`vllm serve` of an environment, as a command.
 
@@ -44,13 +56,18 @@ def command(
         checkpoint: the folder with weights and tokenizer.
         model: the name that requests give.
         engine: vLLM's engine arguments.
+        guarded: whether it asks for the key that its environment has, with `key_variables`.
     """
-    return [str(python), "-m", "vllm.entrypoints.cli.main", "serve", *arguments(checkpoint, model, engine, host, port)]
+    told = arguments(checkpoint, model, engine, host, port, guarded=guarded)
+    return [str(python), "-m", "vllm.entrypoints.cli.main", "serve", *told]
 
 
-def arguments(checkpoint: str, model: str, engine: Mapping[str, Any], host: str, port: int) -> list[str]:
+def arguments(
+    checkpoint: str, model: str, engine: Mapping[str, Any], host: str, port: int, *, guarded: bool = False
+) -> list[str]:
     """What `vllm serve` is told."""
-    return [checkpoint, "--served-model-name", model, "--host", host, "--port", str(port), *served_as(engine)]
+    where = ["--served-model-name", model, "--host", host, "--port", str(port)]
+    return [checkpoint, *where, *served_as(engine), *(GUARDED_BY if guarded else ())]
 
 
 def served_as(engine: Mapping[str, Any]) -> list[str]:
@@ -72,10 +89,19 @@ def as_options(engine: Mapping[str, Any]) -> list[str]:
 
 
 def inherited() -> dict[str, str]:
-    """What of this process's environment an engine needs: the machine's, the devices' and vLLM's own. No token or
-    password of the user's is among them, and nothing of Python's or Ray's, which would lead it to other modules, or
-    into a cluster that it is no part of."""
-    return {name: value for name, value in os.environ.items() if name in _NEEDED or name.startswith(_NEEDED_OF)}
+    """What of this process's environment an engine needs: the machine's, the devices' and vLLM's own. No token,
+    password or key of the user's is among them, and nothing of Python's or Ray's, which would lead it to other
+    modules, or into a cluster that it is no part of."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != KEY and (name in _NEEDED or name.startswith(_NEEDED_OF))
+    }
+
+
+def key_variables(key: str | None) -> dict[str, str]:
+    """Environment variables of an engine that asks for a key on every path but /health; none without a key."""
+    return {KEY: key, "PYTHONPATH": str(GUARD)} if key else {}
 
 
 def variables(cores: tuple[int, ...], kv_cache_gib: int) -> dict[str, str]:

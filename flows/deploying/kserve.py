@@ -22,6 +22,7 @@ from flows.planning.plan import engine_args
 PORT = 8080
 """On which the engine answers in its pod."""
 _MODEL = "/mnt/models"
+_GUARD = "/guard"
 _FORMAT = "vLLM"
 _PROBED_EVERY_S = 10
 
@@ -75,7 +76,8 @@ def manifests(
     weight_bytes: int,
     cores: int,
 ) -> list[dict[str, Any]]:
-    """A ServingRuntime and the InferenceService that names it.
+    """A ServingRuntime and the InferenceService that names it; before them, where vLLM itself asks for a key, the
+    ConfigMap with the middleware that does.
 
     Args:
         checkpoint: the checkpoint's folder, relative to the store's root.
@@ -87,7 +89,8 @@ def manifests(
     """
     name = service_name(experiment.name, variant)
     resources = _resources(experiment, hardware, weight_bytes, cores)
-    return [_runtime(kserve, experiment, hardware, name), _service(kserve, name, variant, checkpoint, resources)]
+    served = [_runtime(kserve, experiment, hardware, name), _service(kserve, name, variant, checkpoint, resources)]
+    return [*([_guard(kserve, name)] if kserve.secret else []), *served]
 
 
 def service_name(experiment: str, variant: str) -> str:
@@ -125,9 +128,14 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
     serving = experiment.serving
     wanted = {"VLLM_NO_USAGE_STATS": "1", **vllm_server.anywhere(serving.kv_cache_gib, on_cpu=hardware.on_cpu)}
     variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in wanted.items()]
+    mounts: list[dict[str, Any]] = [{"name": "memory", "mountPath": "/dev/shm"}]
+    volumes: list[dict[str, Any]] = [{"name": "memory", "emptyDir": {"medium": "Memory"}}]
     if kserve.secret:
+        mounts.append({"name": "guard", "mountPath": _GUARD, "readOnly": True})
+        volumes.append({"name": "guard", "configMap": {"name": name}})
         reference = {"secretKeyRef": {"name": kserve.secret, "key": "token"}}
-        variables.append({"name": "VLLM_API_KEY", "valueFrom": reference})
+        variables.append({"name": vllm_server.KEY, "valueFrom": reference})
+        variables.append({"name": "PYTHONPATH", "value": _GUARD})
     asked = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": _PROBED_EVERY_S, "timeoutSeconds": 5}
     container = {
         "name": "kserve-container",
@@ -138,6 +146,7 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
             f"--served-model-name={name}",
             f"--port={PORT}",
             *vllm_server.served_as(engine_args(experiment, hardware)),
+            *(vllm_server.GUARDED_BY if kserve.secret else ()),
         ],
         "env": variables,
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
@@ -146,7 +155,7 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
         "readinessProbe": {**asked, "failureThreshold": 3},
         "livenessProbe": {**asked, "failureThreshold": 6},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "memory", "mountPath": "/dev/shm"}],
+        "volumeMounts": mounts,
     }
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
@@ -156,8 +165,17 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
             "multiModel": False,
             "supportedModelFormats": [{"name": _FORMAT, "autoSelect": False}],
             "containers": [container],
-            "volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}],
+            "volumes": volumes,
         },
+    }
+
+
+def _guard(kserve: KServe, name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": kserve.namespace},
+        "data": {"key_guard.py": (vllm_server.GUARD / "key_guard.py").read_text()},
     }
 
 

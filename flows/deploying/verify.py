@@ -2,7 +2,6 @@
 as fast as it was."""
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from rich.text import Text
 from actors import openai_client
 from actors.benchmarker import Benchmarker
 from actors.placement.lease import Needs, lease
+from configs.serving import api_key
 from flows import cluster
 from flows.analysis import reference_gap, requests
 from flows.deploying.candidate import Chosen
@@ -38,8 +38,12 @@ _SAME_ANSWERS = 0.5
 """Share of the greedy answers that must be those of the benchmark, word by word; near ties flip."""
 _PROMPT = "The sea is"
 _TOKENS = 8
-KEY = "VLLM_API_KEY"
-"""Environment variable with the key of a server that asks for one, as vLLM itself reads it."""
+_CLOSED = {
+    "get": ("v1/models", "metrics", "docs", "openapi.json", "version", "load"),
+    "post": ("v1/completions", "invocations", "tokenize", "detokenize", "scale_elastic_ep"),
+}
+"""Paths of vLLM's that nobody is answered at without the key, beside those like them."""
+_REFUSED = (401, 403, 404)
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,14 @@ class _Look:
         self.figures: dict[str, float] = {}
         self._text = ""
         self._difference: dict[str, Any] = {}
-        self._key = os.environ.get(KEY, "").strip() or None  # of a file or a secret, with its line end
+        self._key = api_key()
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
         """Name, rule and question of every check."""
         limit = reference_gap.limit(self.chosen.outcome.plan.scheme)
         return [
             ("health", "answers 200", self._health),
+            ("key", "where VLLM_API_KEY is set, nobody is answered without it but at /health", self._closed),
             ("model list", f"{self.chosen.model}, or a single model", self._models),
             ("completion", f"{_TOKENS} tokens", self._completion),
             ("chat", "an answer, where the tokenizer has a chat template", self._chat),
@@ -131,8 +136,20 @@ class _Look:
         status, _ = openai_client.get(f"{self.url}/health", patience_s=30, key=self._key)
         return status == 200, f"status {status}"
 
+    def _closed(self) -> tuple[bool | None, str]:
+        if self._key is None:
+            return None, "not asked: VLLM_API_KEY is not set"
+        answered = {path: openai_client.get(f"{self.url}/{path}", patience_s=30)[0] for path in _CLOSED["get"]}
+        answered |= {path: openai_client.post_nothing(f"{self.url}/{path}", 30) for path in _CLOSED["post"]}
+        open_to_all = [f"/{path} ({status})" for path, status in answered.items() if status not in _REFUSED]
+        if open_to_all:
+            return False, f"answers without the key at {', '.join(open_to_all)}"
+        return True, f"{len(answered)} paths refused without the key"
+
     def _models(self) -> tuple[bool, str]:
-        _, page = openai_client.get(f"{self.url}/v1/models", patience_s=30, key=self._key)
+        status, page = openai_client.get(f"{self.url}/v1/models", patience_s=30, key=self._key)
+        if status != 200:
+            return False, f"status {status}"
         names = [entry["id"] for entry in json.loads(page)["data"]]
         if self.model not in names and len(names) == 1:
             self.model = names[0]

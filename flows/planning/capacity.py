@@ -5,7 +5,7 @@ import difflib
 from configs.base import UserError
 from configs.experiment import section
 from configs.model import PathModel
-from flows.planning import disk, memory, sizes, vllm_sources
+from flows.planning import disk, library_sources, memory, sizes
 from flows.planning.plan import Plan, engine_args
 from flows.store import checkpoints
 from flows.store.records import Store
@@ -30,7 +30,7 @@ def _servable(plan: Plan) -> None:
 
 
 def _engine_arguments(plan: Plan) -> None:
-    known = vllm_sources.engine_arguments(plan.hardware.accelerator)
+    known = library_sources.engine_arguments(plan.hardware.accelerator)
     for name in plan.experiment.serving.engine_args:
         if known and name not in known:
             near = difflib.get_close_matches(name, known, n=1)

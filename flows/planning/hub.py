@@ -91,7 +91,7 @@ def _all_needed(plan: Plan) -> Iterator[Needed]:
     source = experiment.calibration.source if experiment.calibration else None
     calibrated = [v.checkpoint for v in plan.tried if v.scheme and v.scheme.needs_calibration]
     if isinstance(source, HubDataset) and any(_missing(plan, step) for step in calibrated):
-        yield Needed("calibration.source.dataset", "dataset", source.dataset)
+        yield Needed("calibration.source.dataset", "dataset", source.dataset, source.revision)
     if any(_missing(plan, step) for variant in plan.tried for step in variant.evaluations):
         for position, task in enumerate(experiment.accuracy.tasks):
             if not task_files(task):
@@ -184,13 +184,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 @cache
 def _at_the_hub(one: Needed, at: str) -> Availability:
     """What the hub says of a repository, asked once."""
-    file = "config.json" if one.kind == "model" else "README.md"
-    place = one.repository if one.kind == "model" else f"datasets/{one.repository}"
-    request = urllib.request.Request(f"{at}/{place}/resolve/{quote(one.revision, safe='')}/{file}", method="HEAD")
-    if known := token():
-        request.add_unredirected_header("Authorization", f"Bearer {known}")
     try:
-        urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S).close()
+        _opened(one, at).close()
     except urllib.error.HTTPError as answer:
         return _judged(one, at, answer.code, answer.headers.get("X-Error-Code") or "")
     except HTTPException:
@@ -209,6 +204,35 @@ def _shown(address: str) -> str:
     """An address without a user and a password."""
     found = urlsplit(address)
     return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
+
+
+@cache
+def commit(one: Needed) -> str | None:
+    """The commit that a revision stands for now; None where the hub does not tell, or nobody may be asked."""
+    if offline.is_set():
+        return None
+    try:
+        with _opened(one, endpoint()) as answer:
+            known_commit: str | None = answer.headers.get("X-Repo-Commit")
+    except urllib.error.HTTPError as answer:  # a large file's head leads elsewhere
+        known_commit = answer.headers.get("X-Repo-Commit")
+    except (OSError, ValueError, HTTPException):
+        return None
+    return known_commit if known_commit and re.fullmatch(r"[0-9a-f]{40}", known_commit) else None
+
+
+def _opened(one: Needed, at: str) -> Any:
+    """The head of one small file of a repository.
+
+    Raises:
+        OSError, ValueError, HTTPException: it cannot be had.
+    """
+    file = "config.json" if one.kind == "model" else "README.md"
+    place = one.repository if one.kind == "model" else f"datasets/{one.repository}"
+    request = urllib.request.Request(f"{at}/{place}/resolve/{quote(one.revision, safe='')}/{file}", method="HEAD")
+    if known := token():
+        request.add_unredirected_header("Authorization", f"Bearer {known}")
+    return urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S)
 
 
 def _judged(one: Needed, at: str, code: int, error: str) -> Availability:

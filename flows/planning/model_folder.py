@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.files.digests import Damaged
 from configs.base import UserError
-from flows.planning import vllm_sources
+from flows.planning import library_sources
 from flows.store import checkpoints
 from flows.store.checkpoints import Tensor
 
@@ -43,7 +43,7 @@ def check(folder: Path, accelerator: str, field: str = "model.path") -> None:
     except Damaged as damage:
         raise UserError(f"{field}: {damage}; copy or download it again") from None
     for why in (
-        _runs_code(told),
+        _needs_code(told, accelerator),
         _is_quantized(told["config.json"]),
         _cannot_be_served(told["config.json"], accelerator),
         _odd_numbers(told["config.json"]),
@@ -64,14 +64,21 @@ def _check_weights_are_safetensors(folder: Path, field: str) -> None:
     raise UserError(f"{field}: {folder} has {named}; {hint}")
 
 
-def _runs_code(told: dict[str, dict[str, Any]]) -> str | None:
+def _needs_code(told: dict[str, dict[str, Any]], accelerator: str) -> str | None:
+    """Code of the model's own is never run. Many that bring some need none: transformers has a class of the same name
+    for their type, which it takes then."""
     for name, settings in told.items():
-        if "auto_map" in settings:
+        if "auto_map" in settings and not (name == "config.json" and _is_native(settings, accelerator)):
             return (
-                f"{name} asks for code of its own (auto_map), which is not run; remove that key if transformers knows "
-                "the model by itself"
+                f"{name} asks for code of its own (auto_map), which is never run, and transformers has nothing of that "
+                "name in its place; give a model that it knows by itself"
             )
     return None
+
+
+def _is_native(config: dict[str, Any], accelerator: str) -> bool:
+    known = library_sources.native_classes(accelerator).get(str(config.get("model_type")))
+    return known is not None and config.get("architectures") == [known]
 
 
 def _is_quantized(config: dict[str, Any]) -> str | None:
@@ -88,7 +95,7 @@ def _cannot_be_served(config: dict[str, Any], accelerator: str) -> str | None:
         return None
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
         return f"config.json: architectures is {named!r:.60}; it must be a list of names"
-    served = vllm_sources.generating_architectures(accelerator)
+    served = library_sources.generating_architectures(accelerator)
     if served and not served & set(named):
         return f"{named[0]:.80} is no model that vLLM generates text with; give one that is"
     return None

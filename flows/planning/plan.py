@@ -184,6 +184,8 @@ class _Maker:
         if calibration:
             calibration = calibration.for_scheme(scheme)
             settings["calibration"] = calibration.model_dump(mode="json", exclude={"source": {"path"}})
+            if settings["calibration"]["source"].get("revision") == "main":
+                del settings["calibration"]["source"]["revision"]  # as before there was one
             local["calibration"] = calibration.model_dump(mode="json")
             if calibration.source.kind == "local":
                 files["calibration"] = calibration.source.path

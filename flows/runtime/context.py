@@ -167,6 +167,10 @@ class Services:
     server: ActorHandle[Any]
     benchmarkers: Mapping[Place, ActorHandle[Any]]
     """By seat; seats of a host whose engines are loaded one by one share theirs."""
+    key: str = field(repr=False)
+    """What every engine of the run asks for: made up by it, and kept in memory and in their environment alone."""
+    calibration_commit: str | None = None
+    """Of a calibration set from the hub, the same for all variants; None where it has none, or nobody tells."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The actors that all variants of a run share, up for the length of a block, and nothing left after it."""
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,9 @@ from actors.placement.coordinator import conductor
 from actors.placement.lease import Needs, lease
 from actors.serving import end_deployment, serving_host
 from configs.base import UserError
+from configs.calibration import HubDataset
 from flows import cluster
+from flows.planning import hub
 from flows.runtime.context import Run, Services
 
 
@@ -41,11 +44,22 @@ def services(run: Run) -> Iterator[Services]:
                     benchmarker = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=-1))
                 benchmarkers[Place(node, seat)] = benchmarker
         try:
-            yield Services(conducting, server, benchmarkers)
+            yield Services(conducting, server, benchmarkers, secrets.token_hex(32), _calibration_commit(run))
         finally:
             ref: Any = server.applications.remote(run.application(""))
             for name in ray.get(ref):
                 end_deployment(server, name, nodes)
+
+
+def _calibration_commit(run: Run) -> str | None:
+    """That of variants that were compressed before, or else the one that the revision stands for now."""
+    source = run.plan.experiment.calibration.source if run.plan.experiment.calibration else None
+    if not isinstance(source, HubDataset):
+        return None
+    made = [outcome.checkpoint.result for outcome in run.outcomes.values() if outcome.checkpoint]
+    known: list[str] = [result["calibration_commit"] for result in made if result.get("calibration_commit")]
+    asked = hub.Needed("calibration.source.dataset", "dataset", source.dataset, source.revision)
+    return known[0] if known else hub.commit(asked)
 
 
 def _nodes(run: Run) -> list[str]:

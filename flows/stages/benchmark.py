@@ -58,6 +58,7 @@ def sweep(
     ref: Any = benchmarker.benchmark.remote(
         url=served.url,
         model=served.deployment.model,
+        key=served.deployment.key,
         tokenizer=str(served.folder),
         profile={"kind": load.kind, "rate" if open_loop else "streams": values},
         prompt_tokens=load.prompt_tokens,

@@ -1,5 +1,6 @@
 """The base checkpoint, and from it every compressed one, each by a quantizer of its own."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
         with run.seated(outcome, services, to_be_measured=False, to_be_measured_next=next_) as slot:
             run.progress.say(outcome.name, f"{step.kind} ...")
             with unchanged(step, slot.host):
-                work(run, outcome, draft, slot)
+                work(run, outcome, services, draft, slot)
 
     step = outcome.plan.checkpoint
     if outcome.checkpoint is None:
@@ -64,7 +65,7 @@ def _needs(run: Run, slot: Place) -> Needs:
     return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
 
 
-def _prepare(run: Run, outcome: Outcome, draft: Draft, slot: Place) -> None:
+def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft, slot: Place) -> None:
     orders = outcome.plan.checkpoint.orders
     with draft.on(slot.host) as work, lease(Quantizer, _needs(run, slot), node=slot.host) as quantizer:
         destination = work / CHECKPOINT
@@ -77,8 +78,11 @@ def _prepare(run: Run, outcome: Outcome, draft: Draft, slot: Place) -> None:
         draft.result |= run.store.near(slot.host, checkpoints.described, folder, compressed=False)
 
 
-def _quantize(run: Run, outcome: Outcome, draft: Draft, slot: Place) -> None:
+def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft, slot: Place) -> None:
     orders = outcome.plan.checkpoint.orders
+    calibration = deepcopy(orders["calibration"])
+    if calibration and services.calibration_commit:
+        calibration["source"]["revision"] = services.calibration_commit
     log = run.logs / f"quantize-{outcome.name}-{outcome.plan.checkpoint.fingerprint}.log"
     with (
         draft.on(slot.host) as work,
@@ -89,7 +93,7 @@ def _quantize(run: Run, outcome: Outcome, draft: Draft, slot: Place) -> None:
             str(base),
             str(work / CHECKPOINT),
             recipe=orders["recipe"],
-            calibration=orders["calibration"],
+            calibration=calibration,
             dtype=orders["dtype"],
             declared_weight_bits=orders["declared_weight_bits"],
             log=str(log),

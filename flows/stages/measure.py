@@ -100,6 +100,7 @@ def _evaluate(
                 served.deployment.model,
                 str(served.folder),
                 step.orders["concurrency"],
+                served.deployment.key,
                 samples=str(work),
                 **_of_evaluation(step),
             )

@@ -65,6 +65,7 @@ def serving(run: Run, outcome: Outcome, services: Services, slot: Place, beside:
             cores=run.plan.seats.engines[slot.seat],
             kv_cache_gib=settings.kv_cache_gib,
             gpus=0 if hardware.on_cpu else settings.gpus,
+            key=services.key,
             cache=str(run.plan.experiment.storage.compiled),
             start_timeout_s=settings.start_timeout_s,
         ) as deployment:
@@ -92,7 +93,8 @@ def _compare_with_reference(run: Run, started: Started, url: str) -> dict[str, A
     outcome, deployment = started.outcome, started.deployment
     limit = reference_gap.limit(outcome.plan.scheme)
     reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
-    ref = asked_on(deployment.node, openai_client.compare_with_reference, f"{url}/v1", deployment.model, reference)
+    compared = (f"{url}/v1", deployment.model, reference, deployment.key)
+    ref = asked_on(deployment.node, openai_client.compare_with_reference, *compared)
     began = time.monotonic()
     difference: dict[str, Any] = answer(ref, run.plan.experiment.serving.start_timeout_s)
     seconds = time.monotonic() - began

@@ -1,10 +1,12 @@
-"""What `vllm serve` would answer on a fake checkpoint, with faults by name: unhealthy, wrong, cut, nameless.
+"""What `vllm serve` would answer on a fake checkpoint, with faults by name: unhealthy, wrong, cut, nameless, and open,
+which asks for its key only where vLLM's own middleware does.
 
 As a script it takes vLLM's options, of which it reads the name, the port and, as its last word, a fault.
 """
 
 import http.server
 import json
+import os
 import sys
 import threading
 from typing import Any
@@ -22,18 +24,28 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
+    def _refuses(self) -> bool:
+        """Whether a request has no key where one is asked for; it is answered then."""
+        known = not self.key or self.headers["Authorization"] == f"Bearer {self.key}"
+        if known or (self.fault == "open" and not self.path.startswith("/v1")):
+            return False
+        self._answer(b"{}", status=401)
+        return True
+
     def do_GET(self) -> None:
         if self.path == "/health":
             self._answer(b"", status=503 if self.fault == "unhealthy" else 200)
+        elif self._refuses():
+            pass
         else:
             name = [self.model] if self.fault != "nameless" else ["one", "another"]
             self._answer(json.dumps({"data": [{"id": one} for one in name]}).encode())
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.key and self.headers["Authorization"] != f"Bearer {self.key}":
-            self._answer(b"{}", status=401)
-        elif asked["model"] != self.model:
+        if self._refuses():
+            pass
+        elif asked.get("model") != self.model:
             self._answer(b"{}", status=404)
         elif "messages" in asked:
             self._answer(json.dumps({"choices": [{"message": {"content": "Paris."}}]}).encode())
@@ -77,5 +89,5 @@ if __name__ == "__main__":
     if sys.argv[-1] == "unstartable":
         sys.exit("ValueError: no kernel")
     options = dict(zip(sys.argv[2:], sys.argv[3:], strict=False))
-    serve(options["--served-model-name"], int(options["--port"]), sys.argv[-1])
+    serve(options["--served-model-name"], int(options["--port"]), sys.argv[-1], os.environ.get("VLLM_API_KEY", ""))
     threading.Event().wait()

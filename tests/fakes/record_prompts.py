@@ -27,6 +27,8 @@ CHAT = (
     "{% endif %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 BEGIN, END = "<s>", "</s>"
+KEY = "sesame"
+"""What the server asks for."""
 ANSWER = "one</s> two"
 
 
@@ -68,6 +70,13 @@ class Server(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
+    def parse_request(self) -> bool:
+        """Nobody is answered without the key."""
+        known = super().parse_request() and self.headers["Authorization"] == f"Bearer {KEY}"
+        if not known:
+            self.send_error(401)
+        return known
+
     def do_GET(self) -> None:
         self.answer({"data": [{"id": "model", "max_model_len": self.context_length}]})
 
@@ -96,7 +105,7 @@ def ask_server(folder: Path, run: dict[str, Any]) -> tuple[Any, list[Any]]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    found = Evaluator().evaluate_served(url, "model", str(folder), 4, **run["settings"])
+    found = Evaluator().evaluate_served(url, "model", str(folder), 4, KEY, **run["settings"])
     server.shutdown()
     return found, Server.asked
 

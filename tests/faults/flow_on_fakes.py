@@ -32,7 +32,11 @@ class Flow:
         self.folder, self.store, self.file = folder, store or folder / "store", folder / "faults.yaml"
         self.file.write_text(yaml.safe_dump(_experiment(self.store, tracking)))
         path = f"{REPOSITORY / 'tests/fakes'}:{REPOSITORY}"
-        taking = {"FAKE_SECONDS": str(seconds), "FAKE_CALLS": str(folder / "calls"), "FAULTS_FOLDER": str(folder)}
+        taking = {
+            "MSF_FAKE_SECONDS": str(seconds),
+            "MSF_FAKE_CALLS": str(folder / "calls"),
+            "MSF_FAULTS_FOLDER": str(folder),
+        }
         self.environment = {**os.environ, **taking, "PYTHONPATH": path}
 
     @property

@@ -169,7 +169,7 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as scratch:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        variables = {} if options.real else {"PATH": path, "FAKE_SECONDS": "1"}
+        variables = {} if options.real else {"PATH": path, "MSF_FAKE_SECONDS": "1"}
         with two_nodes(cores, MSF_STORE=f"{scratch}/store", **variables) as cluster:
             if options.real:
                 command = ["python", "-m", "flows", "run", "configs/experiments/smoke.yaml"]

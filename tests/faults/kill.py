@@ -237,7 +237,7 @@ def _processes_of(flow: Flow) -> list[str]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            inherited = process.environ().get("FAULTS_FOLDER") == str(flow.folder)
+            inherited = process.environ().get("MSF_FAULTS_FOLDER") == str(flow.folder)
             if inherited and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(f"{process.pid} {_words(process)[:60]}")
     return found

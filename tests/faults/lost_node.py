@@ -49,7 +49,7 @@ def main() -> int:
             for place in range(options.variants)
         ]
         file.write_text(yaml.safe_dump(asked))
-        variables = {"FAKE_SECONDS": str(options.seconds), "FAKE_CALLS": str(calls)}
+        variables = {"MSF_FAKE_SECONDS": str(options.seconds), "MSF_FAKE_CALLS": str(calls)}
         with two_nodes(2, **variables) as cluster:
             cluster.join(SECOND)
             found = lost(cluster, file, folder / "store", options.after)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from flow_on_fakes import REPOSITORY, Flow
 
-MARK = "FAULTS_FOLDER"
+MARK = "MSF_FAULTS_FOLDER"
 GROUP, EVERYBODY, DRIVER = "group", "everybody", "driver"
 CASES = {
     "TERM group": (GROUP, (signal.SIGTERM,)),

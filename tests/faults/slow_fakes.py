@@ -1,7 +1,7 @@
 """The command line on fake engines that take their time, on a made-up machine with a cluster of its own, or on
 the cluster that RAY_ADDRESS names.
 
-FAKE_SECONDS says how long every engine call takes. Used by what kills and by what measures overhead.
+MSF_FAKE_SECONDS says how long every engine call takes. Used by what kills and by what measures overhead.
 """
 
 import sys

@@ -9,7 +9,7 @@ from faults.job import stopped_and_resumed, two_nodes
 
 def test_job_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with two_nodes(cores=2, PATH=path, FAKE_SECONDS="1") as cluster:
+    with two_nodes(cores=2, PATH=path, MSF_FAKE_SECONDS="1") as cluster:
         found = stopped_and_resumed(cluster, tmp_path)
         assert found["without a token"], "nobody may submit who has no token"
         assert found["stopped"]

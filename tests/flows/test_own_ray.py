@@ -97,3 +97,23 @@ def test_run_leaves_the_environment_of_its_driver_as_it_was(monkeypatch: pytest.
         pass
     changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
     assert changed <= {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"}
+
+
+@pytest.mark.parametrize("object_store", [False, True])
+def test_ray_has_of_the_environment_only_what_its_processes_may_need(
+    object_store: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(own_ray.ray, "init", lambda **_: seen.update(os.environ))
+    monkeypatch.setattr(own_ray.ray, "shutdown", lambda: None)
+    withheld = {"OPENAI_API_KEY", "GITHUB_TOKEN", "MLFLOW_TRACKING_PASSWORD", "VLLM_API_KEY", "ANYTHING_ELSE"}
+    passed = {"HF_TOKEN", "PIP_INDEX_URL", "https_proxy", "CUDA_VISIBLE_DEVICES", "MSF_FAKE_SECONDS", "HOME"}
+    for name in {*withheld, *passed, "AWS_SECRET_ACCESS_KEY"} - {"HOME"}:
+        monkeypatch.setenv(name, "x")
+    before = dict(os.environ)
+    with own_ray.up({}, None, object_store=object_store):
+        pass
+    assert not withheld & seen.keys()
+    assert passed <= seen.keys()
+    assert ("AWS_SECRET_ACCESS_KEY" in seen) is object_store
+    assert all(os.environ[name] == before[name] for name in withheld), "the driver has them again"

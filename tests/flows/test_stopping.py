@@ -72,7 +72,7 @@ def test_run_whose_driver_is_killed_leaves_nothing(tmp_path: Path) -> None:
 
 def marked(flow: Flow) -> list[int]:
     """Ids of the run's processes."""
-    mark = f"FAULTS_FOLDER={flow.folder}".encode()
+    mark = f"MSF_FAULTS_FOLDER={flow.folder}".encode()
     return [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/environ") if mark in content(file)]
 
 

@@ -1,10 +1,14 @@
-"""What the real tests share: the store of one smoke run, and a tiny random model made with its tokenizer."""
+"""What the real tests share: one smoke run, with secrets in its environment, and its store; and a tiny random model
+made with its tokenizer."""
 
 import subprocess
+import tempfile
 from pathlib import Path
 
+import canaries
 import pytest
-from real_support import on_real_engines, run_flow
+from real_support import MAIN, on_real_engines
+from tests_support import free_port
 
 from actors import environments
 from configs.base import REPOSITORY
@@ -27,12 +31,27 @@ base.save_pretrained(destination)
 
 
 @pytest.fixture(scope="session")
-def smoke_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store after the smoke experiment."""
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, canaries.Watched]:
+    """The store after the smoke experiment, and what was seen of the run meanwhile."""
     store = tmp_path_factory.mktemp("smoke")
-    done = run_flow("configs/experiments/smoke.yaml", store=store)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return store
+    command = [*MAIN, "run", "configs/experiments/smoke.yaml", "--set", f"serving.port={free_port()}"]
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as temporary:  # short, for Ray's sockets
+        environment = on_real_engines() | canaries.PLANTED | canaries.NOT_USED
+        environment |= {"MSF_STORE": str(store), "TMPDIR": temporary}
+        running = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        with canaries.watching(running, Path(temporary)) as seen:
+            seen.out = running.communicate()[0]
+        seen.of_ray += canaries.holders([Path(temporary)], [*canaries.PLANTED.values(), *seen.own])
+    assert running.returncode == 0, seen.out[-6000:]
+    return store, seen
+
+
+@pytest.fixture(scope="session")
+def smoke_store(smoke: tuple[Path, canaries.Watched]) -> Path:
+    """The store after the smoke experiment."""
+    return smoke[0]
 
 
 @pytest.fixture(scope="session")

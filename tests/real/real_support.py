@@ -10,7 +10,10 @@ from typing import Any
 import isolated
 from tests_support import free_port
 
+from actors import environments
 from configs.base import REPOSITORY
+
+MAIN = (sys.executable, "-m", "flows")
 
 
 def run_flow(
@@ -30,7 +33,7 @@ def flows(
 ) -> subprocess.CompletedProcess[str]:
     """One command of the project."""
     environment = {**on_real_engines(), "MSF_STORE": str(store), **({"HF_HUB_OFFLINE": "1"} if offline else {})}
-    command = [sys.executable, "-m", "flows", *arguments]
+    command = [*MAIN, *arguments]
     command = isolated.wrapped(command, counts) if counts else command
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 
@@ -45,3 +48,17 @@ def records(store: Path) -> dict[str, Any]:
         f"{r['kind']}/{r['variant']}": r
         for r in (json.loads(p.read_text()) for p in (store / "records").glob("*/*/record.json"))
     }
+
+
+def told_by(role: str, code: str, **variables: str) -> str:
+    """What some Python prints in an environment."""
+    done = subprocess.run(
+        [str(environments.interpreter(role, "cpu")), "-c", code],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout

@@ -1,31 +1,13 @@
 """What is data runs no code in the real libraries: templates of tasks, and packages without a wheel."""
 
-import os
-import subprocess
 import tarfile
 from io import BytesIO
 from pathlib import Path
 
 import pytest
-
-from actors import environments
-from configs.base import REPOSITORY
+from real_support import told_by
 
 SETUP = "open({mark!r}, 'w').close()\nfrom setuptools import setup\nsetup(name='evil', version='1.0')\n"
-
-
-def told_by(role: str, code: str, **variables: str) -> str:
-    """What some Python prints in an environment."""
-    done = subprocess.run(
-        [str(environments.interpreter(role, "cpu")), "-c", code],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -66,4 +48,47 @@ except RuntimeError as error:
 """
     told = told_by("quantize", code, PIP_FIND_LINKS=str(folder), PIP_NO_INDEX="1")
     assert "evil==1.0 could not be fetched from the package index" in told
+    assert not mark.exists()
+
+
+NATIVE_WITH_CODE = """
+import json
+from pathlib import Path
+from actors.engines import huggingface
+from tokenizers import Tokenizer, models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+folder = Path({folder!r})
+shape = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=8)
+LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(folder)
+PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({{"a": 0}}, "a"))).save_pretrained(folder)
+(folder / "evil.py").write_text("open({mark!r}, 'w').close()")
+config = json.loads((folder / "config.json").read_text())
+for model_type in ("llama", "mine"):
+    asked = {{"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.LlamaForCausalLM"}}
+    (folder / "config.json").write_text(json.dumps(config | {{"auto_map": asked, "model_type": model_type}}))
+    try:
+        print(type(huggingface.load(folder, "float32")[0]).__module__.split(".")[0])
+    except ValueError as error:
+        print("refused")
+"""
+
+
+def test_code_of_a_model_is_not_run_whether_or_not_transformers_knows_the_model(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    code = NATIVE_WITH_CODE.format(folder=str(tmp_path / "model"), mark=str(mark))
+    assert told_by("quantize", code).split() == ["transformers", "refused"]
+    served = f"""
+from vllm.transformers_utils.config import get_config
+for known in (True, False):
+    import json, pathlib
+    file = pathlib.Path({str(tmp_path / "model" / "config.json")!r})
+    file.write_text(json.dumps(json.loads(file.read_text()) | {{"model_type": "llama" if known else "mine"}}))
+    try:
+        print(type(get_config(str(file.parent), trust_remote_code=False)).__module__.split(".")[0])
+    except (ValueError, RuntimeError) as error:
+        print("refused")
+"""
+    told = told_by("inference", served).splitlines()
+    assert [line for line in told if line in ("transformers", "refused")] == ["transformers", "refused"]
     assert not mark.exists()

@@ -32,8 +32,25 @@ def test_inherited_leaves_out_what_is_pythons_and_rays(monkeypatch: pytest.Monke
     assert not {"PYTHONPATH", "RAY_ADDRESS"} & set(found)
 
 
+def test_engine_with_a_key_is_guarded_by_what_lies_alone_in_a_folder() -> None:
+    guarded = vllm_server.command("python", "folder", "name", {}, "127.0.0.1", 8000, guarded=True)
+    assert guarded[-2:] == ["--middleware", "key_guard.KeyGuard"]
+    assert "--middleware" not in vllm_server.command("python", "folder", "name", {}, "127.0.0.1", 8000)
+    variables = vllm_server.key_variables("sesame")
+    assert {path.name for path in Path(variables["PYTHONPATH"]).glob("*.py")} == {"__init__.py", "key_guard.py"}
+    assert variables["VLLM_API_KEY"] == "sesame"
+    assert vllm_server.key_variables(None) == {}
+
+
 def test_inherited_leaves_out_tokens_and_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "MLFLOW_TRACKING_PASSWORD", "PIP_INDEX_URL")
+    secret = (
+        "VLLM_API_KEY",
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "OPENAI_API_KEY",
+        "MLFLOW_TRACKING_PASSWORD",
+        "PIP_INDEX_URL",
+    )
     for name in (*secret, "VLLM_LOGGING_LEVEL"):
         monkeypatch.setenv(name, "canary")
     assert [name for name, value in vllm_server.inherited().items() if value == "canary"] == ["VLLM_LOGGING_LEVEL"]

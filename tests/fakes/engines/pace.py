@@ -8,21 +8,21 @@ from pathlib import Path
 
 
 def take_time() -> None:
-    """As long as FAKE_SECONDS says; one line goes into FAKE_CALLS.
+    """As long as MSF_FAKE_SECONDS says; one line goes into MSF_FAKE_CALLS.
 
     Raises:
-        RuntimeError: there was a file `raise` in FAULTS_FOLDER; it stands for one call.
+        RuntimeError: there was a file `raise` in MSF_FAULTS_FOLDER; it stands for one call.
     """
-    if calls := os.environ.get("FAKE_CALLS"):
+    if calls := os.environ.get("MSF_FAKE_CALLS"):
         with Path(calls).open("a") as file:
             file.write(f"{os.getpid()}\n")
     rest()
-    if faults := os.environ.get("FAULTS_FOLDER"):
+    if faults := os.environ.get("MSF_FAULTS_FOLDER"):
         with contextlib.suppress(FileNotFoundError):
             (Path(faults) / "raise").unlink()
             raise RuntimeError("the engine raised this, as it was told to")
 
 
 def rest() -> None:
-    """As long as FAKE_SECONDS says."""
-    time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+    """As long as MSF_FAKE_SECONDS says."""
+    time.sleep(float(os.environ.get("MSF_FAKE_SECONDS", "0")))

@@ -14,6 +14,7 @@ from actors.placement.processes import LEASE_MARK
 
 _engines: dict[str, subprocess.Popen[bytes]] = {}
 _server: list[http.server.ThreadingHTTPServer] = []
+_keys: dict[str, str] = {}
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):
@@ -22,6 +23,9 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["Authorization"] != f"Bearer {_keys[self.path.split('/')[1]]}":
+            self.send_error(401)
+            return
         value = -3.0 if "wrong" in self.path else -1.0
         count = len(asked["prompt"]) + 1 if asked.get("echo") else asked["max_tokens"]
         logprobs = {
@@ -36,7 +40,8 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def submit(name: str, checkpoint: str, *, lease: str, host: str, **_: Any) -> None:
+def submit(name: str, checkpoint: str, *, lease: str, host: str, key: str, **_: Any) -> None:
+    _keys[name] = key
     if not _server:
         _server.append(http.server.ThreadingHTTPServer((host, 0), _Answers))
         threading.Thread(target=_server[0].serve_forever, daemon=True).start()

@@ -12,6 +12,7 @@ import mlflow
 import pytest
 import yaml
 
+from actors import openai_client
 from actors.placement import processes
 from configs.base import REPOSITORY, UserError
 from configs.loading import load_experiment
@@ -65,7 +66,7 @@ def test_deploy_serves_the_recommended_variant_and_leaves_it_running(decided: Pa
     assert urllib.request.urlopen(f"{deployed['url']}/health").status == 200
     verification = json.loads(written(decided, "verification-fp8-dynamic.json").read_text())
     assert verification["passed"]
-    assert {check["name"] for check in verification["checks"] if check["passed"] is None} == {"chat"}
+    assert {check["name"] for check in verification["checks"] if check["passed"] is None} == {"chat", "key"}
     card = written(decided, "card-fp8-dynamic.md").read_text()
     assert "--served-model-name tiny-fp8-dynamic" in card
     assert "100.0 % [" in card
@@ -170,5 +171,22 @@ def test_engine_sees_no_interpreter_settings_of_the_driver(decided: Path, fake_v
     process = json.loads(written(decided, "deployment.json").read_text())["process"]
     names = {line.split(b"=")[0] for line in Path(f"/proc/{process}/environ").read_bytes().split(b"\0")}
     assert b"VLLM_CPU_KVCACHE_SPACE" in names
-    assert not {name for name in names if name.startswith(b"PYTHON")}
+    assert not {name for name in names if name.startswith((b"PYTHON", b"VLLM_API_KEY"))}
     assert os.getsid(process) == process, "a Ctrl-C in the terminal is none for it"
+
+
+def test_key_is_asked_for_by_what_is_deployed_and_stands_nowhere(
+    decided: Path, fake_vllm: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "sesame")
+    assert main(["deploy", str(decided)]) == DONE
+    deployed = json.loads(written(decided, "deployment.json").read_text())
+    assert openai_client.get(f"{deployed['url']}/metrics")[0] == 401
+    command = Path(f"/proc/{deployed['process']}/cmdline").read_bytes()
+    assert b"--middleware" in command
+    assert main(["deploy", str(decided), "--print"]) == DONE
+    told = capfd.readouterr()
+    assert "-e VLLM_API_KEY -e PYTHONPATH=/guard" in told.out
+    assert "EnvironmentFile=/etc/tiny-fp8-dynamic.env" in told.out
+    kept = [file.read_bytes() for file in decided.parent.rglob("*") if file.is_file()]
+    assert not [one for one in [*kept, command, told.out.encode(), told.err.encode()] if b"sesame" in one]

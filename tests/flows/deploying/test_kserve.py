@@ -131,11 +131,15 @@ def test_model_is_read_from_where_it_lies(made: Any, uri: str, read: str) -> Non
 def test_token_is_asked_for_as_configured(made: Any) -> None:
     mark = "security.opendatahub.io/enable-auth"
     assert made()[1]["metadata"]["annotations"][mark] == "true"
-    runtime, service = made(auth="api-key", secret="key")
+    guard, runtime, service = made(auth="api-key", secret="key")
     assert mark not in service["metadata"]["annotations"]
     (container,) = runtime["spec"]["containers"]
     reference = {"secretKeyRef": {"name": "key", "key": "token"}}
     assert {"name": "VLLM_API_KEY", "valueFrom": reference} in container["env"]
+    assert (guard["kind"], list(guard["data"])) == ("ConfigMap", ["key_guard.py"])
+    assert {"name": "guard", "configMap": {"name": guard["metadata"]["name"]}} in runtime["spec"]["volumes"]
+    assert container["args"][-2:] == ["--middleware", "key_guard.KeyGuard"]
+    assert {"name": "PYTHONPATH", "value": container["volumeMounts"][-1]["mountPath"]} in container["env"]
 
 
 def test_probes_wait_as_long_as_the_benchmark(made: Any) -> None:

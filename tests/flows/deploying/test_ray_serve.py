@@ -15,7 +15,7 @@ from configs.base import UserError
 from configs.deploying import Deploying
 from configs.loading import load_experiment
 from flows.cli import BAD_INPUT, DONE, FAILED, main
-from flows.deploying import verify
+from flows.deploying import ray_serve, verify
 
 FRONT = "deployed:tiny"
 
@@ -143,6 +143,11 @@ def test_what_serve_cannot_do_is_refused_in_one_line(
         assert words in capfd.readouterr().err
     assert main(["deploy", str(decided), "--delete"]) == BAD_INPUT
     assert "--rollback and --delete are for serve" in capfd.readouterr().err
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    with monkeypatch.context() as several:
+        several.setattr(ray_serve, "_nodes", lambda: ["head", "worker"])
+        assert deploy(decided) == BAD_INPUT
+    assert "VLLM_API_KEY: missing, and on a cluster of several nodes" in capfd.readouterr().err
     monkeypatch.delenv("RAY_ADDRESS")
     assert deploy(decided) == BAD_INPUT
     assert "`ray start --head`" in capfd.readouterr().err

@@ -29,9 +29,9 @@ def fake_server() -> ModuleType:
 
 
 @contextmanager
-def served(model: str, fault: str = "") -> Iterator[str]:
+def served(model: str, fault: str = "", key: str = "") -> Iterator[str]:
     port = free_port()
-    server = fake_server().serve(model, port, fault)
+    server = fake_server().serve(model, port, fault, key)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -65,6 +65,34 @@ def test_verification_finds_every_fault_and_says_which(decided: Path, monkeypatc
     assert verify.verify(url, found).failures.startswith("health: URLError"), "nobody is there any more"
 
 
+@pytest.mark.parametrize(
+    ("fault", "asked_for", "words"),
+    [
+        ("open", "sesame", "answers without the key at /metrics (200), /docs (200), "),
+        ("", "", "answers without the key at /v1/models (200), "),
+    ],
+)
+def test_server_that_answers_without_the_key_fails(
+    decided: Path, monkeypatch: pytest.MonkeyPatch, fault: str, asked_for: str, words: str
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "sesame\n")
+    found = candidate.choose(_state(load_experiment(decided)), None)
+    with served(found.model, fault, asked_for) as url:
+        seen = verify.verify(url, found)
+    assert not seen.passed
+    assert seen.failures.startswith(f"key: {words}")
+    assert "sesame" not in json.dumps(seen.to_json())
+
+
+def test_server_that_is_closed_is_verified_with_the_key(decided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "sesame\n")
+    found = candidate.choose(_state(load_experiment(decided)), None)
+    with served(found.model, key="sesame") as url:
+        seen = verify.verify(url, found)
+    assert seen.passed, seen.failures
+    assert [check.found for check in seen.checks if check.name == "key"] == ["11 paths refused without the key"]
+
+
 def test_verify_command_says_what_is_wrong_and_keeps_it(decided: Path, capfd: Any) -> None:
     capfd.readouterr()
     with served("tiny-fp8-dynamic", "wrong") as url:
@@ -74,6 +102,17 @@ def test_verify_command_says_what_is_wrong_and_keeps_it(decided: Path, capfd: An
     assert not kept["passed"]
     assert main(["verify", "localhost:8000", "--experiment", str(decided)]) == BAD_INPUT
     assert "is not an address" in capfd.readouterr().err
+
+
+def test_key_that_no_header_can_hold_is_refused_and_not_repeated(
+    decided: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    for wrong in ("CAN\nARY", "CAN ARY", "CANÄRY"):
+        monkeypatch.setenv("VLLM_API_KEY", wrong)
+        assert main(["verify", "http://127.0.0.1:1", "--experiment", str(decided)]) == BAD_INPUT
+        told = capfd.readouterr().err
+        assert "VLLM_API_KEY: holds a character that no key may have" in told
+        assert "ARY" not in told.replace("VLLM_API_KEY", "")
 
 
 def point(asked: float, speed: float, *, labels: tuple[str, ...] = ()) -> Point:

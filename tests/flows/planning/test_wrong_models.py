@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from refusals import accepted, refusal
 
-from flows.planning import vllm_sources
+from flows.planning import library_sources
 
 pytestmark = pytest.mark.usefixtures("hardware", "built")
 
@@ -52,7 +52,7 @@ def write(file: Path, header: Any, data: int) -> None:
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A whole model of two small layers."""
     known = frozenset({"LlamaForCausalLM", "OPTForCausalLM"})
-    monkeypatch.setattr(vllm_sources, "generating_architectures", lambda accelerator: known)
+    monkeypatch.setattr(library_sources, "generating_architectures", lambda accelerator: known)
     folder = tmp_path / "my model"
     folder.mkdir()
     write(folder / "model.safetensors", *header_of(TENSORS))
@@ -124,10 +124,21 @@ WHOLE = {name: "model.safetensors" for name in TENSORS}
 DEEP = b'{"a":' + b"[" * 100_000
 CASES: list[tuple[str, Change, str]] = [
     (
-        "auto_map",
-        config(auto_map={"AutoModel": "x.X"}),
-        "config.json asks for code of its own (auto_map), which is not",
+        "auto_map_of_a_type",
+        config(auto_map={"AutoModel": "x.X"}, model_type="mine"),
+        "config.json asks for code of its own (auto_map), which is never run, and transformers has nothing",
     ),
+    (
+        "auto_map_of_a_class",
+        config(auto_map={"AutoModel": "x.X"}, architectures=["MyLlamaForCausalLM"]),
+        "config.json asks for code of its own (auto_map), which is never run",
+    ),
+    (
+        "auto_map_of_two",
+        config(auto_map={"AutoModel": "x.X"}, architectures=["LlamaForCausalLM", "OPTForCausalLM"]),
+        "config.json asks for code of its own (auto_map), which is never run",
+    ),
+    ("auto_map_untyped", config(auto_map={}, model_type=None), "config.json asks for code of its own (auto_map)"),
     ("auto_map_tokenizer", text("tokenizer_config.json", '{"auto_map": {}}'), "tokenizer_config.json asks for code"),
     ("bin_decoy", decoy, "it holds pytorch_model.bin; only safetensors are loaded"),
     ("bin_alone", lambda f: (without("model.safetensors")(f), text("model.bin", "x")(f)), "it holds model.bin"),
@@ -262,3 +273,17 @@ def test_chat_template_of_a_tokenizer_that_is_a_list(experiment_file: Any, model
     text("tokenizer_config.json", "[]")(model)
     asked = {"tasks": ["everyday_science"], "chat_template": True}
     assert "not a JSON object" in refusal(capfd, experiment(experiment_file, model, accuracy=asked))
+
+
+def test_model_with_code_of_its_own_that_transformers_has_a_class_for_needs_none(
+    experiment_file: Any, model: Path, capfd: Any
+) -> None:
+    config(auto_map={"AutoModelForCausalLM": "modeling_mine.LlamaForCausalLM"})(model)
+    assert "to do" in accepted(capfd, experiment(experiment_file, model))
+
+
+def test_native_classes_are_those_of_the_installed_transformers() -> None:
+    known = library_sources.native_classes("cpu")
+    assert known["llama"] == "LlamaForCausalLM"
+    assert known["phi3"] == "Phi3ForCausalLM", "whose repositories have an auto_map"
+    assert "chatglm" not in known

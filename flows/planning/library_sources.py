@@ -1,4 +1,4 @@
-"""What the installed vLLM knows, read from its sources without importing it."""
+"""What the installed vLLM and transformers know, read from their sources without importing them."""
 
 import ast
 from functools import cache
@@ -7,6 +7,7 @@ from pathlib import Path
 from actors import environments
 
 _GENERATING = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS")
+_NATIVE = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
 _ARGUMENTS = ("EngineArgs", "AsyncEngineArgs")
 
 
@@ -14,7 +15,7 @@ _ARGUMENTS = ("EngineArgs", "AsyncEngineArgs")
 def generating_architectures(accelerator: str) -> frozenset[str]:
     """Architectures that it generates text with, by the names of config.json; none where it is not installed here."""
     found: set[str] = set()
-    for node in _sources(accelerator, "model_executor/models/registry.py"):
+    for node in _sources("inference", accelerator, "vllm/model_executor/models/registry.py"):
         target = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in _GENERATING:
             keys = node.value.keys if isinstance(node.value, ast.Dict) else []
@@ -26,14 +27,27 @@ def generating_architectures(accelerator: str) -> frozenset[str]:
 def engine_arguments(accelerator: str) -> tuple[str, ...]:
     """Names of the arguments of its engine; none where it is not installed here."""
     found: list[str] = []
-    for node in _sources(accelerator, "engine/arg_utils.py"):
+    for node in _sources("inference", accelerator, "vllm/engine/arg_utils.py"):
         if isinstance(node, ast.ClassDef) and node.name in _ARGUMENTS:
             fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
             found += [field.id for field in fields if isinstance(field, ast.Name) and not field.id.startswith("_")]
     return tuple(found)
 
 
-def _sources(accelerator: str, file: str) -> list[ast.stmt]:
-    folder: Path = environments.environment("inference", accelerator).folder
-    place = next(folder.glob(f"lib/python*/site-packages/vllm/{file}"), None)
+@cache
+def native_classes(accelerator: str) -> dict[str, str]:
+    """The class with which transformers itself loads a text generating model, by the `model_type` of config.json; none
+    where it is not installed here."""
+    for node in _sources("quantize", accelerator, "transformers/models/auto/modeling_auto.py"):
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id == _NATIVE:
+            pairs = [one.elts for one in ast.walk(node.value) if isinstance(one, ast.Tuple) and len(one.elts) == 2]
+            names = [[one.value for one in pair if isinstance(one, ast.Constant)] for pair in pairs]
+            return {str(pair[0]): str(pair[1]) for pair in names if len(pair) == 2}
+    return {}
+
+
+def _sources(role: str, accelerator: str, file: str) -> list[ast.stmt]:
+    folder: Path = environments.environment(role, accelerator).folder
+    place = next(folder.glob(f"lib/python*/site-packages/{file}"), None)
     return ast.parse(place.read_text()).body if place else []

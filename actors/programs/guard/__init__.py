@@ -1,0 +1,1 @@
+"""The one folder of this project that an engine can import from."""
