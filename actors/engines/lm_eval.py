@@ -58,7 +58,8 @@ def evaluate(
     Args:
         engine: `served`, `vllm` or `hf`.
         arguments: what that engine needs to find and run the model.
-        tasks: each with name, fewshot, limit, path, data_files, gen_kwargs and seeds, as in `configs.accuracy.Task`.
+        tasks: each with name, fewshot, limit, path, data_files, gen_kwargs and seeds, as in `configs.accuracy.Task`;
+            with chat_template where it has one of its own.
         tasks_folder: where local tasks are looked up before the stock ones.
         share: only the documents of every task that lie between these two shares of them, in an order
             shuffled by `seed`; None for all.
@@ -77,9 +78,10 @@ def evaluate(
     manager = TaskManager(include_defaults=not all(definitions))
     model = lm_eval_models.make(engine, arguments, batch_size)
     checkpoint = Path(arguments.get("pretrained") or arguments["tokenizer"])
-    prompts = _prompts(model, chat_template, system_instruction, checkpoint)
+    chats = [bool(task.get("chat_template", chat_template)) for task in tasks]
+    prompts = _prompts(model, any(chats), system_instruction, checkpoint)
     results: dict[str, Any] = {}
-    for task, definition in zip(tasks, definitions, strict=True):
+    for task, definition, as_chat in zip(tasks, definitions, chats, strict=True):
         whole = manager.load([definition or _stock_definition(task, manager)])
         loaded, alike = whole["tasks"], _tasks_alike(whole["groups"].get(task["name"]))
         chosen = _documents(loaded, task["limit"], share, seed) if share else None
@@ -92,7 +94,7 @@ def evaluate(
                 num_fewshot=task["fewshot"],
                 limit=None if chosen else task["limit"],
                 samples=chosen,
-                apply_chat_template=chat_template,
+                apply_chat_template=as_chat,
                 system_instruction=system_instruction,
                 gen_kwargs=GenKwargs.model_validate(task["gen_kwargs"]).for_lm_eval() or None,
                 task_manager=manager,

@@ -56,8 +56,10 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
         raise UserError(
             f"racing.proxy: {experiment.racing.proxy.name!r} is no text with a perplexity; name one that is"
         )
-    if experiment.accuracy.chat_template:
-        _chat_template(experiment, "accuracy.chat_template")
+    chats = {f"accuracy.tasks.{position}.chat_template": task.chat_template for position, task in enumerate(tasks)}
+    for field, asked in {"accuracy.chat_template": experiment.accuracy.chat_template, **chats}.items():
+        if asked:
+            _chat_template(experiment, field)
 
 
 def check(plan: Plan) -> None:

@@ -67,6 +67,7 @@ def test_how_a_model_is_asked_is_in_the_name_of_an_evaluation(experiment_file: A
     drawn = {"name": "everyday_science", "gen_kwargs": {"temperature": 0.6}, "seeds": 2}
     asked = [{"tasks": ["everyday_science"]}, {"tasks": [drawn]}]
     asked.append({**asked[0], "system_instruction": "Be brief."})
+    asked.append({"tasks": [{"name": "everyday_science", "chat_template": True}]})
     named = {
         plan.make(load_experiment(experiment_file(accuracy=accuracy)), hardware).base.evaluations[0].fingerprint
         for accuracy in asked

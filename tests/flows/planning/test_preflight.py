@@ -149,6 +149,9 @@ def test_chats_for_a_tokenizer_without_a_template(experiment_file: Any, tmp_path
     assert "needs a chat template" in refused(path, capfd)
     path = experiment_file(model=model, accuracy={"tasks": ["everyday_science"], "chat_template": True})
     assert "accuracy.chat_template" in refused(path, capfd)
+    task = {"name": "everyday_science", "chat_template": True}
+    path = experiment_file(model=model, accuracy={"tasks": [task]})
+    assert "accuracy.tasks.0.chat_template: needs a chat template" in refused(path, capfd)
 
 
 def test_task_that_nobody_knows_gets_the_nearest_names(experiment_file: Any, capfd: Any) -> None:
