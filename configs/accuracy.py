@@ -104,6 +104,10 @@ class Accuracy(Settings):
     """A system prompt for every document of every task; without `chat_template`, text in front of the prompt."""
     concurrency: int = Field(default=16, ge=1, le=10_000)
     """Requests under way at once (`served`), or the batch size (`vllm`, `hf`)."""
+    allow_code: bool = False
+    """Whether tasks may run code that the model wrote (humaneval, mbpp). It runs where accuracy is measured, as the
+    same user, in a process whose environment has no token, key or password, and another home. That is no sandbox: it
+    can read what this user can read, and reach the network. Where that matters, evaluate in a container."""
     control: bool = True
     """Whether the base is evaluated once more, in batches of another size: what differs then is noise."""
     seed: Seed = 42

@@ -52,6 +52,7 @@ def evaluate(
     seed: int,
     samples: Path,
     share: tuple[float, float] | None,
+    allow_code: bool = False,
 ) -> dict[str, Any]:
     """Evaluate one model on all tasks; write `TASK.jsonl` of per-document results into `samples`.
 
@@ -63,6 +64,7 @@ def evaluate(
         tasks_folder: where local tasks are looked up before the stock ones.
         share: only the documents of every task that lie between these two shares of them, in an order
             shuffled by `seed`; None for all.
+        allow_code: whether tasks may run code that the model wrote, in this process.
 
     Returns:
         `tasks`, for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged
@@ -99,6 +101,7 @@ def evaluate(
                 gen_kwargs=GenKwargs.model_validate(task["gen_kwargs"]).for_lm_eval() or None,
                 task_manager=manager,
                 log_samples=True,
+                confirm_run_unsafe_code=allow_code,
                 bootstrap_iters=0,
                 random_seed=seed,
                 numpy_random_seed=seed,
@@ -205,7 +208,8 @@ def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, asked
         outcomes: of lm-eval, one for each seed.
         seed: the first of them.
     """
-    scores = _scores(task)
+    written = {key for one in outcomes for row in one["samples"][name] for key in row}
+    scores = [score for score in _scores(task) if score["metric"] in written]
     figures = {
         _named(s): [one["results"][name].get(f"{s['metric']},{s['filter']}") for one in outcomes] for s in scores
     }

@@ -37,6 +37,10 @@ _HOW_JUDGED = {"path", "data_files", "runs_code", "cluster", "metric", "filter",
 """Settings of a task that do not change what is written of its documents; its files count by their content."""
 
 
+_HOW_ALLOWED = {"control": True, "allow_code": True}
+"""Settings of accuracy that change nothing of one evaluation."""
+
+
 _HOW_REPEATED = {"repeats", "max_repeats", "starts", "control", "max_interference"}
 """Settings of a load that do not change what one repeat measures."""
 
@@ -208,7 +212,7 @@ class _Maker:
     ) -> Step:
         asked = self.experiment.accuracy
         accuracy = asked.model_copy(update={"tasks": tasks or asked.tasks})
-        settings = accuracy.model_dump(mode="json", exclude={"control": True, "tasks": {"__all__": _HOW_JUDGED}}) | {
+        settings = accuracy.model_dump(mode="json", exclude={**_HOW_ALLOWED, "tasks": {"__all__": _HOW_JUDGED}}) | {
             "concurrency": concurrency or accuracy.concurrency
         }
         if share:

@@ -50,9 +50,10 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
             _recipe(scheme, experiment.place(position))
     _calibration(experiment)
     tasks = experiment.accuracy.tasks
-    kinds = [_task(task, f"accuracy.tasks.{position}", accelerator) for position, task in enumerate(tasks)]
+    may_run = experiment.accuracy.allow_code
+    kinds = [_task(task, f"accuracy.tasks.{position}", accelerator, may_run) for position, task in enumerate(tasks)]
     judgeable.someone_judges(experiment.accuracy, kinds)
-    if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator) not in PERPLEXITIES:
+    if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator, may_run) not in PERPLEXITIES:
         raise UserError(
             f"racing.proxy: {experiment.racing.proxy.name!r} is no text with a perplexity; name one that is"
         )
@@ -176,7 +177,7 @@ def _chat_template(experiment: Experiment, field: str) -> None:
         )
 
 
-def _task(task: Task, field: str, accelerator: str) -> str:
+def _task(task: Task, field: str, accelerator: str, allow_code: bool) -> str:
     """How a task is judged (`configs.metrics.Kind`)."""
     for file in [task.path, *(task.data_files or {}).values()]:
         if file and not file.is_file():
@@ -190,7 +191,7 @@ def _task(task: Task, field: str, accelerator: str) -> str:
         where = ".path" if task.path else ".data_files" if task.data_files else ""
         raise UserError(f"{field}{where}: {' '.join(str(error).split())}") from None
     try:
-        return judgeable.judged_by(definitions, task)
+        return judgeable.judged_by(definitions, task, allow_code=allow_code)
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
 

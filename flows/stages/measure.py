@@ -86,6 +86,7 @@ def _evaluation_settings(run: Run, outcome: Outcome, step: Step) -> dict[str, An
         "chat_template": accuracy.chat_template,
         "system_instruction": accuracy.system_instruction,
         "seed": accuracy.seed,
+        "allow_code": accuracy.allow_code,
         "share": step.settings.get("share"),
     }
 

@@ -50,10 +50,12 @@ def test_plan_of_a_sound_experiment_is_shown(experiment_file: Any, capfd: Any) -
 def test_task_that_cannot_be_judged_is_refused_by_its_place(
     experiment_file: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    humaneval = {"task": "arc_easy", "metric_list": [{"metric": "pass@1"}], "unsafe_code": True}
+    metric = {"metric": "!pass_at_k", "aggregation": "mean", "k": [1]}
+    humaneval = {"task": "arc_easy", "metric_list": [metric], "unsafe_code": True}
     monkeypatch.setattr(stock_tasks, "definitions", lambda name, accelerator: [humaneval])
     path = experiment_file(accuracy={"tasks": ["everyday_science", "arc_easy"]})
-    assert "accuracy.tasks.1: 'arc_easy' runs code that a model wrote" in refused(path, capfd)
+    assert "accuracy.tasks.1: 'arc_easy' runs code that the model wrote" in refused(path, capfd)
+    assert main(["plan", str(path), "--set", "accuracy.allow_code=true"]) == DONE
 
 
 def test_local_task_is_judged_by_a_metric_that_it_has(experiment_file: Any, capfd: Any) -> None:
