@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import evaluate as hf_evaluate
 import numpy as np
 from jinja2 import BaseLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
@@ -21,6 +22,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from actors.engines import lm_eval_models
+from actors.programs.code_eval import CodeEval
 from configs.accuracy import GenKwargs
 from configs.metrics import kind_of
 
@@ -38,6 +40,8 @@ _SANDBOX = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, 
 """A task's templates are data: lm-eval's own environment would let them reach any function of Python's."""
 _SANDBOX.filters |= utils.env.filters
 utils.env = _SANDBOX
+_load = hf_evaluate.load
+hf_evaluate.load = lambda path, *told, **named: CodeEval() if path == "code_eval" else _load(path, *told, **named)
 
 
 def evaluate(

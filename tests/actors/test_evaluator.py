@@ -1,5 +1,6 @@
 """Code that a model wrote: the real lm-eval runs it, in a process that has no secret."""
 
+import ast
 import json
 import os
 import subprocess
@@ -45,6 +46,22 @@ def answer():
 """
 
 
+HUMANEVAL = {
+    "task_id": "HumanEval/0",
+    "prompt": "def answer():\n",
+    "test": "def check(one):\n    assert one() == 7\n",
+    "entry_point": "answer",
+    "canonical_solution": "    return 7\n",
+}
+COMPLETION = "    import os\n    open(SEEN, 'w').write(repr(dict(os.environ)))\n    return 7"
+MBPP = {
+    "task_id": 11,
+    "text": "Write a function that gives seven.",
+    "code": "def answer():\n    return 7",
+    "test_list": ["assert answer() == 7", "assert answer() > 6", "assert answer() < 8"],
+}
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an evaluation whose model wrote CODE, in a process with secrets."""
@@ -52,17 +69,18 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "documents.jsonl").write_text('{"question": "seven?"}\n{"question": "and?"}\n')
     (folder / "writes_code.yaml").write_text(TASK)
     (folder / "running.py").write_text(RUNNING)
-    (folder / "code.txt").write_text(CODE.replace("SEEN", repr(str(folder / "seen.txt"))))
-    task = Task(name="writes_code", path=folder / "writes_code.yaml", runs_code=True)
-    settings = {
-        "tasks": [task.model_dump(mode="json")],
-        "tasks_folder": str(TASKS_FOLDER),
-        "chat_template": False,
-        "system_instruction": None,
-        "seed": 42,
-        "share": None,
+    stock = {}
+    for name, row in {"humaneval": HUMANEVAL, "mbpp": MBPP}.items():
+        (folder / f"{name}.jsonl").write_text(2 * (json.dumps(row) + "\n"))
+        stock[name] = Task(name=name, data_files={"test": folder / f"{name}.jsonl"})
+    own = Task(name="writes_code", path=folder / "writes_code.yaml", runs_code=True)
+    seen = {name: repr(str(folder / f"seen-{name}.txt")) for name in ("own", "humaneval")}
+    runs = {
+        "mbpp": run("def answer():\n    return 6", stock["mbpp"]),
+        "humaneval": run(COMPLETION.replace("SEEN", seen["humaneval"]), stock["humaneval"]),
+        "own": run(CODE.replace("SEEN", seen["own"]), own),
     }
-    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "runs.json").write_text(json.dumps(runs))
     secrets = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN", "MLFLOW_TRACKING_PASSWORD", "VLLM_API_KEY")
     offline = {"HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     known = {"PYTHONPATH": str(REPOSITORY), processes.LEASE_MARK: folder.name + CANARY[:2]}
@@ -77,25 +95,48 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def run(answer: str, task: Task) -> dict[str, Any]:
+    settings = {
+        "tasks": [task.model_dump(mode="json")],
+        "tasks_folder": str(TASKS_FOLDER),
+        "chat_template": False,
+        "system_instruction": None,
+        "seed": 42,
+        "share": None,
+    }
+    return {"answer": answer, "settings": settings}
+
+
 def told(ran: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((ran / "found.json").read_text())
     return found
 
 
-def test_generated_code_runs_and_is_judged(ran: Path) -> None:
-    task = told(ran)["found"]["tasks"]["writes_code"]
-    assert task["metrics"] == {"pass@1": 1.0}
-    assert [score["metric"] for score in task["scores"]] == ["pass@1"]
+@pytest.mark.parametrize(
+    ("name", "task", "metrics"),
+    [
+        ("own", "writes_code", {"pass@1": 1.0}),
+        ("humaneval", "humaneval", {"pass@1": 1.0}),
+        ("mbpp", "mbpp", {"pass_at_1": 0.0}),
+    ],
+)
+def test_generated_code_runs_and_is_judged(ran: Path, name: str, task: str, metrics: dict[str, float]) -> None:
+    """Offline: lm-eval's own tasks fetch what runs their answers from the hub."""
+    found = told(ran)["found"][name]["tasks"][task]
+    assert (found["metrics"], found["documents"]) == (metrics, 2)
+    assert [score["metric"] for score in found["scores"]] == list(metrics)
 
 
 def test_generated_code_sees_no_secret(ran: Path) -> None:
     """Those who evaluate have them: the canary is in their environment."""
     own = told(ran)["own"]
     assert CANARY in own["HF_TOKEN"] and "HF_ALLOW_CODE_EVAL" not in own
-    seen = (ran / "seen.txt").read_text()
+    seen = (ran / "seen-own.txt").read_text()
     assert "HF_ALLOW_CODE_EVAL" in seen
     assert CANARY not in seen
     assert "'home': []" in seen
+    program = ast.literal_eval((ran / "seen-humaneval.txt").read_text())
+    assert set(program) <= {"PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "HOME", "LC_CTYPE"}
 
 
 def test_what_generated_code_left_running_ends_with_its_process(ran: Path) -> None:
