@@ -29,6 +29,7 @@ from flows.planning import (
     prompts,
     stock_tasks,
     task_files,
+    task_packages,
 )
 from flows.planning.plan import Plan
 from flows.store import checkpoints
@@ -190,6 +191,12 @@ def _task(task: Task, field: str, accelerator: str, allow_code: bool) -> str:
     except (Malformed, yaml.YAMLError) as error:
         where = ".path" if task.path else ".data_files" if task.data_files else ""
         raise UserError(f"{field}{where}: {' '.join(str(error).split())}") from None
+    files = [local] if local else stock_tasks.files(task.name, accelerator)
+    if lacking := task_packages.lacking(files, accelerator):
+        raise UserError(
+            f"{field}: {task.name!r} imports {', '.join(lacking)}, which the environment that evaluates does not have; "
+            "choose a task without"
+        )
     try:
         return judgeable.judged_by(definitions, task, allow_code=allow_code)
     except UserError as error:
