@@ -1,10 +1,17 @@
 """The actor that measures accuracy. It runs in the `inference` environment.
 
-With engine `served` it holds nothing and asks a deployment; with `vllm` or `hf` it owns the device.
+With engine `served` it holds nothing and asks a deployment; with `vllm` or `hf` it owns the device. This file is also
+the program of the process in which code runs that a model wrote.
 """
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
+
+from actors.programs import without_secrets
+
+_PROXIES = {"http_proxy", "https_proxy", "no_proxy"}
 
 
 class Evaluator:
@@ -34,9 +41,27 @@ class Evaluator:
         """
         return self._evaluate(engine, {"pretrained": checkpoint, **model}, **settings)
 
-    def _evaluate(
-        self, engine: str, arguments: dict[str, Any], *, samples: str, tasks_folder: str, **settings: Any
-    ) -> Any:
-        from actors.engines import lm_eval
+    def _evaluate(self, engine: str, arguments: dict[str, Any], *, allow_code: bool = False, **settings: Any) -> Any:
+        """Evaluate here, or, where code that a model wrote may run, in a process without secrets."""
+        call = {"engine": engine, "arguments": arguments, "allow_code": allow_code, **settings}
+        if not allow_code:
+            return evaluate(**call)
+        from actors.placement import lease
 
-        return lm_eval.evaluate(engine, arguments, samples=Path(samples), tasks_folder=Path(tasks_folder), **settings)
+        known = lease.passed_on() | lease.without_passwords(_proxies())
+        return without_secrets.ask("actors.evaluator", call, known)
+
+
+def evaluate(engine: str, arguments: dict[str, Any], *, samples: str, tasks_folder: str, **settings: Any) -> Any:
+    """`actors.engines.lm_eval.evaluate` in this process, with folders by their names."""
+    from actors.engines import lm_eval
+
+    return lm_eval.evaluate(engine, arguments, samples=Path(samples), tasks_folder=Path(tasks_folder), **settings)
+
+
+def _proxies() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
+
+
+if __name__ == "__main__":
+    without_secrets.answer(Path(sys.argv[1]), evaluate)

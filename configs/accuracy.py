@@ -73,6 +73,8 @@ class Task(Settings):
     """In place of a margin: how much of the base's value must be kept, in per cent."""
     gen_kwargs: GenKwargs = GenKwargs()
     """How answers are written."""
+    chat_template: bool | None = Field(default=None, exclude_if=lambda asked: asked is None)
+    """Whether this task's questions are put as a chat; None for `accuracy.chat_template`."""
     seeds: int = Field(default=1, ge=1)
     """Answers to every document, drawn with `accuracy.seed` and the seeds that follow it: the score is their mean
     (pass@1 over seeds). Variants are compared seed by seed; the answers to one document share it as their source."""
@@ -97,11 +99,15 @@ class Accuracy(Settings):
     tasks: tuple[Task, ...] = Field(min_length=1, max_length=1000)
     """lm-eval tasks, by name or with settings of their own."""
     chat_template: bool = False
-    """Whether questions are put as a chat, by the model's own template."""
+    """Whether questions are put as a chat, by the model's own template, examples as turns of it."""
     system_instruction: str | None = Field(default=None, min_length=1)
     """A system prompt for every document of every task; without `chat_template`, text in front of the prompt."""
     concurrency: int = Field(default=16, ge=1, le=10_000)
     """Requests under way at once (`served`), or the batch size (`vllm`, `hf`)."""
+    allow_code: bool = False
+    """Whether tasks may run code that the model wrote (humaneval, mbpp). It runs where accuracy is measured, as the
+    same user, in a process whose environment has no token, key or password, and another home. That is no sandbox: it
+    can read what this user can read, and reach the network. Where that matters, evaluate in a container."""
     control: bool = True
     """Whether the base is evaluated once more, in batches of another size: what differs then is noise."""
     seed: Seed = 42

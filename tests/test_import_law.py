@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, dict[str, str]] = {
         "files": "placement",
         "engines": "pacing artifacts openai_client placement files programs",
         "quantizer": "engines",
-        "evaluator": "engines",
+        "evaluator": "engines placement programs",
         "benchmarker": "engines placement programs",
         "server": "engines",
         "serving": "placement programs server",

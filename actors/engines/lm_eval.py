@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import evaluate as hf_evaluate
 import numpy as np
 from jinja2 import BaseLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
@@ -21,6 +22,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from actors.engines import hub_datasets, lm_eval_models
+from actors.programs.code_eval import CodeEval
 from configs.accuracy import GenKwargs
 from configs.metrics import kind_of
 
@@ -38,6 +40,8 @@ _SANDBOX = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, 
 """A task's templates are data: lm-eval's own environment would let them reach any function of Python's."""
 _SANDBOX.filters |= utils.env.filters
 utils.env = _SANDBOX
+_load = hf_evaluate.load
+hf_evaluate.load = lambda path, *told, **named: CodeEval() if path == "code_eval" else _load(path, *told, **named)
 
 
 def evaluate(
@@ -52,16 +56,19 @@ def evaluate(
     seed: int,
     samples: Path,
     share: tuple[float, float] | None,
+    allow_code: bool = False,
 ) -> dict[str, Any]:
     """Evaluate one model on all tasks; write `TASK.jsonl` of per-document results into `samples`.
 
     Args:
         engine: `served`, `vllm` or `hf`.
         arguments: what that engine needs to find and run the model.
-        tasks: each with name, fewshot, limit, path, data_files, gen_kwargs and seeds, as in `configs.accuracy.Task`.
+        tasks: each with name, fewshot, limit, path, data_files, gen_kwargs and seeds, as in `configs.accuracy.Task`;
+            with chat_template where it has one of its own.
         tasks_folder: where local tasks are looked up before the stock ones.
         share: only the documents of every task that lie between these two shares of them, in an order
             shuffled by `seed`; None for all.
+        allow_code: whether tasks may run code that the model wrote, in this process.
 
     Returns:
         `tasks`, for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged
@@ -78,9 +85,10 @@ def evaluate(
     manager = TaskManager(include_defaults=not all(definitions))
     model = lm_eval_models.make(engine, arguments, batch_size)
     checkpoint = Path(arguments.get("pretrained") or arguments["tokenizer"])
-    prompts = _prompts(model, chat_template, system_instruction, checkpoint)
+    chats = [bool(task.get("chat_template", chat_template)) for task in tasks]
+    prompts = _prompts(model, any(chats), system_instruction, checkpoint)
     results: dict[str, Any] = {}
-    for task, definition in zip(tasks, definitions, strict=True):
+    for task, definition, as_chat in zip(tasks, definitions, chats, strict=True):
         whole = manager.load([definition or _stock_definition(task, manager)])
         loaded, alike = whole["tasks"], _tasks_alike(whole["groups"].get(task["name"]))
         chosen = _documents(loaded, task["limit"], share, seed) if share else None
@@ -93,11 +101,12 @@ def evaluate(
                 num_fewshot=task["fewshot"],
                 limit=None if chosen else task["limit"],
                 samples=chosen,
-                apply_chat_template=chat_template,
+                apply_chat_template=as_chat,
                 system_instruction=system_instruction,
                 gen_kwargs=GenKwargs.model_validate(task["gen_kwargs"]).for_lm_eval() or None,
                 task_manager=manager,
                 log_samples=True,
+                confirm_run_unsafe_code=allow_code,
                 bootstrap_iters=0,
                 random_seed=seed,
                 numpy_random_seed=seed,
@@ -205,7 +214,8 @@ def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, asked
         outcomes: of lm-eval, one for each seed.
         seed: the first of them.
     """
-    scores = _scores(task)
+    written = {key for one in outcomes for row in one["samples"][name] for key in row}
+    scores = [score for score in _scores(task) if score["metric"] in written]
     figures = {
         _named(s): [one["results"][name].get(f"{s['metric']},{s['filter']}") for one in outcomes] for s in scores
     }

@@ -118,7 +118,7 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "VLLM_NO_USAGE_STATS": "1",
             # Not Ray's own, which leads nowhere when offline (flows/own_ray.py).
-            **_without_passwords({"http_proxy": os.environ.get("http_proxy", "")}),
+            **without_passwords({"http_proxy": os.environ.get("http_proxy", "")}),
             **variables,
             processes.LEASE_MARK: identity,
         },
@@ -128,10 +128,10 @@ def runtime_env(actor: str, identity: str, variables: dict[str, str]) -> dict[st
 def passed_on() -> dict[str, str]:
     """What a process that takes leases for the driver must have in its environment, too: on a cluster that was there
     before, it does not come by itself."""
-    return _without_passwords({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
+    return without_passwords({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
 
 
-def _without_passwords(variables: dict[str, str]) -> dict[str, str]:
+def without_passwords(variables: dict[str, str]) -> dict[str, str]:
     """An address with a user's name and password in it is known to a node by its own environment."""
     return {name: value for name, value in variables.items() if not _WITH_PASSWORD.search(value)}
 

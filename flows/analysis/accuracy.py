@@ -195,12 +195,18 @@ def _widest(bounds: list[Bounds]) -> Bounds:
 
 
 def over_tasks(differences: Sequence[Difference]) -> Pooled | None:
-    """The mean difference over all tasks judged by a margin, each with the same weight, turned so that more is better
-    and as a share of what the metric goes to, against the mean of their margins; None for fewer than two."""
-    judged = [d for d in differences if d.verdict and d.margin is not None and not d.undecidable]
+    """The mean difference over all tasks that are allowed a loss (`Difference.allowed`), each with the same weight,
+    turned so that more is better and as a share of what the metric goes to, against the mean of those losses; None for
+    fewer than two.
+
+    A recovery allows a loss of a share of the base's value. So with one recovery for all tasks, the mean is judged by
+    that share of the base's mean, as model cards do; the base's own error is left out, which at a recovery of 97 %
+    and 8 % flips makes the interval narrower by 0.1 %.
+    """
+    judged = [d for d in differences if d.verdict and d.allowed is not None and not d.undecidable]
     if len(judged) < 2:
         return None
-    margin = sum((d.margin or 0.0) / d.goes_to for d in judged) / len(judged)
+    margin = sum((d.allowed or 0.0) / d.goes_to for d in judged) / len(judged)
     turned = [tuple(sorted(d.turned(value) for value in (d.low, d.difference, d.high))) for d in judged]
     low, middle, high = pooled([(low, middle, high) for low, middle, high in turned])
     return Pooled(tuple(d.task for d in judged), middle, low, high, verdict(low, high, margin))

@@ -67,6 +67,14 @@ class Difference:
         return (value if self.higher_is_better else -value) / self.goes_to
 
     @property
+    def allowed(self) -> float | None:
+        """The largest loss in the metric's own unit: the margin, or what a recovery leaves of the base's value. None
+        where no verdict is given, and for a recovery of which less is better, as of perplexities: it has no points."""
+        if self.min_recovery is None:
+            return self.margin
+        return (1 - self.min_recovery) * self.base if self.higher_is_better else None
+
+    @property
     def limit(self) -> str:
         """What the difference is judged by, in words."""
         if self.min_recovery is not None:

@@ -17,19 +17,34 @@ def scores(definition: dict[str, Any]) -> list[dict[str, Any]]:
     filters = [str(one["name"]) for one in definition.get("filter_list") or [{"name": "none"}]]
     found = []
     for one in listed:
-        metric = str(one["metric"]).removeprefix("!")
-        aggregation = str(one.get("aggregation") or OF_METRICS.get(metric, "unknown"))
-        known = {"metric": metric, "aggregation": aggregation, "kind": kind_of(metric, aggregation)}
-        found += [{**known, "filter": name} for name in filters]
+        function = str(one["metric"]).removeprefix("!")
+        aggregation = str(one.get("aggregation") or OF_METRICS.get(function, "unknown"))
+        for metric in _names(function, one):
+            known = {"metric": metric, "aggregation": aggregation, "kind": kind_of(metric, aggregation)}
+            found += [{**known, "filter": name} for name in filters]
     return found
 
 
-def refusal(definition: dict[str, Any], asked: Task) -> str | None:
-    """Why a task cannot be judged as it is asked for; None where it can."""
+def _names(function: str, listed: dict[str, Any]) -> list[str]:
+    """What a metric is called in the results: one function gives pass@k for every k that it is told (Chen et al. 2021,
+    arXiv 2107.03374)."""
+    asked = listed.get("k", []) if function == "pass_at_k" else []
+    return [f"pass@{k}" for k in (asked if isinstance(asked, list) else [asked])] or [function]
+
+
+def refusal(definition: dict[str, Any], asked: Task, *, allow_code: bool = False) -> str | None:
+    """Why a task cannot be judged as it is asked for; None where it can.
+
+    Args:
+        allow_code: whether it may run code that a model wrote.
+    """
     if "class" in definition:
         return "is written in Python, so that nothing is known of its metrics; choose one that has a metric_list"
-    if definition.get("unsafe_code"):
-        return "runs code that a model wrote, which is not done here; choose a task that reads answers"
+    if definition.get("unsafe_code") and not allow_code:
+        return (
+            "runs code that the model wrote, where accuracy is measured; set accuracy.allow_code: true if that may be, "
+            "or choose a task that reads answers"
+        )
     if asked.fewshot and definition.get("num_fewshot") == 0:
         return f"is fixed at 0 examples, and lm-eval leaves it at that; set fewshot to 0, not {asked.fewshot}"
     if why := _answers_refused(definition, asked):
@@ -64,8 +79,11 @@ def _answers_refused(definition: dict[str, Any], asked: Task) -> str | None:
     return None
 
 
-def judged_by(definitions: Sequence[dict[str, Any]], asked: Task) -> str:
+def judged_by(definitions: Sequence[dict[str, Any]], asked: Task, *, allow_code: bool = False) -> str:
     """The kind of the metric that a task is judged by, or all tasks of a group.
+
+    Args:
+        allow_code: as of `refusal`.
 
     Raises:
         UserError: it cannot be judged, or its tasks have metrics of their own.
@@ -73,7 +91,7 @@ def judged_by(definitions: Sequence[dict[str, Any]], asked: Task) -> str:
     found: dict[tuple[str, str], str] = {}
     for definition in definitions:
         name = str(definition.get("task", asked.name))
-        if why := refusal(definition, asked):
+        if why := refusal(definition, asked, allow_code=allow_code):
             raise UserError(f"{name!r} {why}")
         score = judged_score(name, [score for score in scores(definition) if score["kind"]], asked)
         found.setdefault((score["metric"], score["kind"]), name)

@@ -36,6 +36,10 @@ _HOW_JUDGED = {"path", "data_files", "runs_code", "cluster", "metric", "filter",
 """Settings of a task that do not change what is written of its documents; its files count by their content."""
 
 
+_HOW_ALLOWED = {"control": True, "allow_code": True}
+"""Settings of accuracy that change nothing of one evaluation."""
+
+
 _HOW_REPEATED = {"repeats", "max_repeats", "starts", "control", "max_interference"}
 """Settings of a load that do not change what one repeat measures."""
 
@@ -223,14 +227,14 @@ class _Maker:
     ) -> Step:
         asked = self.experiment.accuracy
         accuracy = asked.model_copy(update={"tasks": tasks or asked.tasks})
-        settings = accuracy.model_dump(mode="json", exclude={"control": True, "tasks": {"__all__": _HOW_JUDGED}}) | {
+        settings = accuracy.model_dump(mode="json", exclude={**_HOW_ALLOWED, "tasks": {"__all__": _HOW_JUDGED}}) | {
             "concurrency": concurrency or accuracy.concurrency
         }
         if share:
             settings["share"] = list(share)
         settings["engine_args"] = engine_args(self.experiment, self.hardware)
         files = {f"{task.name}/{path.name}": path for task in accuracy.tasks for path in task_files(task)}
-        local = {"tasks": [task.model_dump(mode="json") for task in accuracy.tasks]}
+        local = accuracy.model_dump(mode="json", include={"tasks", "allow_code"})
         return self._step("evaluate", name, settings, {"checkpoint": checkpoint.fingerprint}, files, local)
 
     def _looks(self, name: str, benchmarks: Sequence[Step]) -> Iterator[Look]:

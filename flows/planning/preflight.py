@@ -29,6 +29,7 @@ from flows.planning import (
     prompts,
     stock_tasks,
     task_files,
+    task_packages,
 )
 from flows.planning.plan import Plan
 from flows.store import checkpoints
@@ -50,14 +51,17 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
             _recipe(scheme, experiment.place(position))
     _calibration(experiment)
     tasks = experiment.accuracy.tasks
-    kinds = [_task(task, f"accuracy.tasks.{position}", accelerator) for position, task in enumerate(tasks)]
+    may_run = experiment.accuracy.allow_code
+    kinds = [_task(task, f"accuracy.tasks.{position}", accelerator, may_run) for position, task in enumerate(tasks)]
     judgeable.someone_judges(experiment.accuracy, kinds)
-    if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator) not in PERPLEXITIES:
+    if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator, may_run) not in PERPLEXITIES:
         raise UserError(
             f"racing.proxy: {experiment.racing.proxy.name!r} is no text with a perplexity; name one that is"
         )
-    if experiment.accuracy.chat_template:
-        _chat_template(experiment, "accuracy.chat_template")
+    chats = {f"accuracy.tasks.{position}.chat_template": task.chat_template for position, task in enumerate(tasks)}
+    for field, asked in {"accuracy.chat_template": experiment.accuracy.chat_template, **chats}.items():
+        if asked:
+            _chat_template(experiment, field)
 
 
 def check(plan: Plan) -> None:
@@ -174,7 +178,7 @@ def _chat_template(experiment: Experiment, field: str) -> None:
         )
 
 
-def _task(task: Task, field: str, accelerator: str) -> str:
+def _task(task: Task, field: str, accelerator: str, allow_code: bool) -> str:
     """How a task is judged (`configs.metrics.Kind`)."""
     for file in [task.path, *(task.data_files or {}).values()]:
         if file and not file.is_file():
@@ -187,8 +191,14 @@ def _task(task: Task, field: str, accelerator: str) -> str:
     except (Malformed, yaml.YAMLError) as error:
         where = ".path" if task.path else ".data_files" if task.data_files else ""
         raise UserError(f"{field}{where}: {' '.join(str(error).split())}") from None
+    files = [local] if local else stock_tasks.files(task.name, accelerator)
+    if lacking := task_packages.lacking(files, accelerator):
+        raise UserError(
+            f"{field}: {task.name!r} imports {', '.join(lacking)}, which the environment that evaluates does not have; "
+            "choose a task without"
+        )
     try:
-        return judgeable.judged_by(definitions, task)
+        return judgeable.judged_by(definitions, task, allow_code=allow_code)
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
 

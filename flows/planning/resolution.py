@@ -54,6 +54,6 @@ def _is_mean(task: Task, accelerator: str) -> bool:
     """Whether a task is judged by a mean over documents; nothing is said of one that is refused elsewhere."""
     definitions = prompts.definitions(task, accelerator)
     try:
-        return judgeable.judged_by(definitions, task) == "mean"
+        return judgeable.judged_by(definitions, task, allow_code=True) == "mean"
     except UserError:
         return False

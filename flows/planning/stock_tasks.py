@@ -61,7 +61,17 @@ def data_sets(name: str, accelerator: str) -> set[str]:
 
 def definitions(name: str, accelerator: str) -> list[dict[str, Any]]:
     """The task files of a task, or of every task of a group or tag, as data; none that is not known."""
-    found: list[dict[str, Any]] = []
+    return [read(path) | changes for path, changes in _of(name, accelerator)]
+
+
+def files(name: str, accelerator: str) -> list[Path]:
+    """The same, where they lie."""
+    return [path for path, _ in _of(name, accelerator)]
+
+
+def _of(name: str, accelerator: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Task files, each with what its group says otherwise."""
+    found: list[tuple[Path, dict[str, Any]]] = []
     waiting: list[tuple[str, dict[str, Any]]] = [(name, {})]
     seen = set()
     while waiting:
@@ -72,7 +82,7 @@ def definitions(name: str, accelerator: str) -> list[dict[str, Any]]:
         seen.add(asked)
         path = _folder(accelerator) / file
         if kind == "task":
-            found.append(read(path) | changes)
+            found.append((path, changes))
         if kind == "group":
             waiting += _members(read(path))
         if kind == "tag":

@@ -79,7 +79,7 @@ def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
 
 def _of_evaluation(step: Step) -> dict[str, Any]:
     """The arguments of an evaluation that are the same with every engine."""
-    names = ("tasks", "chat_template", "system_instruction", "seed")
+    names = ("tasks", "chat_template", "system_instruction", "seed", "allow_code")
     return {
         **{name: step.orders[name] for name in names},
         "share": step.orders.get("share"),

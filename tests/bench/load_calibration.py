@@ -199,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--variants", type=int, nargs="+", default=[1, 13])
     parser.add_argument("--starts", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--repeats", nargs="+", default=["4", "8", "auto"])
+    parser.add_argument("--repeats", type=_repeats, nargs="+", default=[4, 8, "auto"])
     parser.add_argument("--max-repeats", type=int, help="with auto")
     parser.add_argument("--one-engine", action="store_true", help="a host with room for one engine")
     parser.add_argument("--experiments", type=int, default=1000)
@@ -215,6 +215,10 @@ def main() -> None:
             for variants in options.variants:
                 for noise in (NOISES[place] for place in options.noise):
                     print(line(noise, load, variants, options), flush=True)
+
+
+def _repeats(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def line(noise: Noise, load: ConcurrentLoad, variants: int, options: argparse.Namespace) -> str:

@@ -2,8 +2,10 @@
 
 "$(python3 actors/environments.py path driver)" tests/bench/racing.py EXPERIMENT.yaml --store FOLDER
 
-Documents are drawn with replacement, the same for all variants, and shuffled; then the race is run as
-`flows.sweep` runs it, with the stops of `flows.analysis.early_stopping`. The objective is what the sweep measured.
+Documents are drawn with replacement, the same for all variants, and shuffled. So is the load: the repeats of a variant,
+each with the base's beside it (whole starts, where there are several), as another run might have measured them. Who
+stands where is then judged as `flows.analysis.compare` judges it, and the race is run as `flows.sweep` runs it, with
+the stops of `flows.analysis.early_stopping`. Race and measuring everything see the same documents and the same load.
 
 "$(python3 actors/environments.py path driver)" tests/bench/racing.py --skewed 200 1000
 
@@ -13,7 +15,7 @@ How often a race stops a variant that loses exactly the margin, in scores that a
 import argparse
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,13 @@ from configs.decision import Decision
 from configs.loading import load_experiment
 from configs.racing import Racing
 from configs.storage import Storage
-from flows.analysis import accuracy, compare
+from flows.analysis import accuracy, compare, performance
 from flows.analysis import answers as answering
 from flows.analysis.answers import Answers, TaskAnswers
+from flows.analysis.decide import rival_of, standing
 from flows.analysis.early_stopping import Look, at_every_look, beyond_margin
+from flows.analysis.judgement import Judged
+from flows.analysis.measured import Measured, base_under_load, spread_among, under_load
 from flows.cluster import this_machine
 from flows.planning import plan
 from flows.runtime.context import Run
@@ -43,14 +48,58 @@ Right = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was measured: right or wrong by variant and document, and who is ahead by the objective."""
+    """What was measured: right or wrong by variant and document, and the load."""
 
     right: dict[str, "Right"]
+    measured: dict[str, Measured]
+    """The base first."""
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Who is ahead by the objective."""
+
     order: list[str]
-    """By the objective, the best first."""
+    """The best first."""
     tied: set[frozenset[str]]
     """Pairs whose objectives the repeats cannot tell apart."""
-    decision: Decision
+
+    @classmethod
+    def of(cls, measured: dict[str, Measured], decision: Decision) -> "Standings":
+        base, *variants = measured.values()
+        spread = spread_among(variants, base if base.base else None)
+        judged = [base_under_load(base, decision, spread)]
+        judged += [under_load(one, base.size_bytes, decision, len(variants), spread) for one in variants]
+        rival = rival_of(judged[0])
+        ahead = sorted((one for one in judged if one.objective), key=lambda one: standing(one, rival, decision))
+        return cls(
+            [one.name for one in ahead], {frozenset((a.name, b.name)) for a in ahead for b in ahead if _tied(a, b)}
+        )
+
+
+def _tied(one: Judged, other: Judged) -> bool:
+    a, b = one.objective, other.objective
+    if one is other or not (a and b and a.low and a.high and b.low and b.high):
+        return False
+    return a.low <= b.high and b.low <= a.high
+
+
+def drawn_anew(one: Measured, decision: Decision, random: np.random.Generator) -> Measured:
+    """The same variant, as another run might have measured its load: with as many of its repeats, or starts, drawn with
+    replacement. Which points of the load count stays as it was."""
+    starts = one.starts or tuple(range(len(one.sweeps)))
+    known = sorted(set(starts))
+    drawn = random.choice(known, len(known))
+    chosen = [(n, place) for n, start in enumerate(drawn) for place, of in enumerate(starts) if of == start]
+    sweeps = [one.sweeps[place] for _, place in chosen]
+    return replace(
+        one,
+        sweeps=sweeps,
+        base=[one.base[place] for _, place in chosen] if one.base else [],
+        starts=tuple(float(n) for n, _ in chosen) if one.starts else (),
+        objective=performance.objective(sweeps, one.points, one.size_bytes, decision),
+    )
 
 
 def main() -> None:
@@ -88,19 +137,24 @@ def replay(sweep: Sweep, racing: Racing, resamples: int) -> None:
     """A line of how often the race has the winner of measuring everything, and of what it spends."""
     random = np.random.default_rng(1)
     outcomes: Counter[str] = Counter()
+    leaders: Counter[str] = Counter()
     spent = []
     for _ in range(resamples):
         drawn = {task: random.integers(0, len(values), len(values)) for task, values in sweep.right[BASE].items()}
         right = {name: {task: own[task][drawn[task]] for task in drawn} for name, own in sweep.right.items()}
-        full = exhaustive(sweep, right)
-        winner, documents = raced(sweep, right, racing)
-        tied = frozenset((full, winner)) in sweep.tied
+        load = {name: drawn_anew(one, sweep.decision, random) for name, one in sweep.measured.items()}
+        standings = Standings.of(load, sweep.decision)
+        full = exhaustive(sweep.decision, standings.order, right)
+        leaders[full] += 1
+        winner, documents = raced(sweep.decision, standings.order, right, racing)
+        tied = frozenset((full, winner)) in standings.tied
         outcomes["same" if winner == full else "tied" if tied else "other"] += 1
         spent.append(documents / (len(right) * upto(right[BASE], 1.0)))
     same = 100 * (outcomes["same"] + outcomes["tied"]) / resamples
     print(
         f"{len(sweep.right)} variants, {upto(sweep.right[BASE], 1.0)} documents, looks {list(racing.looks)}, error "
-        f"rate {racing.error_rate:g}: same or tied winner {same:.1f} % of {resamples} ({dict(outcomes)}), "
+        f"rate {racing.error_rate:g}: same or tied winner {same:.1f} % of {resamples} ({dict(outcomes)}; of measuring "
+        f"everything {dict(leaders.most_common())}), "
         f"{100 * np.mean(spent):.1f} % of the document evaluations (at most {100 * max(spent):.1f} %)"
     )
 
@@ -110,35 +164,27 @@ def read(file: Path, root: Path) -> Sweep:
     experiment = load_experiment(file, [f"storage.root={root.resolve()}"])
     run = Run.of(plan.make(experiment, this_machine(experiment)), Store.of(Storage(root=root)), Progress(), root)
     judgement = compare.judge(run)
-    measured = [v for v in judgement.judged if v.objective]
-    order = compare.standings(run, [run.outcomes[v.name] for v in measured])
-    spans = {v.name: v.objective for v in measured}
-    tied = {
-        frozenset((a, b))
-        for a, x in spans.items()
-        for b, y in spans.items()
-        if a != b and x and y and x.low and y.low and x.high and y.high and x.low <= y.high and y.low <= x.high
-    }
-    right = {}
-    for name in order:
+    right, measured = {}, {}
+    for name in (one.name for one in judgement.judged if one.objective):
+        measured[name] = Measured.of(run.outcomes[name], experiment, next(iter(experiment.loads)))
         records = [record for record in run.outcomes[name].evaluations if record]
         found = answering.read(records, experiment.accuracy.tasks)
         judged = {t: a for t, a in found.items() if a.means}
         right[name] = {t: np.array([value for _, value in sorted(a.values.items())]) for t, a in judged.items()}
-    return Sweep(right, order, tied, experiment.decision)
+    return Sweep(right, measured, experiment.decision)
 
 
-def exhaustive(sweep: Sweep, right: dict[str, Right]) -> str:
+def exhaustive(decision: Decision, order: list[str], right: dict[str, Right]) -> str:
     """The best by the objective that passes on all documents; the base where none does."""
-    return next(name for name in sweep.order if name == BASE or passes(sweep.decision, right, name))
+    return next(name for name in order if name == BASE or passes(decision, right, name))
 
 
-def raced(sweep: Sweep, right: dict[str, Right], racing: Racing) -> tuple[str, int]:
+def raced(decision: Decision, order: list[str], right: dict[str, Right], racing: Racing) -> tuple[str, int]:
     """The winner of a race, and how many answers it took; the base answers everything."""
     first, *later = racing.looks
-    wide = at_every_look(sweep.decision, racing.error_rate, looks=len(racing.looks))
-    reached = {name: first for name in sweep.order} | {BASE: 1.0}
-    alive = [n for n in sweep.order if n == BASE or not beyond_margin(look(right, n, first), wide)]
+    wide = at_every_look(decision, racing.error_rate, looks=len(racing.looks))
+    reached = {name: first for name in order} | {BASE: 1.0}
+    alive = [n for n in order if n == BASE or not beyond_margin(look(right, n, first), wide)]
     winner = BASE
     for name in alive:
         if name == BASE:
@@ -149,7 +195,7 @@ def raced(sweep: Sweep, right: dict[str, Right], racing: Racing) -> tuple[str, i
                 break
         else:
             reached[name] = 1.0
-            if passes(sweep.decision, right, name):
+            if passes(decision, right, name):
                 winner = name
                 break
     return winner, sum(upto(right[name], share) for name, share in reached.items())

@@ -81,11 +81,14 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     runs = {f"{engine} {kind}": run(folder, engine, kind, *plain) for engine in ENGINES for kind in TOKENIZERS}
     runs |= {f"{engine} drawn": run(folder, engine, "bos", drawn) for engine in ENGINES}
     long = {"name": "answer", "gen_kwargs": {"max_gen_toks": LENGTH}}
+    plainly = {"name": "answer", "chat_template": False}
     runs |= {
         "long answer": run(folder, "served", "bos", long),
         "empty answer": run(folder, "served", "bos", {"name": "empty"}),
         "no number": run(folder, "served", "bos", {"name": "unknown"}),
         "system": run(folder, "served", "bos", {"name": "answer"}, system_instruction="Be kind."),
+        "no chat": run(folder, "served", "template", {"name": "answer"}, chat_template=False),
+        "one as chat": run(folder, "served", "template", {"name": "choice"}, plainly),
         "system refused": run(folder, "served", "template", {"name": "answer"}, system_instruction="Be kind."),
     }
     (folder / "settings.json").write_text(json.dumps({"runs": list(runs.values())}))
@@ -184,6 +187,13 @@ def test_system_instruction_is_in_every_prompt_or_is_refused(asked: dict[str, An
         len(tokens) + len("Be kind.") + 2 for tokens in before if len(tokens) < LENGTH - 16
     }
     assert "chat template refuses a system message" in asked["system refused"]["result"]["error"]
+
+
+def test_task_may_be_asked_otherwise_than_the_rest(asked: dict[str, Any]) -> None:
+    """The experiment asks for a chat, one task for none."""
+    chat, none, own = (asked[name] for name in ("served template", "no chat", "one as chat"))
+    assert prompts(own, scored=False) == prompts(none, scored=False) != prompts(chat, scored=False)
+    assert prompts(own, scored=True) and prompts(own, scored=True) <= prompts(chat, scored=True)
 
 
 def test_description_that_a_template_refuses_is_left_out_and_said(asked: dict[str, Any]) -> None:

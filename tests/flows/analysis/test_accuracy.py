@@ -1,6 +1,7 @@
 """The arithmetic of accuracy, against figures that are known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,25 @@ def test_mean_over_tasks_covers_at_its_rate() -> None:
         assert whole is not None
         covered += whole.low <= (-0.07 - 0.01) / 2 <= whole.high
     assert 276 <= covered <= 297
+
+
+def test_mean_over_tasks_is_judged_by_the_recovery_of_the_mean(tmp_path: Path) -> None:
+    """As cards of compressed models do it: a task that loses beyond 97 % beside one that gains, 98.75 % of the mean."""
+    loses, gains = [1.0] * 6000 + [0.0] * 4000, [1.0] * 2000 + [0.0] * 8000
+    sides = [(loses, [0.0] * 400 + loses[400:]), (gains, gains[:2000] + [1.0] * 300 + gains[2300:])]
+    tasks = [differ(tmp_path / str(n), *side, task={"recovery": 97}) for n, side in enumerate(sides)]
+    whole = accuracy.over_tasks(tasks)
+    assert [task.verdict for task in tasks] == ["fail", "pass"]
+    assert whole is not None and (whole.difference, whole.verdict) == (pytest.approx(-0.005), "pass")
+    stricter = accuracy.over_tasks([replace(task, min_recovery=0.9975) for task in tasks])
+    assert stricter is not None and stricter.verdict == "fail"
+
+
+def test_perplexity_with_a_recovery_is_in_no_mean(tmp_path: Path) -> None:
+    same = [1.0] * 600 + [0.0] * 400
+    text = differ(tmp_path / "text", [[-30.0, 10.0]] * 200, [[-30.1, 10.0]] * 200, "perplexity", {"recovery": 98})
+    assert text.verdict is not None
+    assert accuracy.over_tasks([differ(tmp_path / "acc", same, same), text]) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
-from tests_support import evaluations_of, write_records
+from tests_support import evaluations_of, record, write_records
 
 from configs.decision import Decision
 from configs.hardware import Hardware
@@ -17,10 +17,10 @@ from configs.loading import load_experiment
 from configs.racing import Racing
 from flows.analysis import compare
 from flows.analysis.answers import TaskAnswers
-from flows.analysis.early_stopping import Look, at_every_look, beyond_margin
+from flows.analysis.early_stopping import Look, at_every_look, beyond_margin, hopeless
 from flows.cli import DONE, main
 from flows.planning import plan as planning
-from flows.runtime.context import Run
+from flows.runtime.context import Outcome, Run
 from flows.runtime.progress import Progress
 from flows.store.records import Store
 
@@ -85,6 +85,25 @@ def test_right_and_wrong_are_not_stopped_by_a_few_losses() -> None:
         looks = (Look(answers(1.0 - lost, count), answers(np.ones(541), count), ()) for count in (54, 216))
         stopped += any(beyond_margin(look, wide) for look in looks)
     assert stopped / 300 <= 0.01
+
+
+@pytest.mark.parametrize(("bits", "stopped"), [(2.4, None), (2.8, "bits_per_byte of task is 3.48 times the base's")])
+def test_proxy_in_bits_is_compared_as_a_perplexity(
+    experiment_file: Any, hardware: Hardware, tmp_path: Path, bits: float, stopped: str | None
+) -> None:
+    """A ratio of bits would let three times as many pass: 8 times the base's perplexity of 2, at 1 bit."""
+    proxy = {"name": "task", "metric": "bits_per_byte"}
+    experiment = load_experiment(experiment_file(racing={"proxy": proxy}))
+    outcomes = []
+    for variant, each in zip(planning.make(experiment, hardware).variants, (1.0, bits), strict=True):
+        values = [[-each * np.log(2) * 100, 100.0]] * 4
+        told = record(tmp_path / variant.name, "bits_per_byte", values, False, "bits_per_byte")
+        told.result["tasks"]["task"]["documents"] = len(values)
+        outcomes.append(Outcome(variant, proxy=told))
+    base, ours = outcomes
+    found = hopeless(ours, base, experiment)
+    assert (found is None) == (stopped is None)
+    assert found is None or (found.rule == "broken" and found.reason.startswith(str(stopped)))
 
 
 def test_looks_rise_below_one() -> None:
@@ -168,8 +187,8 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     assert main(["run", str(path)]) == DONE
     assert "serv" not in capfd.readouterr().out.split("variant")[0], "nobody is served again"
     assert set(records(store)) == set(made)
-    for record in after:
-        shutil.rmtree(store / "records/evaluate" / record["fingerprint"])
+    for again in after:
+        shutil.rmtree(store / "records/evaluate" / again["fingerprint"])
     assert main(["run", str(path)]) == DONE
     assert set(records(store)) == set(made), "cut short after the first heats, it goes on as a race"
 

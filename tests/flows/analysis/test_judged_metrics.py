@@ -24,6 +24,7 @@ from flows.store.records import Store
 
 POINT = {"asked": 1, "unit": "streams", "requests": 100, "errors": 0, "seconds": 10.0, "concurrency_mean": 1.0}
 DOCUMENTS = 6
+ANATOMY = {"question": "Where is the heart?", "choices": ["foot", "chest", "hand", "head"], "answer": 1}
 ROWS: dict[str, dict[str, Any]] = {
     "arc_easy": {
         "question": "What is wet?",
@@ -37,7 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "endings": ["run.", "fly.", "sing.", "burn."],
         "label": "0",
     },
-    "mmlu_anatomy": {"question": "Where is the heart?", "choices": ["foot", "chest", "hand", "head"], "answer": 1},
+    "mmlu_anatomy": ANATOMY,
     "ifeval": {
         "key": 1,
         "prompt": "Write one word without a comma, in small letters.",
@@ -46,9 +47,51 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "gsm8k": {"question": "What is 1 + 1?", "answer": "It is two. #### 2"},
     "cola": {"sentence": "The cat sleeps.", "label": 1, "idx": 1},
+    "arc_challenge_llama": {
+        "question": "What is wet?",
+        "choices": {"text": ["fire", "rain", "sand", "wind"], "label": ["1", "2", "3", "4"]},
+        "answerKey": "2",
+    },
+    "gsm8k_llama": {"question": "What is 1 + 1?", "answer": "It is two. #### 2"},
+    "mmlu_llama_anatomy": ANATOMY,
+    "mmlu_cot_llama_anatomy": ANATOMY,
+    "winogrande": {"sentence": "The cat sees the dog, as _ barks.", "option1": "cat", "option2": "dog", "answer": "2"},
+    "truthfulqa_mc2": {
+        "question": "Is fire wet?",
+        "mc1_targets": {"choices": ["No.", "Yes."], "labels": [1, 0]},
+        "mc2_targets": {"choices": ["No.", "It is not.", "Yes."], "labels": [1, 1, 0]},
+    },
+    "leaderboard_mmlu_pro": {"question": "Where is the heart?", "options": ["foot", "chest"], "answer": "B"},
+    "leaderboard_bbh_snarks": {"input": "Which is sarcastic? (A) Fine. (B) Great, rain.", "target": "(B)"},
+    "leaderboard_gpqa_diamond": {
+        "Question": "What is wet?",
+        "Correct Answer": "rain",
+        **{f"Incorrect Answer {place}": word for place, word in enumerate(("fire", "sand", "wind"), start=1)},
+    },
+    "leaderboard_ifeval": {
+        "key": 1,
+        "prompt": "Write one word without a comma.",
+        "instruction_id_list": ["punctuation:no_comma"],
+        "kwargs": [{}],
+    },
+    "leaderboard_musr_murder_mysteries": {
+        "narrative": "It rained.",
+        "question": "Who is wet?",
+        "choices": "['Ann', 'Bob']",
+        "answer_index": 1,
+        "answer_choice": "Bob",
+    },
 }
 """A document of each stock task, as the hub has it."""
-SPLITS = {"hellaswag": "validation", "cola": "validation", "ifeval": "train"}
+SPLITS = {
+    **dict.fromkeys(("hellaswag", "cola", "winogrande", "truthfulqa_mc2"), ("validation",)),
+    **dict.fromkeys(("ifeval", "leaderboard_ifeval", "leaderboard_gpqa_diamond"), ("train",)),
+    "gsm8k": ("test", "train"),
+    **dict.fromkeys(("mmlu_llama_anatomy", "mmlu_cot_llama_anatomy"), ("test", "dev")),
+    "leaderboard_mmlu_pro": ("test", "validation"),
+    "leaderboard_musr_murder_mysteries": ("murder_mysteries",),
+}
+"""Of what is asked and shown, where that is not `test` alone."""
 TRANSLATION = """
 task: translation
 dataset_path: json
@@ -81,8 +124,9 @@ def task_files(folder: Path) -> list[dict[str, Any]]:
         file = folder / f"{name}.jsonl"
         rows = [{**row, **({"label": i % 2} if name == "cola" else {})} for i in range(DOCUMENTS)]
         file.write_text("".join(json.dumps(one) + "\n" for one in rows))
-        splits = {SPLITS.get(name, "test"): str(file)} | ({"train": str(file)} if name == "gsm8k" else {})
-        tasks.append({"name": name, "data_files": splits})
+        splits = dict.fromkeys(SPLITS.get(name, ("test",)), str(file))
+        own = {"fewshot": 0} if name == "winogrande" else {}  # its own training split is not here
+        tasks.append({"name": name, "data_files": splits, **own})
     local = folder / "local"
     local.mkdir()
     for name, text in (("translation", TRANSLATION), ("choice", CHOICE)):
@@ -172,6 +216,17 @@ def test_every_task_is_judged_by_its_own_first_metric(
         "ifeval": ("prompt_level_strict_acc", "none"),
         "gsm8k": ("exact_match", "strict-match"),
         "cola": ("mcc", "none"),
+        "arc_challenge_llama": ("exact_match", "strict_match"),
+        "gsm8k_llama": ("exact_match", "strict_match"),
+        "mmlu_llama_anatomy": ("exact_match", "strict_match"),
+        "mmlu_cot_llama_anatomy": ("exact_match", "strict_match"),
+        "winogrande": ("acc", "none"),
+        "truthfulqa_mc2": ("acc", "none"),
+        "leaderboard_mmlu_pro": ("acc", "none"),
+        "leaderboard_bbh_snarks": ("acc_norm", "none"),
+        "leaderboard_gpqa_diamond": ("acc_norm", "none"),
+        "leaderboard_ifeval": ("prompt_level_strict_acc", "none"),
+        "leaderboard_musr_murder_mysteries": ("acc_norm", "none"),
         "translation": ("bleu", "none"),
         "choice": ("brier_score", "none"),
         "everyday_text": ("word_perplexity", "none"),

@@ -45,7 +45,11 @@ def metrics(*names: str, **definition: Any) -> dict[str, Any]:
         ({"output_type": "multiple_choice"}, {"metric": "acc_norm"}, None),
         (metrics("rouge"), {}, "has rouge, made by unknown, first, of which single documents say nothing; what can be"),
         (metrics("rouge", "acc"), {"metric": "acc"}, None),
-        (metrics("acc", unsafe_code=True), {}, "runs code that a model wrote"),
+        (
+            metrics("acc", unsafe_code=True),
+            {},
+            "runs code that the model wrote, where accuracy is measured; set ",
+        ),
         ({"class": "!Task"}, {}, "is written in Python"),
         (metrics("acc", num_fewshot=0), {"fewshot": 3}, "is fixed at 0 examples"),
         (metrics("perplexity"), {"margin": 1}, "is a perplexity (perplexity), which has no points; give recovery"),
@@ -64,6 +68,23 @@ def metrics(*names: str, **definition: Any) -> dict[str, Any]:
 def test_refusal_says_what_could_be_judged(definition: dict[str, Any], asked: dict[str, Any], why: str | None) -> None:
     found = judgeable.refusal(definition, Task(name="t", **asked))
     assert (found is None) == (why is None) and str(found).startswith(str(why))
+
+
+def test_task_that_runs_code_is_judged_where_that_is_allowed() -> None:
+    humaneval = metrics("!pass_at_k", unsafe_code=True, output_type="generate_until")
+    humaneval["metric_list"][0] |= {"aggregation": "mean", "k": [1, 10]}
+    assert judgeable.judged_by([humaneval], Task(name="t"), allow_code=True) == "mean"
+    assert [score["metric"] for score in judgeable.scores(humaneval)] == ["pass@1", "pass@10"]
+    assert judgeable.refusal(humaneval, Task(name="t", metric="pass@10"), allow_code=True) is None
+
+
+def test_stock_tasks_that_run_code_are_known_as_such() -> None:
+    stock_folder()
+    for name in ("humaneval", "humaneval_instruct", "mbpp", "mbpp_instruct", "cruxeval_output", "humaneval_infilling"):
+        found = stock_tasks.definitions(name, "cpu")
+        with pytest.raises(UserError, match="runs code that the model wrote"):
+            judgeable.judged_by(found, Task(name=name))
+        assert judgeable.judged_by(found, Task(name=name), allow_code=True) == "mean"
 
 
 def test_group_of_several_metrics_is_refused_unless_one_is_named() -> None:

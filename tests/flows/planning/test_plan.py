@@ -63,10 +63,17 @@ def test_what_a_request_leaves_open_is_said_to_the_server_and_named_in_its_steps
     assert own.base.benchmarks[0].fingerprint != none.base.benchmarks[0].fingerprint
 
 
+def test_leave_to_run_code_changes_no_evaluation(experiment_file: Any, hardware: Hardware) -> None:
+    asked = [{"tasks": ["everyday_science"], "allow_code": allowed} for allowed in (False, True)]
+    plans = [plan.make(load_experiment(experiment_file(accuracy=one)), hardware).base for one in asked]
+    assert plans[0].evaluations == plans[1].evaluations
+
+
 def test_how_a_model_is_asked_is_in_the_name_of_an_evaluation(experiment_file: Any, hardware: Hardware) -> None:
     drawn = {"name": "everyday_science", "gen_kwargs": {"temperature": 0.6}, "seeds": 2}
     asked = [{"tasks": ["everyday_science"]}, {"tasks": [drawn]}]
     asked.append({**asked[0], "system_instruction": "Be brief."})
+    asked.append({"tasks": [{"name": "everyday_science", "chat_template": True}]})
     named = {
         plan.make(load_experiment(experiment_file(accuracy=accuracy)), hardware).base.evaluations[0].fingerprint
         for accuracy in asked

@@ -14,7 +14,7 @@ from actors.placement import machine
 from configs.hardware import Hardware
 from flows import cluster
 from flows.cli import BAD_INPUT, DONE, main
-from flows.planning import disk, stock_tasks
+from flows.planning import disk, stock_tasks, task_packages
 
 pytestmark = pytest.mark.usefixtures("hardware", "built")
 CALIBRATED = [{"kind": "int4-w4a16", "group_size": 64}]
@@ -25,7 +25,8 @@ def _stock_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"arc_easy": "task", "hellaswag": "task", "mmlu": "group"}
     monkeypatch.setattr(stock_tasks, "kinds", lambda accelerator: known)
     monkeypatch.setattr(stock_tasks, "data_sets", lambda name, accelerator: {f"hub/{name}"})
-    monkeypatch.setattr(stock_tasks, "definitions", lambda name, accelerator: [])
+    for told in ("definitions", "files"):
+        monkeypatch.setattr(stock_tasks, told, lambda name, accelerator: [])
 
 
 def refused(path: Path, capfd: Any, *overrides: str) -> str:
@@ -50,10 +51,20 @@ def test_plan_of_a_sound_experiment_is_shown(experiment_file: Any, capfd: Any) -
 def test_task_that_cannot_be_judged_is_refused_by_its_place(
     experiment_file: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    humaneval = {"task": "arc_easy", "metric_list": [{"metric": "pass@1"}], "unsafe_code": True}
+    metric = {"metric": "!pass_at_k", "aggregation": "mean", "k": [1]}
+    humaneval = {"task": "arc_easy", "metric_list": [metric], "unsafe_code": True}
     monkeypatch.setattr(stock_tasks, "definitions", lambda name, accelerator: [humaneval])
     path = experiment_file(accuracy={"tasks": ["everyday_science", "arc_easy"]})
-    assert "accuracy.tasks.1: 'arc_easy' runs code that a model wrote" in refused(path, capfd)
+    assert "accuracy.tasks.1: 'arc_easy' runs code that the model wrote" in refused(path, capfd)
+    assert main(["plan", str(path), "--set", "accuracy.allow_code=true"]) == DONE
+
+
+def test_task_that_needs_a_package_that_is_not_there(
+    experiment_file: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setattr(task_packages, "lacking", lambda files, accelerator: ["math_verify"])
+    told = refused(experiment_file(accuracy={"tasks": ["arc_easy"]}), capfd)
+    assert "accuracy.tasks.0: 'arc_easy' imports math_verify, which the environment that evaluates does" in told
 
 
 def test_local_task_is_judged_by_a_metric_that_it_has(experiment_file: Any, capfd: Any) -> None:
@@ -149,6 +160,9 @@ def test_chats_for_a_tokenizer_without_a_template(experiment_file: Any, tmp_path
     assert "needs a chat template" in refused(path, capfd)
     path = experiment_file(model=model, accuracy={"tasks": ["everyday_science"], "chat_template": True})
     assert "accuracy.chat_template" in refused(path, capfd)
+    task = {"name": "everyday_science", "chat_template": True}
+    path = experiment_file(model=model, accuracy={"tasks": [task]})
+    assert "accuracy.tasks.0.chat_template: needs a chat template" in refused(path, capfd)
 
 
 def test_task_that_nobody_knows_gets_the_nearest_names(experiment_file: Any, capfd: Any) -> None:

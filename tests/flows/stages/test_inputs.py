@@ -119,7 +119,12 @@ def test_settings_are_what_is_executed_without_where_files_lie(own_experiment: P
         for name, value in step.local.items():
             if name in step.settings:
                 assert _without_more(value, step.settings[name]) == step.settings[name]
-    assert {name for step in made.steps for name in step.local} == {"calibration", "declared_weight_bits", "tasks"}
+    assert {name for step in made.steps for name in step.local} == {
+        "allow_code",
+        "calibration",
+        "declared_weight_bits",
+        "tasks",
+    }
 
 
 def _without_more(whole: Any, part: Any) -> Any:
