@@ -22,9 +22,9 @@ class Step:
     """Fingerprints of earlier steps, and digests of files, that this one builds on."""
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions of those that do the work, from the environment's lock."""
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict, compare=False)
     """Where the files and folders lie whose digests are among the inputs, by the input's name."""
-    local: Mapping[str, Any] = field(default_factory=dict)
+    local: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """Settings in full of which the result depends on a part alone, such as where a task's file lies."""
 
     @property
