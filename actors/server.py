@@ -47,29 +47,29 @@ class Server:
 
         return [name for name in ray_serve.applications() if name.startswith(prefix)]
 
-    def offer(self, front: str, generation: str, checkpoint: str, settings: dict[str, Any]) -> None:
-        """Ask for a generation of a deployment; see `actors.engines.serve_ingress.offer`."""
+    def offer(self, ingress: str, revision: str, checkpoint: str, settings: dict[str, Any]) -> None:
+        """Ask for a revision of a deployment; see `actors.engines.serve_ingress.offer`."""
         from actors.engines import serve_ingress
 
-        serve_ingress.offer(front, generation, checkpoint, **settings)
+        serve_ingress.offer(ingress, revision, checkpoint, **settings)
 
-    def direct(self, front: str, generation: str | None, settings: dict[str, Any]) -> None:
-        """Make a generation the live one; see `actors.engines.serve_ingress.direct`."""
+    def direct(self, ingress: str, revision: str | None, settings: dict[str, Any]) -> None:
+        """Make a revision the live one; see `actors.engines.serve_ingress.direct`."""
         from actors.engines import serve_ingress
 
-        serve_ingress.direct(front, generation, **settings)
+        serve_ingress.direct(ingress, revision, **settings)
 
-    def live(self, front: str) -> str | None:
-        """The generation of a deployment that answers; None where there is none."""
+    def live(self, ingress: str) -> str | None:
+        """The revision of a deployment that answers; None where there is none."""
         from actors.engines import serve_ingress
 
-        return serve_ingress.live(front)
+        return serve_ingress.live(ingress)
 
-    def drain(self, front: str, generation: str, within_s: float) -> int:
-        """Wait for the requests that a generation has under way; return how many are left at last."""
+    def drain(self, ingress: str, revision: str, within_s: float) -> int:
+        """Wait for the requests that a revision has under way; return how many are left at last."""
         from actors.engines import serve_ingress
 
-        return serve_ingress.drain(front, generation, within_s)
+        return serve_ingress.drain(ingress, revision, within_s)
 
     def close(self) -> None:
         """End Serve where no application is left."""

@@ -33,24 +33,24 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def serving_host(conductor: Any) -> Iterator[ActorHandle[Any]]:
+def serving_host(coordinator: Any) -> Iterator[ActorHandle[Any]]:
     """The actor that deploys variants; with it goes Serve itself, where nothing is served any more."""
     with lease(Server, Needs(), concurrency=64, restarts=3) as server:
         try:
             yield server
         finally:
-            with serve_in_hand(conductor):
+            with serve_in_hand(coordinator):
                 ray.get(server.close.remote())
 
 
-def serve_in_hand(conductor: Any) -> AbstractContextManager[None]:
+def serve_in_hand(coordinator: Any) -> AbstractContextManager[None]:
     """Nobody else on the cluster ends Serve, or puts the first application on it, inside the block."""
-    return claimed(conductor, "Serve")
+    return claimed(coordinator, "Serve")
 
 
 @contextlib.contextmanager
 def deployed(
-    conductor: Any,
+    coordinator: Any,
     server: ActorHandle[Any],
     name: str,
     checkpoint: str,
@@ -88,7 +88,7 @@ def deployed(
     }
     end_deployment(server, name, [node])
     try:
-        with serve_in_hand(conductor):
+        with serve_in_hand(coordinator):
             submitted: Any = server.submit.remote(name, checkpoint, mark, settings)
             ray.get(submitted)
         yield Deployment(model=name, lease=mark, node=node, cores=cores, key=key)

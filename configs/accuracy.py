@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.base import REPOSITORY, Place, Seed, Settings
+from configs.base import REPOSITORY, Seed, Settings, SoundPath
 
 TASKS_FOLDER = REPOSITORY / "configs" / "tasks"
 """Local lm-eval tasks that every experiment may name."""
@@ -52,7 +52,7 @@ class Task(Settings):
     """Answered examples in front of every question; None for the task's own number."""
     limit: int | None = Field(default=None, ge=2)
     """Only the first so many documents; None for all of them."""
-    path: Place | None = None
+    path: SoundPath | None = None
     """A YAML file that defines the task, for one that is neither stock nor in configs/tasks."""
     cluster: str | None = None
     """Field of the documents that names their source, such as a passage: documents of one source are not independent,
@@ -60,7 +60,7 @@ class Task(Settings):
     runs_code: bool = False
     """Whether a task file of yours may run Python (`!function`, and templates that reach beyond a document), with all
     that the evaluating process can reach; lm-eval's own tasks need no leave."""
-    data_files: dict[str, Place] | None = None
+    data_files: dict[str, SoundPath] | None = None
     """Split name to local JSON lines file: runs a stock task without the hub."""
     metric: str | None = None
     """Which of the task's metrics is judged, such as `acc_norm`; None for the task's own first one."""

@@ -34,7 +34,7 @@ def sound_path(value: Any) -> Any:
     return value
 
 
-Place = Annotated[Path, BeforeValidator(sound_path)]
+SoundPath = Annotated[Path, BeforeValidator(sound_path)]
 """A path that a system can be asked for; whether anything is there, it does not say."""
 Seed = Annotated[int, Field(ge=0, lt=1 << 31)]
 """Of random numbers, as every library takes it."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from configs import json_lines
-from configs.base import REVISION, Place, Seed, Settings
+from configs.base import REVISION, Seed, Settings, SoundPath
 from configs.scheme_base import Calibrated, SchemeBase
 from configs.yaml_files import Malformed
 
@@ -21,7 +21,7 @@ class LocalText(Settings):
     """
 
     kind: Literal["local"]
-    path: Place
+    path: SoundPath
     """The file."""
 
     def documents(self) -> Iterator[Any]:

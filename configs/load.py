@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
+from pydantic import AliasChoices, Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from configs.base import Seed, Settings
 
@@ -79,11 +79,13 @@ class _Load(Settings):
     of every interval."""
     seed: Seed = 42
     """Of the prompts and arrivals of the first repeat; each further one takes the next."""
-    company: Literal["auto", "never"] = "auto"
+    colocate: Literal["auto", "never"] = Field(
+        default="auto", validation_alias=AliasChoices("colocate", "company"), serialization_alias="company"
+    )
     """Whether base and compressed are loaded at the same time: where each has cores or GPUs of its
     own beside the clients' (`auto`), or never. The record of a point says which it was."""
     max_interference: float = Field(default=0.1, ge=0, le=1)
-    """Share of its throughput that company may cost the first variant of a group, measured before the
+    """Share of its throughput that co-location may cost the first variant of a group, measured before the
     repeats; beyond it the group is loaded one by one."""
     grace_s: float = Field(default=120, gt=0, le=86400)
     """Seconds that a warm-up may take beyond `warmup_s`, that the requests of a window may take to end behind it, and

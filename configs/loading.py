@@ -1,5 +1,6 @@
 """From a YAML file (and `--set key=value`) to an Experiment, or one clear line about what is wrong."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from pydantic_core import ErrorDetails
 from configs import yaml_files
 from configs.base import REPOSITORY, UserError, unknown_key
 from configs.experiment import Experiment
+
+_OLD_LOAD_KEYS = {"company": "colocate"}
+"""Keys of a load that have another name since the last version."""
 
 
 def load_experiment(path: Path, overrides: list[str] | None = None) -> Experiment:
@@ -22,6 +26,7 @@ def load_experiment(path: Path, overrides: list[str] | None = None) -> Experimen
     values = _read(path)
     for override in overrides or []:
         _apply(values, override)
+    _rename(values)
     try:
         return Experiment.model_validate(_anchored(values))
     except ValidationError as error:
@@ -39,6 +44,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: an experiment is a mapping of keys to values; the file holds {values!r:.40}")
     return values
+
+
+def _rename(values: dict[str, Any]) -> None:
+    """Take the keys of the last version for those of this one, with a warning."""
+    workloads = values.get("workloads")
+    loads = {"load": values.get("load"), **(workloads if isinstance(workloads, dict) else {})}
+    for name, load in loads.items():
+        for old in _OLD_LOAD_KEYS.keys() & (load if isinstance(load, dict) else {}):
+            new = _OLD_LOAD_KEYS[old]
+            print(f"warning: {name}.{old} is {name}.{new} now; the old key goes with the next version", file=sys.stderr)
+            load.setdefault(new, load.pop(old))
 
 
 def _is_file(path: Path) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.base import REVISION, Place, Settings
+from configs.base import REVISION, Settings, SoundPath
 
 
 class HubModel(Settings):
@@ -27,7 +27,7 @@ class PathModel(Settings):
     """A folder with config.json, safetensors weights and a tokenizer."""
 
     kind: Literal["path"]
-    path: Place
+    path: SoundPath
     """The folder."""
 
     @property

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field
 
 from configs import recipes, yaml_files
-from configs.base import Place
+from configs.base import SoundPath
 from configs.hardware import Hardware
 from configs.scheme_base import WEIGHT_MODIFIERS, Calibrated, Recipe, SchemeBase, Tag, WeightOnly
 
@@ -229,7 +229,7 @@ class RecipeFile(Calibrated):
     author's to know."""
 
     kind: Literal["recipe"]
-    path: Annotated[Place, Tag("")]
+    path: Annotated[SoundPath, Tag("")]
     """An llm-compressor recipe in YAML."""
     calibrated: bool = True
     """Whether it needs the calibration set."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
-from configs.base import Place, Settings, UserError, sound_path
+from configs.base import Settings, SoundPath, UserError, sound_path
 
 GIB = 1 << 30
 
@@ -41,7 +41,7 @@ class Storage(Settings):
         validate_default=True,
     )
     """A folder, or an address such as s3://BUCKET/PREFIX."""
-    cache: Place = Field(default_factory=lambda given: _cache(given.get("root")), validate_default=True)
+    cache: SoundPath = Field(default_factory=lambda given: _cache(given.get("root")), validate_default=True)
     """A folder of each node's own, at the same path on all of them: for what its engines compile, and with an address
     for what is pulled from it."""
     cache_gib: float = Field(default=100, gt=0)

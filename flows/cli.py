@@ -228,7 +228,7 @@ def _deploy(experiment: Experiment, options: argparse.Namespace) -> int:
     return DONE if deploy.deploy(chosen, deploy.TARGETS[options.target], _console()) else FAILED
 
 
-def _rolled_back(experiment: Experiment, options: argparse.Namespace) -> candidate.Chosen:
+def _rolled_back(experiment: Experiment, options: argparse.Namespace) -> candidate.Candidate:
     earlier, variant = deploy.before(experiment, deploy.standing(options.target))
     return candidate.again_as_recorded(_state(earlier), variant)
 

@@ -1,8 +1,8 @@
 """A deployment that can be replaced while it answers: HAProxy with the public address, and engines behind it.
 
-The engines of one deployment are a generation, a Serve application of its own; the front is another, whose replica is
-HAProxy and nothing that touches a token. Which generation is live is the front's Serve user configuration: Serve keeps
-it, gives it to a front that starts again, and changes it without starting one again. Under `/GENERATION/v1` the front
+The engines of one deployment are a revision, a Serve application of its own; the ingress is another, whose replica is
+HAProxy and nothing that touches a token. Which revision is live is the ingress's Serve user configuration: Serve keeps
+it, gives it to an ingress that starts again, and changes it without a new start. Under `/REVISION/v1` the ingress
 asks that one instead, for a verification before there is any traffic.
 """
 
@@ -28,18 +28,18 @@ from actors.programs import haproxy, vllm_server
 from actors.programs.session import Session
 
 _VERSION = "2"
-"""Of what the front does. Serve starts every front again where it changes, and none where only the live generation
+"""Of what the ingress does. Serve starts every ingress again where it changes, and none where only the live revision
 does."""
 _POLL_S = 0.2
 _START_S = 30.0
 _REFRESH_S = 2.0
-"""Between two looks at where the engines of a generation are: one that died has another port now."""
+"""Between two looks at where the engines of a revision are: one that died has another port now."""
 _HEAD = {"node:__internal_head__": 0.001}
 _UNAVAILABLE = (DeploymentUnavailableError, RayServeException, TimeoutError)
 
 
-class Front:
-    """One address, behind which the generation that is live answers, or the one that a path names."""
+class Ingress:
+    """One address, behind which the revision that is live answers, or the one that a path names."""
 
     def __init__(self, name: str, route: str, host: str, port: int) -> None:
         """Start HAProxy.
@@ -50,7 +50,7 @@ class Front:
         self._name, self._address = name, f"{vllm_server.address(host, port)}{route}"
         self._live: str | None = None
         self._slots: dict[str, str] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="front-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="ingress-"))
         haproxy.slot_map(self._folder).touch()
         (self._folder / "haproxy.cfg").write_text(haproxy.configuration(self._folder, route, host, port))
         log = Path(get_serve_logs_dir()) / f"haproxy-{port}.log"
@@ -70,15 +70,15 @@ class Front:
             time.sleep(_POLL_S)
 
     async def reconfigure(self, told: dict[str, Any]) -> None:
-        """Serve calls it before the first request, and where there is another generation, or another live one."""
-        for gone in set(self._slots) - set(told["generations"]):
+        """Serve calls it before the first request, and where there is another revision, or another live one."""
+        for gone in set(self._slots) - set(told["revisions"]):
             self._commands.lead(gone, None)
             self._commands.place(self._slots.pop(gone), [])
-        for generation in told["generations"]:
-            if generation not in self._slots:
+        for revision in told["revisions"]:
+            if revision not in self._slots:
                 free = next(slot for slot in haproxy.SLOTS if slot not in self._slots.values())
-                self._slots[generation] = free
-                self._commands.lead(generation, free)
+                self._slots[revision] = free
+                self._commands.lead(revision, free)
         await self._refresh()
         self._refreshing = self._refreshing or asyncio.get_running_loop().create_task(self._keep_fresh())
         self._live = told["live"]
@@ -91,9 +91,9 @@ class Front:
 
     async def _refresh(self) -> None:
         """Tell HAProxy where the engines are now; where that cannot be found out, they are where they were."""
-        for generation, slot in list(self._slots.items()):
+        for revision, slot in list(self._slots.items()):
             with contextlib.suppress(*_UNAVAILABLE):
-                found = await asyncio.to_thread(_ask, f"{self._name}:{generation}", "url")
+                found = await asyncio.to_thread(_ask, f"{self._name}:{revision}", "url")
                 if found:
                     engines = sorted((at.hostname or "", at.port or 0) for at in map(urlsplit, found))
                     self._commands.place(slot, engines)
@@ -106,7 +106,7 @@ class Front:
         return self._address
 
     def check_health(self) -> None:
-        """Serve asks this, and replaces a front that raises."""
+        """Serve asks this, and replaces an ingress that raises."""
         if (status := self._session.status) is not None:
             raise RuntimeError(f"HAProxy ended with {status}")
 
@@ -118,8 +118,8 @@ class Front:
 
 
 def offer(
-    front: str,
-    generation: str,
+    ingress: str,
+    revision: str,
     checkpoint: str,
     *,
     model: str,
@@ -128,64 +128,64 @@ def offer(
     bind: tuple[str, int],
     **engine: Any,
 ) -> None:
-    """Ask for a generation, and for its front where there is none, without waiting.
+    """Ask for a revision, and for its ingress where there is none, without waiting.
 
     Args:
-        route: the front's path.
-        marks: of the front's processes, and of the engines'.
-        bind: host and port of the front.
+        route: the ingress's path.
+        marks: of the ingress's processes, and of the engines'.
+        bind: host and port of the ingress.
         engine: see `actors.engines.ray_serve.engine_application`.
     """
     ray_serve.start()
-    now = live(front)
+    now = live(ingress)
     with ray_serve.CONFIGURING:
         app = ray_serve.engine_application(model, checkpoint, **engine, lease=marks[1], beside={})
-        name = f"{front}:{generation}"
+        name = f"{ingress}:{revision}"
         serve.run_many([RunTarget(app, name=name, route_prefix=None)], wait_for_applications_running=False)
-    _put(front, now, route=route, mark=marks[0], bind=bind)
+    _put(ingress, now, route=route, mark=marks[0], bind=bind)
 
 
 def direct(
-    front: str, generation: str | None, timeout_s: float, *, route: str, mark: str, bind: tuple[str, int]
+    ingress: str, revision: str | None, timeout_s: float, *, route: str, mark: str, bind: tuple[str, int]
 ) -> None:
-    """Make a generation the live one; None for no one.
+    """Make a revision the live one; None for no one.
 
     Raises:
-        RuntimeError: the front has not heard of it in time.
+        RuntimeError: the ingress has not heard of it in time.
     """
-    _put(front, generation, route=route, mark=mark, bind=bind)
+    _put(ingress, revision, route=route, mark=mark, bind=bind)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if _ask(front, "live") == [generation]:
+        if _ask(ingress, "live") == [revision]:
             return
         time.sleep(_POLL_S)
-    raise RuntimeError(f"the front of {front} did not turn to {generation} within {timeout_s:g} s")
+    raise RuntimeError(f"the ingress of {ingress} did not turn to {revision} within {timeout_s:g} s")
 
 
-def live(front: str, within_s: float = 60.0) -> str | None:
-    """The live generation; None where there is none, or no front.
+def live(ingress: str, within_s: float = 60.0) -> str | None:
+    """The live revision; None where there is none, or no ingress.
 
     Raises:
-        RuntimeError: there is a front, and it does not say. What it might have live must not be ended then.
+        RuntimeError: there is an ingress, and it does not say. What it might have live must not be ended then.
     """
-    if front not in ray_serve.applications():
+    if ingress not in ray_serve.applications():
         return None
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        if heard := _ask(front, "live"):
+        if heard := _ask(ingress, "live"):
             found: str | None = heard[0]
             return found
         time.sleep(_POLL_S)
-    raise RuntimeError(f"{front} does not say within {within_s:g} s what is live behind it; see the logs of Serve")
+    raise RuntimeError(f"{ingress} does not say within {within_s:g} s what is live behind it; see the logs of Serve")
 
 
-def drain(front: str, generation: str, within_s: float) -> int:
-    """Wait until no engine of a generation has a request under way; return how many are left at last."""
+def drain(ingress: str, revision: str, within_s: float) -> int:
+    """Wait until no engine of a revision has a request under way; return how many are left at last."""
     deadline, quiet = time.monotonic() + within_s, 0
     while True:
-        counted: list[int] = _ask(f"{front}:{generation}", "under_way")
+        counted: list[int] = _ask(f"{ingress}:{revision}", "under_way")
         quiet = quiet + 1 if counted and not any(counted) else 0
-        if quiet > 1 or time.monotonic() > deadline:  # one that is on its way from the front is seen the second time
+        if quiet > 1 or time.monotonic() > deadline:  # one that is on its way from the ingress is seen the second time
             return sum(counted)
         time.sleep(_POLL_S)
 
@@ -199,15 +199,15 @@ def _ask(application: str, method: str) -> list[Any]:
     return found
 
 
-def _put(front: str, live: str | None, *, route: str, mark: str, bind: tuple[str, int]) -> None:
-    """Start the front, or tell it what is live of the generations that there are."""
+def _put(ingress: str, live: str | None, *, route: str, mark: str, bind: tuple[str, int]) -> None:
+    """Start the ingress, or tell it what is live of the revisions that there are."""
     there = ray_serve.applications()
-    generations = sorted(name.removeprefix(f"{front}:") for name in there if name.startswith(f"{front}:"))
+    revisions = sorted(name.removeprefix(f"{ingress}:") for name in there if name.startswith(f"{ingress}:"))
     deployment: Any = serve.deployment(
-        Front,
-        name="Front",
+        Ingress,
+        name="Ingress",
         num_replicas=1,
-        user_config={"live": live, "generations": generations},
+        user_config={"live": live, "revisions": revisions},
         graceful_shutdown_timeout_s=5,
         max_constructor_retry_count=1,
         ray_actor_options={
@@ -217,7 +217,7 @@ def _put(front: str, live: str | None, *, route: str, mark: str, bind: tuple[str
         },
     )
     with ray_serve.CONFIGURING:
-        # Without a version of its own Serve would draw one, and start the front again at every change.
+        # Without a version of its own Serve would draw one, and start the ingress again at every change.
         versioned = deployment.options(version=_VERSION, _internal=True)
-        target = RunTarget(versioned.bind(front, route, *bind), name=front, route_prefix=None)
+        target = RunTarget(versioned.bind(ingress, route, *bind), name=ingress, route_prefix=None)
         serve.run_many([target], wait_for_applications_running=False)

@@ -1,39 +1,41 @@
-"""Who sits where, and when a host is measured. Plain state, without Ray or time.
+"""Allocation of device slots, and when a host is measured. Plain state, without Ray or time.
 
-A seat is a share of a host: cores, or GPUs. Whatever computes sits on one, quantizers and engines
-alike, so that nothing waits for a device while it holds another; a variant that is loaded in turn with the base takes
-two at once, where a host has two. A host is either at work or being
-measured: a round opens when everybody who sits there is ready for it, and while it lasts nobody else
-sits down (`actors.placement.rounds`).
+A slot is a share of a host: cores, or GPUs. Whatever computes holds one, quantizers and engines alike, so that nothing
+waits for a device while it holds another; a variant that is benchmarked in turn with the base takes two at once, where
+a host has two. A host is either at work or being measured: a round opens when every holder of a slot there is ready for
+it, and while it lasts nobody else gets one (`actors.placement.rounds`).
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from actors.placement.rounds import Member, Round, Seen, Turn
-from actors.placement.slots import Seats
+from actors.placement.slots import DeviceSlots
 
 
 @dataclass(frozen=True)
-class Place:
-    """A seat on a host, or two for a variant and the base beside it."""
+class Slot:
+    """A device slot of a host, or two for a variant and the base beside it."""
 
     host: str
-    seat: int
+    """The id of its node."""
+    index: int
+    """Among the slots of its host."""
     beside: int | None = None
+    """The index of the second."""
 
     @property
-    def seats(self) -> tuple[int, ...]:
-        return (self.seat,) if self.beside is None else (self.seat, self.beside)
+    def indexes(self) -> tuple[int, ...]:
+        return (self.index,) if self.beside is None else (self.index, self.beside)
 
-    def at(self, seat: int) -> "Place":
-        """One seat of the same host."""
-        return Place(self.host, seat)
+    def at(self, index: int) -> "Slot":
+        """One slot of the same host."""
+        return Slot(self.host, index)
 
 
 @dataclass
 class _Host:
-    seats: Seats
+    slots: DeviceSlots
     taken: dict[int, str] = field(default_factory=dict)
     ready: dict[str, Member] = field(default_factory=dict)
     round: Round | None = None
@@ -41,7 +43,7 @@ class _Host:
 
     @property
     def free(self) -> list[int]:
-        return [seat for seat in range(len(self.seats.engines)) if seat not in self.taken]
+        return [slot for slot in range(len(self.slots.engines)) if slot not in self.taken]
 
 
 @dataclass(frozen=True)
@@ -49,39 +51,39 @@ class _Wish:
     """What somebody waits for."""
 
     to_be_measured: bool
-    seats: int
+    slots: int
 
 
-class Seating:
-    """All hosts, everybody who sits, and everybody who waits for a seat: those who will be measured before
+class SlotAllocation:
+    """All hosts, all holders of slots, and everybody who waits for one: those who will be measured before
     those who only work, else in the order of asking."""
 
-    def __init__(self, hosts: Mapping[str, Seats]) -> None:
-        self._hosts = {name: _Host(seats) for name, seats in hosts.items()}
+    def __init__(self, hosts: Mapping[str, DeviceSlots]) -> None:
+        self._hosts = {name: _Host(slots) for name, slots in hosts.items()}
         self._queue: dict[str, _Wish] = {}
 
     @property
-    def sitting(self) -> set[str]:
+    def holding(self) -> set[str]:
         return {holder for host in self._hosts.values() for holder in host.taken.values()}
 
     @property
     def holders(self) -> set[str]:
-        """Everybody who sits or waits."""
-        return self.sitting | set(self._queue)
+        """Everybody who holds a slot or waits for one."""
+        return self.holding | set(self._queue)
 
     def keep_hosts(self, living: Collection[str]) -> None:
-        """Give up the hosts that are gone; nobody sits there any more."""
+        """Give up the hosts that are gone; nobody holds a slot there any more."""
         self._hosts = {name: host for name, host in self._hosts.items() if name in living}
 
-    def queue(self, holder: str, *, to_be_measured: bool, seats: int = 1) -> None:
-        """Ask for a seat, or for two on the same host; `take` them when they are there."""
+    def queue(self, holder: str, *, to_be_measured: bool, slots: int = 1) -> None:
+        """Ask for a slot, or for two on the same host; `take` them when they are there."""
         if self._place_of(holder) is None:
-            self._queue[holder] = _Wish(to_be_measured, seats)
+            self._queue[holder] = _Wish(to_be_measured, slots)
 
-    def take(self, holder: str) -> Place | None:
+    def take(self, holder: str) -> Slot | None:
         """The holder's place, unless there is none yet, or somebody who asked earlier can have it.
 
-        Who wants two seats where no host has them free keeps the host with most free ones for itself, or small
+        Who wants two slots where no host has them free keeps the host with most free ones for itself, or small
         wishes would be fulfilled before it for ever.
         """
         if (place := self._place_of(holder)) is not None:
@@ -92,7 +94,7 @@ class Seating:
         # Whoever is compressed already goes first: a round waits for the last who joins it.
         for first, wish in sorted(self._queue.items(), key=lambda asked: not asked[1].to_be_measured):
             open_to = self._open_to(wish, kept)
-            found = next((name for name in open_to if len(self._hosts[name].free) >= wish.seats), None)
+            found = next((name for name in open_to if len(self._hosts[name].free) >= wish.slots), None)
             if found is None:
                 kept |= set(open_to[:1])
                 continue
@@ -100,12 +102,12 @@ class Seating:
                 return None
             del self._queue[holder]
             host = self._hosts[found]
-            host.taken |= dict.fromkeys(host.free[: wish.seats], holder)
+            host.taken |= dict.fromkeys(host.free[: wish.slots], holder)
             return self._place_of(holder)
         return None
 
     def _open_to(self, wish: _Wish, kept: Collection[str]) -> list[str]:
-        """Hosts that take one more, those with most free seats first: none that is being measured or kept, and where
+        """Hosts that take one more, those with most free slots first: none that is being measured or kept, and where
         somebody waits for that, only those who will be measured with it."""
         hosts = [
             (len(host.free), name)
@@ -113,13 +115,13 @@ class Seating:
             if name not in kept
             and host.round is None
             and (wish.to_be_measured or not host.ready)
-            and (host.free or wish.seats > 1)
-            and len(host.seats.engines) >= wish.seats
+            and (host.free or wish.slots > 1)
+            and len(host.slots.engines) >= wish.slots
         ]
         return [name for _, name in sorted(hosts, key=lambda found: found[0], reverse=True)]
 
     def ready(self, holder: str, member: Member) -> None:
-        """A seated holder is ready to be measured; a round opens when nobody on its host works any more."""
+        """A holder of a slot is ready to be measured; a round opens when nobody on its host works any more."""
         host = self._host_of(holder)
         if host is not None and not (host.round and holder in host.round.members):
             host.ready[holder] = member
@@ -143,19 +145,19 @@ class Seating:
             self._open_rounds()
 
     def leave(self, holder: str) -> None:
-        """Give up a seat, or the wish for one."""
+        """Give up a slot, or the wish for one."""
         self._queue.pop(holder, None)
         for host in self._hosts.values():
-            host.taken = {seat: other for seat, other in host.taken.items() if other != holder}
+            host.taken = {slot: other for slot, other in host.taken.items() if other != holder}
             host.ready.pop(holder, None)
             if host.round:
                 host.round.drop(holder)
         self._open_rounds()
 
-    def _place_of(self, holder: str) -> Place | None:
+    def _place_of(self, holder: str) -> Slot | None:
         for name, host in self._hosts.items():
-            if seats := sorted(seat for seat, other in host.taken.items() if other == holder):
-                return Place(name, *seats)
+            if slots := sorted(slot for slot, other in host.taken.items() if other == holder):
+                return Slot(name, *slots)
         return None
 
     def _host_of(self, holder: str) -> _Host | None:
@@ -167,8 +169,8 @@ class Seating:
                 host.round = None
             working = set(host.taken.values()) - set(host.ready)
             if host.round is None and host.ready and not working and not self._may_still_come(host):
-                host.round, host.ready = Round(host.ready, together=host.seats.together, seen=host.seen), {}
+                host.round, host.ready = Round(host.ready, together=host.slots.together, seen=host.seen), {}
 
     def _may_still_come(self, host: _Host) -> bool:
-        """Whether somebody who would be measured too waits for seats that are free on this host."""
-        return any(wish.to_be_measured and wish.seats <= len(host.free) for wish in self._queue.values())
+        """Whether somebody who would be measured too waits for slots that are free on this host."""
+        return any(wish.to_be_measured and wish.slots <= len(host.free) for wish in self._queue.values())

@@ -1,6 +1,6 @@
 """Whose turn it is to be loaded, of those who are measured together on a host. Plain state, without Ray or time.
 
-The turns are given one after the other, or to all at the same time where company was seen to cost little. What a
+The turns are given one after the other, or to all at the same time where co-location was seen to cost little. What a
 benchmark is stays its member's business: here it is a number.
 """
 
@@ -16,11 +16,11 @@ class Turn:
     benchmark: int
     """Its place among those of the member."""
     probe: bool = False
-    """Only to see how fast the member is, alone or in company."""
-    company: tuple[str, ...] = ()
+    """Only to see how fast the member is, alone or co-located."""
+    colocated: tuple[str, ...] = ()
     """Names of all engines that are loaded at the same time; empty where one is loaded after the other."""
     interference: Mapping[str, Any] | None = None
-    """What company was seen to cost the first member, where that was measured."""
+    """What co-location was seen to cost the first member, where that was measured."""
     number: int = 0
     """Of the batches of its round."""
 
@@ -50,17 +50,17 @@ class Member:
         return (self.name, *self.beside)
 
 
-_Company = tuple[frozenset[str], int, int]
+_Colocation = tuple[frozenset[str], int, int]
 """Of which experiments, under which of their loads, and how many engines."""
-Seen = dict[_Company, Mapping[str, Any]]
-"""What company was seen to cost on a host."""
+Seen = dict[_Colocation, Mapping[str, Any]]
+"""What co-location was seen to cost on a host."""
 _Turns = dict[str, Turn]
 
 
 class Round:
     """The turns of those who are measured together. Turns come in batches: the next batch is given out
     when the last is done. Who goes first changes from benchmark to benchmark, so that what drifts on the
-    machine favours nobody. What company costs depends on the load, so every series has its own probes: the
+    machine favours nobody. what co-location costs depends on the load, so every series has its own probes: the
     first engine alone, then all at once. They hold for as many of the same experiments on the same host."""
 
     def __init__(self, members: Mapping[str, Member], *, together: bool, seen: Seen | None = None) -> None:
@@ -69,14 +69,14 @@ class Round:
         self._seen: Seen = {} if seen is None else seen
         self._place = -1
         """Of the series under way."""
-        self._company: _Company | None = None
+        self._colocation: _Colocation | None = None
         """Who might be loaded together in it; None for one after the other."""
         self._batches: list[_Turns] = []
         self._given = 0
         self._now: _Turns = {}
         """The turns of the latest batch that are not done."""
         self._probes: list[dict[str, float]] = []
-        """Output tokens per second of the first engine alone, then of every member's first in company."""
+        """Output tokens per second of the first engine alone, then of every member's first co-located."""
         self._advance()
 
     def turn(self, holder: str) -> Turn | None:
@@ -113,7 +113,7 @@ class Round:
     def _go_on(self) -> bool:
         """From a series' probes to its benchmarks, from these to the next series; False after the last."""
         if self._probes:
-            self._judge_company()
+            self._judge_colocation()
             self._batches = self._benchmarks()
             return True
         self._place += 1
@@ -122,12 +122,12 @@ class Round:
         present = self._present()
         experiments = frozenset(self.members[holder].experiment for holder in present)
         names = self._names(present)
-        self._company = (experiments, self._place, len(names)) if self._together and len(names) > 1 else None
-        if self._company is None or self._company in self._seen:
+        self._colocation = (experiments, self._place, len(names)) if self._together and len(names) > 1 else None
+        if self._colocation is None or self._colocation in self._seen:
             self._batches = self._benchmarks()
         else:
             probes = {holder: Turn(series.missing[0], probe=True) for holder, series in present.items()}
-            crowd = {holder: replace(turn, company=names) for holder, turn in probes.items()}
+            crowd = {holder: replace(turn, colocated=names) for holder, turn in probes.items()}
             self._batches = [dict([next(iter(probes.items()))]), crowd]
         return True
 
@@ -143,13 +143,13 @@ class Round:
             if len(member.series) > self._place and member.series[self._place].missing
         }
 
-    def _judge_company(self) -> None:
+    def _judge_colocation(self) -> None:
         (alone, crowd), self._probes = self._probes, []
         first = next((holder for holder in alone if holder in self.members), None)
-        if self._company is None or first is None or first not in crowd:
-            self._company = None
+        if self._colocation is None or first is None or first not in crowd:
+            self._colocation = None
             return
-        self._seen[self._company] = {
+        self._seen[self._colocation] = {
             "variant": self.members[first].name,
             "alone": alone[first],
             "in_company": crowd[first],
@@ -160,13 +160,13 @@ class Round:
     def _benchmarks(self) -> list[_Turns]:
         """What is missing of the series under way."""
         present = self._present()
-        interference = self._seen[self._company] if self._company else None
+        interference = self._seen[self._colocation] if self._colocation else None
         together = interference is not None and interference["loss"] <= interference["limit"]
-        company = self._names(present) if together else ()
+        colocated = self._names(present) if together else ()
         batches: list[_Turns] = []
         for benchmark in sorted({missing for series in present.values() for missing in series.missing}):
             waiting = [holder for holder, series in present.items() if benchmark in series.missing]
-            turn = Turn(benchmark, company=company, interference=interference)
+            turn = Turn(benchmark, colocated=colocated, interference=interference)
             if together:
                 batches.append(dict.fromkeys(waiting, turn))
             else:

@@ -11,7 +11,7 @@ SIDE_BY_SIDE = 2
 
 
 @dataclass(frozen=True)
-class Seats:
+class DeviceSlots:
     """Places for engines, side by side. On GPUs the cores are left to the kernel and the lists empty."""
 
     engines: tuple[tuple[int, ...], ...]
@@ -22,11 +22,11 @@ class Seats:
     the clients."""
 
 
-def cpu_seats(cores: list[int], serving: Serving, loads: Collection[Load]) -> Seats:
+def cpu_slots(cores: list[int], serving: Serving, loads: Collection[Load]) -> DeviceSlots:
     """Split a machine's cores. Every engine gets the same number, whoever sits beside it, and whichever load it is
     put under.
 
-    Where the clients cannot have cores of their own, engines are loaded in turn and the clients
+    Where the clients cannot have cores of their own, engines are benchmarked in turn and the clients
     compute on the cores of the engine that rests.
     """
     client_cores = max(load.client_cores for load in loads)
@@ -35,21 +35,21 @@ def cpu_seats(cores: list[int], serving: Serving, loads: Collection[Load]) -> Se
     count = SIDE_BY_SIDE if len(cores) >= SIDE_BY_SIDE * each else 1
     engines = tuple(tuple(cores[i * each : (i + 1) * each]) for i in range(count))
     left = tuple(cores[count * each :])
-    together = _company_allowed(loads) and len(left) >= client_cores and count > 1
+    together = _colocation_allowed(loads) and len(left) >= client_cores and count > 1
     if together:
-        return Seats(engines, (left,) * count, together=True)
+        return DeviceSlots(engines, (left,) * count, together=True)
     clients = tuple(tuple(c for c in cores if c not in engine) for engine in engines)
-    return Seats(engines, clients, together=False)
+    return DeviceSlots(engines, clients, together=False)
 
 
-def gpu_seats(gpus: int, serving: Serving, loads: Collection[Load]) -> Seats:
+def gpu_slots(gpus: int, serving: Serving, loads: Collection[Load]) -> DeviceSlots:
     """One engine per tensor-parallel group of GPUs, or several on each GPU that they share: those are loaded one
     after the other."""
     count = max(1, gpus // serving.tensor_parallel_size * int(1 / serving.gpu_share + 1e-9))
-    together = _company_allowed(loads) and count > 1 and serving.gpu_share == 1
-    return Seats(((),) * count, ((),) * count, together=together)
+    together = _colocation_allowed(loads) and count > 1 and serving.gpu_share == 1
+    return DeviceSlots(((),) * count, ((),) * count, together=together)
 
 
-def _company_allowed(loads: Collection[Load]) -> bool:
-    """One stay on a seat is for all loads, so one that wants to be alone keeps the others alone too."""
-    return all(load.company == "auto" for load in loads)
+def _colocation_allowed(loads: Collection[Load]) -> bool:
+    """One stay on a slot is for all loads, so one that wants to be alone keeps the others alone too."""
+    return all(load.colocate == "auto" for load in loads)

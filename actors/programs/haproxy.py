@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SLOTS = ("blue", "green")
-"""A deployment has two generations of engines at most: the live one, and one that is to be or was before it."""
+"""A deployment has two revisions of engines at most: the live one, and one that is to be or was before it."""
 LIVE = "live"
 MOST_ENGINES = 32
 _CONFIGURATION = """\

@@ -29,9 +29,9 @@ def judge(run: Run) -> Judgement:
         sentence = f"Nothing can be compared: the base model was not measured in full ({why})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
     differences = _differences(run)
-    loaded = {workload: _Loaded.of(run, workload) for workload in experiment.loads}
-    judged = {workload: _judged(run, everybody, differences) for workload, everybody in loaded.items()}
-    ended = _stopped(run, loaded, judged)
+    benchmarked = {workload: _Benchmarked.of(run, workload) for workload in experiment.loads}
+    judged = {workload: _judged(run, everybody, differences) for workload, everybody in benchmarked.items()}
+    ended = _stopped(run, benchmarked, judged)
     reasons |= {stop.name: f"stopped after {stop.documents} documents: {stop.reason}" for stop in ended}
     unfinished = [o for o in run.outcomes.values() if not o.complete and o.name not in reasons]
     reasons |= {o.name: f"not measured in full: {o.missing} missing" for o in unfinished}
@@ -50,19 +50,19 @@ def judge(run: Run) -> Judgement:
     )
 
 
-def _judged(run: Run, loaded: "_Loaded", differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
+def _judged(run: Run, benchmarked: "_Benchmarked", differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
     """Every variant that was measured completely under one load, the base first."""
     decision, hardware, variants = run.plan.experiment.decision, run.plan.hardware, []
     for name in differences:
         if name != run.base.name:
-            compared = _compared(loaded.judged(name, decision, compared_in(run)), differences[name])
+            compared = _compared(benchmarked.judged(name, decision, compared_in(run)), differences[name])
             variants.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
-    base = base_under_load(loaded.base, decision, loaded.spread)
+    base = base_under_load(benchmarked.base, decision, benchmarked.spread)
     return [replace(base, differences=differences[base.name]), *corrected(variants)]
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _Benchmarked:
     """Everybody who was put under one load completely."""
 
     base: Measured
@@ -70,9 +70,9 @@ class _Loaded:
     spread: SpreadOf
 
     @classmethod
-    def of(cls, run: Run, workload: str) -> "_Loaded":
-        loaded = [outcome for outcome in run.outcomes.values() if outcome.checkpoint and outcome.loaded]
-        variants = {outcome.name: Measured.of(outcome, run.plan.experiment, workload) for outcome in loaded}
+    def of(cls, run: Run, workload: str) -> "_Benchmarked":
+        benchmarked = [outcome for outcome in run.outcomes.values() if outcome.checkpoint and outcome.benchmarked]
+        variants = {outcome.name: Measured.of(outcome, run.plan.experiment, workload) for outcome in benchmarked}
         base = variants.pop(run.base.name)
         return cls(base, variants, spread_among(list(variants.values()), base if base.base else None))
 
@@ -143,7 +143,9 @@ def stopped(run: Run) -> tuple[Stopped, ...]:
     return judge(run).stopped if run.plan.experiment.racing else ()
 
 
-def _stopped(run: Run, loaded: Mapping[str, _Loaded], judged: Mapping[str, Sequence[Judged]]) -> tuple[Stopped, ...]:
+def _stopped(
+    run: Run, benchmarked: Mapping[str, _Benchmarked], judged: Mapping[str, Sequence[Judged]]
+) -> tuple[Stopped, ...]:
     """Those of `stopped`.
 
     Args:
@@ -155,9 +157,9 @@ def _stopped(run: Run, loaded: Mapping[str, _Loaded], judged: Mapping[str, Seque
     for outcome in run.outcomes.values():
         if outcome.complete or outcome.failure:
             continue
-        reason = early_stopping.hopeless(outcome, base, experiment)
-        if reason is None and outcome.checkpoint and outcome.loaded:
-            reason = _best_nowhere(outcome, loaded, judged, experiment, compared_in(run))
+        reason = early_stopping.beaten(outcome, base, experiment)
+        if reason is None and outcome.checkpoint and outcome.benchmarked:
+            reason = _best_nowhere(outcome, benchmarked, judged, experiment, compared_in(run))
         if reason is not None:
             stops.append(reason)
     return tuple(sorted(stops, key=lambda stop: (stop.at, stop.name)))
@@ -165,7 +167,7 @@ def _stopped(run: Run, loaded: Mapping[str, _Loaded], judged: Mapping[str, Seque
 
 def _best_nowhere(
     outcome: Outcome,
-    loaded: Mapping[str, _Loaded],
+    benchmarked: Mapping[str, _Benchmarked],
     judged: Mapping[str, Sequence[Judged]],
     experiment: Experiment,
     variants: int,
@@ -176,7 +178,7 @@ def _best_nowhere(
         variants: as of `compared_in`.
     """
     reasons = {}
-    for workload, everybody in loaded.items():
+    for workload, everybody in benchmarked.items():
         ours = everybody.judged(outcome.name, experiment.decision, variants)
         reasons[workload] = _why_not_best(ours, judged[workload], experiment.decision)
     if not all(reasons.values()):
@@ -210,27 +212,27 @@ def score(run: Run, outcome: Outcome) -> float | None:
     decision = run.plan.experiment.decision
     if not (outcome.complete and run.base.complete):
         return None
-    judged = _Loaded.of(run, ONLY).judged(outcome.name, decision, compared_in(run))
+    judged = _Benchmarked.of(run, ONLY).judged(outcome.name, decision, compared_in(run))
     compared = _compared(judged, _between(run, outcome, run.base))
     if compared.objective is None or compared.broken_constraints or compared.verdict == "fail":
         return None
     return better(decision) * compared.objective.mean
 
 
-def standings(run: Run, loaded: Sequence[Outcome]) -> list[str]:
-    """Names of variants that were loaded, first whom the decision would take if all passed; of several workloads each
-    names its first, then each its second."""
+def ranking(run: Run, benchmarked: Sequence[Outcome]) -> list[str]:
+    """Names of variants that were benchmarked, first whom the decision would take if all passed; of several workloads
+    each names its first, then each its second."""
     experiment, decision, orders = run.plan.experiment, run.plan.experiment.decision, []
     for workload in experiment.loads:
-        if run.base.checkpoint and run.base.loaded:
-            everybody = _Loaded.of(run, workload)
+        if run.base.checkpoint and run.base.benchmarked:
+            everybody = _Benchmarked.of(run, workload)
             base = described(everybody.base, decision)
-            names, variants = [outcome.name for outcome in loaded], compared_in(run)
+            names, variants = [outcome.name for outcome in benchmarked], compared_in(run)
             judged = [base if n == base.name else everybody.judged(n, decision, variants) for n in names]
             rival = rival_of(base)
         else:
             rival = None
-            judged = [described(Measured.of(outcome, experiment, workload), decision) for outcome in loaded]
+            judged = [described(Measured.of(outcome, experiment, workload), decision) for outcome in benchmarked]
         orders.append([variant.name for variant in sorted(judged, key=lambda v: standing(v, rival, decision))])
     return list(dict.fromkeys(name for tier in zip(*orders, strict=True) for name in tier))
 

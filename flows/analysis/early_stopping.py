@@ -29,7 +29,7 @@ class Look:
     evidence: tuple[Record, ...]
 
 
-def hopeless(outcome: Outcome, base: Outcome, experiment: Experiment) -> Stopped | None:
+def beaten(outcome: Outcome, base: Outcome, experiment: Experiment) -> Stopped | None:
     """Why a variant cannot be acceptable, as the first look shows at which that is certain."""
     racing = experiment.racing
     if racing is None or outcome is base:
@@ -74,7 +74,7 @@ def beyond_margin(look: Look, decision: Decision) -> Stopped | None:
 
 
 def not_best(outcome: Outcome, reason: str) -> Stopped:
-    """A variant that is loaded, and cannot be recommended any more."""
+    """A variant that is benchmarked, and cannot be recommended any more."""
     latest = max((r.finished_at for r in (*outcome.evaluations, *outcome.benchmarks) if r), default=0.0)
     documents = sum(_documents(record) for record in outcome.evaluations if record)
     evidence = tuple(r.fingerprint for r in (*outcome.evaluations, *outcome.benchmarks) if r)

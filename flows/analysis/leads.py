@@ -25,7 +25,7 @@ _MOST_REPEATS = 100
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Benchmarked:
     """A variant under one load."""
 
     size_bytes: int
@@ -37,7 +37,9 @@ class Loaded:
     """At which its repeats might have been enough."""
 
 
-def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread: SpreadOf = no_spread) -> Lead | None:
+def lead(
+    ours: Benchmarked, theirs: Benchmarked, decision: Decision, variants: int, spread: SpreadOf = no_spread
+) -> Lead | None:
     """The objective of a variant over the base's; None where no load that both keep tells.
 
     Args:
@@ -72,7 +74,7 @@ def lead(ours: Loaded, theirs: Loaded, decision: Decision, variants: int, spread
     )
 
 
-def _best(side: Loaded, indices: Sequence[int], figure: str, better: int) -> int:
+def _best(side: Benchmarked, indices: Sequence[int], figure: str, better: int) -> int:
     return max(indices, key=lambda index: better * float(np.mean([sweep[index][figure] for sweep in side.sweeps])))
 
 
@@ -108,14 +110,14 @@ def of_pairs(
     return Lead(*bounds, len(pairs), at, unsettled, needed, starts=len(units) if starts else 1)
 
 
-def _pairs(ours: Loaded, theirs: Loaded, at: tuple[int, int], figure: str) -> list[tuple[float, float]]:
+def _pairs(ours: Benchmarked, theirs: Benchmarked, at: tuple[int, int], figure: str) -> list[tuple[float, float]]:
     """Variant's and base's value in every repeat, each at its own load; none where one has no figure or it is 0."""
     rows = zip(ours.sweeps, theirs.sweeps, strict=False)
     pairs = [(mine[at[0]].get(figure, 0.0), base[at[1]].get(figure, 0.0)) for mine, base in rows]
     return pairs if all(min(pair) > 0 for pair in pairs) else []
 
 
-def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision, spread: SpreadOf) -> tuple[str, ...]:
+def _unsettled(ours: Benchmarked, theirs: Benchmarked, decision: Decision, spread: SpreadOf) -> tuple[str, ...]:
     """Loads that may be kept by both as well, at which the variant may have the smallest gain."""
     if decision.objective not in ("throughput", "cost", "goodput"):
         return ()
@@ -137,7 +139,7 @@ def _unsettled(ours: Loaded, theirs: Loaded, decision: Decision, spread: SpreadO
     return tuple(loads)
 
 
-def _of_capacities(ours: Loaded, theirs: Loaded, decision: Decision, variants: int) -> Lead | None:
+def _of_capacities(ours: Benchmarked, theirs: Benchmarked, decision: Decision, variants: int) -> Lead | None:
     """The ratio of two capacities, each of which lies between two points of the grid: between the heaviest that is
     shown to keep to the limits and the lightest that is shown to break one."""
     mine, base = (performance.capacity(side.points) for side in (ours, theirs))

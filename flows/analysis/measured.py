@@ -34,12 +34,12 @@ class Measured:
     """At which the repeats might have been enough."""
 
     @property
-    def loaded(self) -> leads.Loaded:
-        return leads.Loaded(self.size_bytes, self.sweeps, self.points, self.starts, self.looks)
+    def benchmarked(self) -> leads.Benchmarked:
+        return leads.Benchmarked(self.size_bytes, self.sweeps, self.points, self.starts, self.looks)
 
-    def base_of(self, size_bytes: int, decision: Decision) -> leads.Loaded:
+    def base_of(self, size_bytes: int, decision: Decision) -> leads.Benchmarked:
         """The base in turn with it, which has so many bytes."""
-        return leads.Loaded(size_bytes, self.base, performance.points(self.base, decision), self.starts)
+        return leads.Benchmarked(size_bytes, self.base, performance.points(self.base, decision), self.starts)
 
     def units(self, indices: tuple[int, int], figure: str) -> np.ndarray | None:
         """Logarithms of a figure's ratio to the base's, at these indices of their grids."""
@@ -79,7 +79,7 @@ def spread_among(variants: Sequence[Measured], control: Measured | None) -> Spre
     """How far ratios to the base vary from start to start, by everybody who was put under the same load.
 
     Args:
-        control: the base, where it was loaded in turn with a second start of itself.
+        control: the base, where it was benchmarked in turn with a second start of itself.
     """
 
     @cache
@@ -118,7 +118,7 @@ def described(measured: Measured, decision: Decision) -> Judged:
 def under_load(
     ours: Measured, base_bytes: int | None, decision: Decision, variants: int, spread: SpreadOf = no_spread
 ) -> Judged:
-    """A variant by its size and one load, and how it leads the base that was loaded in turn with it.
+    """A variant by its size and one load, and how it leads the base that was benchmarked in turn with it.
 
     Args:
         base_bytes: size of the base's checkpoint; None where it is not known yet.
@@ -132,19 +132,19 @@ def under_load(
     return replace(
         judged,
         gains=performance.gains(ours.sweeps, ours.base, confidence, ours.starts, spread),
-        against_base=leads.lead(ours.loaded, ours.base_of(base_bytes, decision), decision, variants, spread),
+        against_base=leads.lead(ours.benchmarked, ours.base_of(base_bytes, decision), decision, variants, spread),
     )
 
 
 def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Judged:
-    """The base by itself, and where it was loaded in turn with a second start of itself, against that."""
+    """The base by itself, and where it was benchmarked in turn with a second start of itself, against that."""
     judged = described(base, decision)
     if not base.base:
         return judged
     by_itself = spread if base.starts else no_spread  # of one start, that is added which is shown here
     control = None
     if decision.objective not in ("size", "capacity"):
-        control = leads.lead(base.loaded, base.base_of(base.size_bytes, decision), decision, 1, by_itself)
+        control = leads.lead(base.benchmarked, base.base_of(base.size_bytes, decision), decision, 1, by_itself)
     confidence = at_every_look(decision.confidence, base.looks)
     gains = performance.gains(base.sweeps, base.base, confidence, base.starts, by_itself)
     return replace(judged, gains=gains, control=control)

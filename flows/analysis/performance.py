@@ -2,7 +2,7 @@
 say of each point of the load by itself.
 
 Variants are compared with the base at the same point of the common grid only, and within blocks (`flows.stages.block`):
-repeat by repeat with the base that was loaded in turn with them (`flows.analysis.ratios`), so what drifts on the
+repeat by repeat with the base that was benchmarked in turn with them (`flows.analysis.ratios`), so what drifts on the
 machine meets both and leaves the ratio alone.
 """
 
@@ -38,7 +38,7 @@ def sweeps(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
 
 
 def sweeps_of_base(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
-    """The same of the base that was loaded in turn with a variant; none where none was."""
+    """The same of the base that was benchmarked in turn with a variant; none where none was."""
     return [with_requests(record, limits, BASE) for record in records if BASE in record.result]
 
 

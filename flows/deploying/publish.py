@@ -18,7 +18,7 @@ from configs import offline
 from configs.base import UserError
 from configs.experiment import BASE
 from flows.deploying import card
-from flows.deploying.candidate import Chosen, check_files
+from flows.deploying.candidate import Candidate, check_files
 from flows.planning import hub
 from flows.runtime.context import StepFailed
 from flows.tracking import registry
@@ -31,7 +31,7 @@ _CARD = "README.md"
 class Publication:
     """What is to lie in the repository afterwards."""
 
-    chosen: Chosen
+    candidate: Candidate
     repository: str
     """OWNER/NAME."""
     public: bool
@@ -40,11 +40,11 @@ class Publication:
     @property
     def files(self) -> list[Path]:
         """The checkpoint's, but for a card of the model that it was made from."""
-        return [file for file in sorted(self.chosen.folder.iterdir()) if file.is_file() and file.name != _CARD]
+        return [file for file in sorted(self.candidate.folder.iterdir()) if file.is_file() and file.name != _CARD]
 
     @cached_property
     def card(self) -> bytes:
-        return card.published(self.chosen, self.repository).encode()
+        return card.published(self.candidate, self.repository).encode()
 
 
 def publish(asked: Publication, console: Console, *, really: bool) -> bool:
@@ -57,7 +57,7 @@ def publish(asked: Publication, console: Console, *, really: bool) -> bool:
         UserError: it cannot be uploaded.
     """
     _check(asked, really=really)
-    check_files(asked.chosen)
+    check_files(asked.candidate)
     sizes = {file.name: file.stat().st_size for file in asked.files} | {f"{_CARD}, the model card": len(asked.card)}
     for name, size in sizes.items():
         console.print(f"{filesize.decimal(size):>10}  {name}", markup=False, highlight=False)
@@ -71,14 +71,14 @@ def publish(asked: Publication, console: Console, *, really: bool) -> bool:
         console.print(f"not published: {failure}", markup=False, highlight=False, soft_wrap=True)
         return False
     _record(asked, place, commit)
-    console.print(f"published {asked.chosen.variant} at {place}, commit {commit}", soft_wrap=True, highlight=False)
+    console.print(f"published {asked.candidate.variant} at {place}, commit {commit}", soft_wrap=True, highlight=False)
     return True
 
 
 def _check(asked: Publication, *, really: bool) -> None:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", asked.repository):
         raise UserError(f"--repository {asked.repository}: is not OWNER/NAME of letters, digits, '-', '_' and '.'")
-    if asked.chosen.variant == BASE:
+    if asked.candidate.variant == BASE:
         raise UserError("--variant base: is the model as it came, which is published already; name a compressed one")
     if really and offline.is_set():
         raise UserError("publish: HF_HUB_OFFLINE is set; unset it, or copy the checkpoint by hand")
@@ -95,7 +95,7 @@ def _uploaded(asked: Publication) -> str:
     api = HfApi(endpoint=hub.endpoint(), token=hub.token())
     added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in asked.files]
     added.append(CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=asked.card))
-    message = f"{asked.chosen.variant} of {asked.chosen.run.plan.experiment.model.label}"
+    message = f"{asked.candidate.variant} of {asked.candidate.run.plan.experiment.model.label}"
     try:
         api.create_repo(asked.repository, private=not asked.public, exist_ok=True)
         done = api.create_commit(asked.repository, added, commit_message=message)
@@ -113,15 +113,15 @@ def _first_line(error: Exception) -> str:
 
 
 def _record(asked: Publication, place: str, commit: str) -> None:
-    run, variant = asked.chosen.run, asked.chosen.variant
+    run, variant = asked.candidate.run, asked.candidate.variant
     told = {
         "variant": variant,
         "place": place,
         "commit": commit,
         "at": time.time(),
-        "checkpoint": asked.chosen.checkpoint.fingerprint,
-        "files": asked.chosen.checkpoint.result["files"],
+        "checkpoint": asked.candidate.checkpoint.fingerprint,
+        "files": asked.candidate.checkpoint.result["files"],
     }
     run.store.keep(run.plan.experiment.name, f"published-{variant}.json", told)
     with out_of_reach(missed_by(run)):
-        registry.published(run.plan.experiment, asked.chosen.checkpoint.fingerprint, place, commit)
+        registry.published(run.plan.experiment, asked.candidate.checkpoint.fingerprint, place, commit)

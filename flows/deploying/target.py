@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from configs.experiment import Experiment
-from flows.deploying.candidate import Chosen
+from flows.deploying.candidate import Candidate
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Text(Protocol):
 
     kind: ClassVar[str]
 
-    def as_text(self, chosen: Chosen) -> str:
+    def as_text(self, candidate: Candidate) -> str:
         """All that somebody else needs to deploy a variant as it was measured."""
 
 
@@ -58,13 +58,13 @@ class Target(Protocol):
     only_if_applied: ClassVar[bool]
     """Whether it changes what others may share, and is therefore asked for twice (`--apply`)."""
 
-    def deploying(self, chosen: Chosen) -> AbstractContextManager[Deployed]:
+    def deploying(self, candidate: Candidate) -> AbstractContextManager[Deployed]:
         """A variant that is up and healthy, to be verified inside the block. Where the block ends well, it stays
         and answers at its `url`; where it raises, what answered there before still does, and nothing else.
         """
 
 
-class Standing(Target, Protocol):
+class ReplaceableTarget(Target, Protocol):
     """A place where a deployment has one address for good: it can be replaced while it answers, and taken away."""
 
     def delete(self, experiment: Experiment) -> str:

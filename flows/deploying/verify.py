@@ -21,7 +21,7 @@ from actors.placement.lease import Needs, lease
 from configs.serving import api_key
 from flows import cluster
 from flows.analysis import reference_gap, requests
-from flows.deploying.candidate import Chosen
+from flows.deploying.candidate import Candidate
 from flows.runtime.context import StepFailed, answer
 from flows.runtime.faults import fault
 from flows.store import checkpoints
@@ -83,22 +83,22 @@ class Verification:
         return {**asdict(self), "passed": self.passed}
 
 
-def verify(url: str, chosen: Chosen) -> Verification:
+def verify(url: str, candidate: Candidate) -> Verification:
     """Look at all that can be seen from outside. The load comes last, and only on the right model."""
-    look = _Look(url.rstrip("/").removesuffix("/v1").rstrip("/"), chosen)
+    look = _Look(url.rstrip("/").removesuffix("/v1").rstrip("/"), candidate)
     for name, rule, asked in look.questions():
         if any(check.passed is False for check in look.checks):
             look.checks.append(Check(name, None, "not asked: something above failed", rule))
             continue
         look.checks.append(look.answered(name, rule, asked))
-    return Verification(look.url, chosen.variant, look.model, time.time(), tuple(look.checks), look.figures)
+    return Verification(look.url, candidate.variant, look.model, time.time(), tuple(look.checks), look.figures)
 
 
 class _Look:
     """The questions to one address, in order, and what was found so far."""
 
-    def __init__(self, url: str, chosen: Chosen) -> None:
-        self.url, self.chosen, self.model = url, chosen, chosen.model
+    def __init__(self, url: str, candidate: Candidate) -> None:
+        self.url, self.candidate, self.model = url, candidate, candidate.model
         self.checks: list[Check] = []
         self.figures: dict[str, float] = {}
         self._text = ""
@@ -107,11 +107,11 @@ class _Look:
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
         """Name, rule and question of every check."""
-        limit = reference_gap.limit(self.chosen.outcome.plan.scheme)
+        limit = reference_gap.limit(self.candidate.outcome.plan.scheme)
         return [
             ("health", "answers 200", self._health),
             ("key", "where VLLM_API_KEY is set, nobody is answered without it but at /health", self._closed),
-            ("model list", f"{self.chosen.model}, or a single model", self._models),
+            ("model list", f"{self.candidate.model}, or a single model", self._models),
             ("completion", f"{_TOKENS} tokens", self._completion),
             ("chat", "an answer, where the tokenizer has a chat template", self._chat),
             ("streaming", "several events, a proper end, the text of the completion", self._streaming),
@@ -164,7 +164,7 @@ class _Look:
         return tokens == _TOKENS, f"{tokens} tokens: {self._text!r}"
 
     def _chat(self) -> tuple[bool | None, str]:
-        if not checkpoints.has_chat_template(self.chosen.folder):
+        if not checkpoints.has_chat_template(self.candidate.folder):
             return None, "not asked: the tokenizer has no chat template"
         messages = [{"role": "user", "content": "What is the capital of France?"}]
         found = openai_client.ask(f"{self.url}/v1/chat/completions", self._body(messages=messages), self._key)
@@ -180,13 +180,13 @@ class _Look:
         return len(events) > 1 and ended and same, found if same else f"{found}, another text: {text!r}"
 
     def _reference(self) -> tuple[bool, str]:
-        reference = self.chosen.checkpoint.result["reference"]
+        reference = self.candidate.checkpoint.result["reference"]
         self._difference = openai_client.compare_with_reference(f"{self.url}/v1", self.model, reference, self._key)
-        wrong = reference_gap.wrong(self._difference, reference_gap.limit(self.chosen.outcome.plan.scheme))
+        wrong = reference_gap.wrong(self._difference, reference_gap.limit(self.candidate.outcome.plan.scheme))
         return wrong is None, wrong or f"{self._difference['mean_logprob_difference']:.3f} nats a token"
 
     def _as_benchmarked(self) -> tuple[bool, str]:
-        then = self.chosen.benchmark.result["reference"]
+        then = self.candidate.benchmark.result["reference"]
         before, now = then["mean_logprob_difference"], self._difference["mean_logprob_difference"]
         pairs = list(zip(then["answers"], self._difference["answers"], strict=True))
         same = sum(old["served"] == new["served"] for old, new in pairs)
@@ -194,19 +194,19 @@ class _Look:
         return passed, f"{now:.3f} nats, then {before:.3f}; {same} of {len(pairs)} answers the same"
 
     def _load_rule(self) -> str:
-        if not self.chosen.point.counts:
+        if not self.candidate.point.counts:
             return "as fast as benchmarked"
-        figures = self.chosen.point.figures
+        figures = self.candidate.point.figures
         least, most = SLOWEST * figures["output_tokens_per_second"].mean, LATEST * figures["ttft_p50_ms"].mean
         return f"at least {least:.4g} tokens/s, median TTFT at most {most:.0f} ms"
 
     def _load(self) -> tuple[bool | None, str]:
-        if not self.chosen.point.counts:
-            notes = ", ".join((*self.chosen.point.violations, *self.chosen.point.labels))
+        if not self.candidate.point.counts:
+            notes = ", ".join((*self.candidate.point.violations, *self.candidate.point.labels))
             return None, f"not asked: the benchmark has no point that counts ({notes})"
         for again in (True, False):
             try:
-                self.figures = _short_load(self.chosen, self.url, self.model, self._key)
+                self.figures = _short_load(self.candidate, self.url, self.model, self._key)
                 break
             except (ray.exceptions.RayError, StepFailed, RuntimeError) as error:
                 if not (
@@ -215,7 +215,7 @@ class _Look:
                     return False, str(fault(error))
         if not self.figures["requests"]:
             return False, "no request ended"
-        point = self.chosen.point.figures
+        point = self.candidate.point.figures
         tokens, ttft = self.figures["output_tokens_per_second"], self.figures["ttft_p50_ms"]
         tokens_then, ttft_then = point["output_tokens_per_second"].mean, point["ttft_p50_ms"].mean
         passed = tokens >= SLOWEST * tokens_then and ttft <= LATEST * ttft_then and not self.figures["errors"]
@@ -225,30 +225,30 @@ class _Look:
         )
 
 
-def _short_load(chosen: Chosen, url: str, model: str, key: str | None) -> dict[str, float]:
+def _short_load(candidate: Candidate, url: str, model: str, key: str | None) -> dict[str, float]:
     """The figures of the decision's point, loaded once more for a few seconds from this machine."""
-    load, seats, point = chosen.load, chosen.run.plan.seats, chosen.point
-    openai_client.exercise(f"{url}/v1", model, chosen.run.plan.experiment.at_once(load), key)
+    load, slots, point = candidate.load, candidate.run.plan.slots, candidate.point
+    openai_client.exercise(f"{url}/v1", model, candidate.run.plan.experiment.at_once(load), key)
     brief = load.model_copy(update={"duration_s": min(LOAD_S, load.duration_s), "requests": 0})
     open_loop = load.open_loop
     asked_at = point.asked if open_loop else int(point.asked)
     with (
-        cluster.connected(chosen.run.plan.hardware.accelerator),
+        cluster.connected(candidate.run.plan.hardware.accelerator),
         lease(Benchmarker, Needs(), node=ray.get_runtime_context().get_node_id()) as benchmarker,
-        tempfile.TemporaryDirectory(dir=chosen.run.logs) as scratch,
+        tempfile.TemporaryDirectory(dir=candidate.run.logs) as scratch,
     ):
         asked: Any = benchmarker.benchmark.remote(
             url=url,
             model=model,
             key=key,
-            tokenizer=str(chosen.folder),
+            tokenizer=str(candidate.folder),
             profile={"kind": load.kind, "rate" if open_loop else "streams": [asked_at]},
             prompt_tokens=load.prompt_tokens,
             output_tokens=load.output_tokens,
             lengths=load.lengths,
             pace=brief.pace,
             seed=load.seed,
-            cores=list(seats.clients[0]),
+            cores=list(slots.clients[0]),
             destination=scratch,
         )
         windows = answer(asked, brief.longest_point_s)

@@ -66,10 +66,10 @@ def _memory(plan: Plan) -> None:
         _quantizing_memory(plan)
         return
     engine = memory.serving_host_bytes(_base_bytes(plan), serving, on_cpu=True)
-    wanted, held = engine * len(plan.seats.engines), hardware.memory_bytes
+    wanted, held = engine * len(plan.slots.engines), hardware.memory_bytes
     if wanted > held:
         raise UserError(
-            f"serving: {len(plan.seats.engines)} engines side by side need about {wanted / memory.GIB:.1f} GiB of "
+            f"serving: {len(plan.slots.engines)} engines side by side need about {wanted / memory.GIB:.1f} GiB of "
             f"memory, this machine has {held / memory.GIB:.1f}; lower serving.kv_cache_gib, or give serving.cores "
             f"all {hardware.cores} cores for one engine at a time"
         )

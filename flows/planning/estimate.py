@@ -1,7 +1,7 @@
 """How long what is left of a plan will take. Pure functions.
 
-Its steps, each as long as `flows.planning.history` says, are played through with the seats and the rule that a run has
-(`actors.placement.allocation`): a host is at work, or it is being measured. How many go on after the first heat of a
+Its steps, each as long as `flows.planning.history` says, are played through with the slots and the rule that a run has
+(`actors.placement.allocation`): a host is at work, or it is being measured. How many go on after the first rung of a
 race nobody knows before it: one at the least, all at the most.
 """
 
@@ -24,9 +24,9 @@ class Estimate:
     seconds: float
     """At the most, where variants race."""
     device_hours: float
-    """Cores or GPUs of a seat times the hours that it is held; at the most, too."""
+    """Cores or GPUs of a slot times the hours that it is held; at the most, too."""
     least_seconds: float = 0.0
-    """Where all but one lose a race in its first heat; the same as `seconds` where there is none."""
+    """Where all but one lose a race in its first rung; the same as `seconds` where there is none."""
     variants: dict[str, float] = field(default_factory=dict)
     """Seconds of each variant's own steps and engine starts, without waiting."""
     assumed: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, h
     begin = history.seconds(prepare) if missing(prepare) else Figure(0.0)
     for variant in plan.tried:
         (first, used), (second, later) = (
-            _way(plan, variant, [step for step in steps if missing(step)], history) for steps in _heats(plan, variant)
+            _way(plan, variant, [step for step in steps if missing(step)], history) for steps in _rungs(plan, variant)
         )
         figures += [*used, *later]
         own[variant.name] = sum(figure.seconds for figure in (*used, *later))
@@ -58,12 +58,12 @@ def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, h
     if not figures:
         return Estimate(0.0, 0.0, variants=own)
     asked = plan.experiment.sweep
-    room = (asked.max_concurrent if asked else None) or len(plan.seats.engines) * hosts + 1
-    first_heat = play([first for first, _ in ways], plan.seats, hosts=hosts, room=room)
-    all_go_on = play([second for _, second in ways], plan.seats, hosts=hosts, room=room)
-    one_goes_on = play(_with_one(ways), plan.seats, hosts=hosts, room=room)
-    before = _RAY_S + begin.seconds + first_heat.seconds
-    held = begin.seconds + first_heat.seat_seconds + all_go_on.seat_seconds
+    room = (asked.max_concurrent if asked else None) or len(plan.slots.engines) * hosts + 1
+    first_rung = play([first for first, _ in ways], plan.slots, hosts=hosts, room=room)
+    all_go_on = play([second for _, second in ways], plan.slots, hosts=hosts, room=room)
+    one_goes_on = play(_with_one(ways), plan.slots, hosts=hosts, room=room)
+    before = _RAY_S + begin.seconds + first_rung.seconds
+    held = begin.seconds + first_rung.slot_seconds + all_go_on.slot_seconds
     told = tuple(dict.fromkeys(figure.assumed for figure in figures if figure.assumed))
     ray = f"Ray, Serve and MLflow to begin and to end: assumed {_RAY_S:.0f} s"
     return Estimate(
@@ -75,8 +75,8 @@ def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, h
     )
 
 
-def _heats(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step], Sequence[Step]]:
-    """The steps of a variant's first heat, and where variants race those of its second."""
+def _rungs(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step], Sequence[Step]]:
+    """The steps of a variant's first rung, and where variants race those of its second."""
     if plan.experiment.racing is None:
         return variant.steps, ()
     second = [step for step in (*variant.evaluations[1:], variant.control) if step]
@@ -84,14 +84,14 @@ def _heats(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step], Sequence[S
 
 
 def _with_one(ways: Sequence[tuple[Way, Way]]) -> list[Way]:
-    """The second heats of the base, which comes first, and of whoever has least to do in it."""
+    """The second rungs of the base, which comes first, and of whoever has least to do in it."""
     base, *others = (second for _, second in ways)
     going_on = [second for second in others if second.stays]
     return [base, *sorted(going_on, key=lambda way: sum(stay.seconds for stay in way.stays))[:1]]
 
 
 def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: History) -> tuple[Way, list[Figure]]:
-    """The stays on a seat that a variant needs for some of its steps, and the figures in them."""
+    """The stays on a slot that a variant needs for some of its steps, and the figures in them."""
     experiment, used, stays = plan.experiment, [], []
 
     def take(figure: Figure) -> float:
@@ -106,7 +106,7 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: Histo
     if not served:
         stays += [Stay(take(history.seconds(step))) for step in evaluations]
     asked = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
-    alone = len(plan.seats.engines) == 1
+    alone = len(plan.slots.engines) == 1
     if asked and not (places and alone):
         stays.append(Stay(take(history.start(variant.benchmarks[0])) + asked))
         asked = 0.0
@@ -128,7 +128,7 @@ def _block(
     Args:
         asked: seconds of evaluations that the variant's first engine does.
     """
-    experiment, alone = plan.experiment, len(plan.seats.engines) == 1
+    experiment, alone = plan.experiment, len(plan.slots.engines) == 1
     of = (experiment.benchmarks[place] for place in places)
     starts = {experiment.loads[name].start_of(repeat, plan.hardware.accelerator) for name, repeat in of}
     engines = 2 if variant.beside_base else 1
@@ -139,10 +139,10 @@ def _block(
     begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[places[0]])
     up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
     warmed = sum(take(warming) for _ in range(len(starts) * (engines if alone else 1)))
-    turns = 1 if plan.seats.together else engines
+    turns = 1 if plan.slots.together else engines
     figures = {place: history.seconds(variant.benchmarks[place]) for place in places}
     seconds = {place: sum(take(figure) for _ in range(turns)) for place, figure in figures.items()}
-    return Stay(up + warmed + asked, _series(experiment, places), seconds, seats=1 if alone else engines)
+    return Stay(up + warmed + asked, _series(experiment, places), seconds, slots=1 if alone else engines)
 
 
 def _series(experiment: Experiment, places: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -154,5 +154,5 @@ def _series(experiment: Experiment, places: Sequence[int]) -> tuple[tuple[int, .
 
 
 def _devices(plan: Plan) -> float:
-    """Cores or GPUs of one seat."""
-    return len(plan.seats.engines[0]) or plan.experiment.serving.gpus
+    """Cores or GPUs of one slot."""
+    return len(plan.slots.engines[0]) or plan.experiment.serving.gpus

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import environments
-from actors.placement.slots import Seats, cpu_seats, gpu_seats
+from actors.placement.slots import DeviceSlots, cpu_slots, gpu_slots
 from configs.accuracy import Task, local_task
 from configs.experiment import BASE, Experiment
 from configs.hardware import Hardware
@@ -77,7 +77,7 @@ class VariantPlan:
 
     @property
     def beside_base(self) -> bool:
-        """Whether it is loaded in turn with the base; of the base, whether with a second start of itself."""
+        """Whether it is benchmarked in turn with the base; of the base, whether with a second start of itself."""
         return all("base" in step.inputs for step in self.benchmarks)
 
     @property
@@ -99,7 +99,7 @@ class Plan:
 
     experiment: Experiment
     hardware: Hardware
-    seats: Seats
+    slots: DeviceSlots
     compute_dtype: str
     variants: tuple[VariantPlan, ...]
 
@@ -119,19 +119,19 @@ class Plan:
 
 def make(experiment: Experiment, hardware: Hardware) -> Plan:
     """The plan of an experiment on a kind of hardware; pure but for reading files that it names."""
-    seats = (
-        cpu_seats(list(range(hardware.cores)), experiment.serving, experiment.loads.values())
+    slots = (
+        cpu_slots(list(range(hardware.cores)), experiment.serving, experiment.loads.values())
         if hardware.on_cpu
-        else gpu_seats(hardware.gpus, experiment.serving, experiment.loads.values())
+        else gpu_slots(hardware.gpus, experiment.serving, experiment.loads.values())
     )
-    maker = _Maker(experiment, hardware, seats)
+    maker = _Maker(experiment, hardware, slots)
     variants = (maker.variant(BASE, None), *(maker.variant(s.name, s) for s in experiment.schemes))
-    return Plan(experiment, hardware, seats, hardware.compute_dtype, variants)
+    return Plan(experiment, hardware, slots, hardware.compute_dtype, variants)
 
 
 def extended(plan: Plan, schemes: Sequence[Scheme]) -> Plan:
     """The same plan with further schemes, which a search came upon."""
-    maker = _Maker(plan.experiment, plan.hardware, plan.seats)
+    maker = _Maker(plan.experiment, plan.hardware, plan.slots)
     known = {variant.name for variant in plan.variants}
     new = tuple(maker.variant(scheme.name, scheme) for scheme in schemes if scheme.name not in known)
     return replace(plan, variants=plan.variants + new)
@@ -141,7 +141,7 @@ def extended(plan: Plan, schemes: Sequence[Scheme]) -> Plan:
 class _Maker:
     experiment: Experiment
     hardware: Hardware
-    seats: Seats
+    slots: DeviceSlots
 
     def variant(self, name: str, asked: Scheme | None) -> VariantPlan:
         scheme = asked.resolved_for(self.hardware) if asked else None
@@ -254,12 +254,12 @@ class _Maker:
         """The workload's name is not in it: two names for the same load share their work."""
         load = self.experiment.loads[workload]
         settings = {
-            "load": load.model_dump(mode="json", exclude=_HOW_REPEATED),
+            "load": load.model_dump(mode="json", exclude=_HOW_REPEATED, by_alias=True),
             "repeat": repeat,
             "repeats_a_start": load.repeats_a_start(self.hardware.accelerator),
             "engine_args": engine_args(self.experiment, self.hardware),
             "hardware": self.hardware.name,
-            "engine_cores": len(self.seats.engines[0]),
+            "engine_cores": len(self.slots.engines[0]),
         }
         beside = {"base": self._prepare().fingerprint} if scheme or load.control else {}
         return self._step("benchmark", name, settings, {"checkpoint": checkpoint.fingerprint, **beside})

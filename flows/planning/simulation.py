@@ -6,14 +6,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.placement.allocation import Seating
+from actors.placement.allocation import SlotAllocation
 from actors.placement.rounds import Member, Series, Turn
-from actors.placement.slots import Seats
+from actors.placement.slots import DeviceSlots
 
 
 @dataclass(frozen=True)
 class Stay:
-    """One stay on a seat."""
+    """One stay on a slot."""
 
     seconds: float
     """Of work: quantizing, or an engine's start and its evaluations."""
@@ -21,7 +21,7 @@ class Stay:
     """Places of the benchmarks that follow, load by load; none for a stay that only works."""
     benchmarks: Mapping[int, float] = field(default_factory=dict)
     """Seconds of each of them."""
-    seats: int = 1
+    slots: int = 1
     """On the same host."""
 
 
@@ -36,8 +36,8 @@ class Way:
 @dataclass(frozen=True)
 class Played:
     seconds: float
-    seat_seconds: float
-    """Over all seats, how long they were held."""
+    slot_seconds: float
+    """Over all slots, how long they were held."""
 
 
 @dataclass
@@ -45,22 +45,22 @@ class _Walker:
     way: Way
     stay: int = 0
     since: float | None = None
-    """When it sat down; None while it waits for a seat."""
+    """When it sat down; None while it waits for a slot."""
     ready: bool = False
     turn: Turn | None = None
 
 
-def play(ways: Sequence[Way], seats: Seats, *, hosts: int, room: int) -> Played:
-    """How long the variants take, `room` of them under way at the same time, on so many hosts. Where a round may have
-    company, company is taken to cost too little to forbid it."""
-    return _Play(ways, Seating({f"host {place}": seats for place in range(hosts)}), room).through()
+def play(ways: Sequence[Way], slots: DeviceSlots, *, hosts: int, room: int) -> Played:
+    """How long the variants take, `room` of them under way at the same time, on so many hosts. Where a round may be
+    co-located, co-location is taken to cost too little to forbid it."""
+    return _Play(ways, SlotAllocation({f"host {place}": slots for place in range(hosts)}), room).through()
 
 
 class _Play:
-    def __init__(self, ways: Sequence[Way], seating: Seating, room: int) -> None:
+    def __init__(self, ways: Sequence[Way], allocation: SlotAllocation, room: int) -> None:
         self._coming = [_Walker(way) for way in ways if way.stays]
         self._present: list[_Walker] = []
-        self._seating, self._room = seating, room
+        self._allocation, self._room = allocation, room
         self._now = self._held = 0.0
         self._events: list[tuple[float, int, _Walker]] = []
         self._order = itertools.count()
@@ -78,11 +78,11 @@ class _Play:
         name = walker.way.name
         if walker.turn is not None:
             turn, walker.turn = walker.turn, None
-            self._seating.done(name, turn, 1.0)
+            self._allocation.done(name, turn, 1.0)
         elif series := walker.way.stays[walker.stay].series:
             walker.ready = True
-            beside = ("base",) * (walker.way.stays[walker.stay].seats - 1)
-            self._seating.ready(name, Member(name, tuple(Series(places, 1.0) for places in series), beside=beside))
+            beside = ("base",) * (walker.way.stays[walker.stay].slots - 1)
+            self._allocation.ready(name, Member(name, tuple(Series(places, 1.0) for places in series), beside=beside))
         else:
             self._leave(walker)
 
@@ -99,25 +99,25 @@ class _Play:
     def _moves(self, walker: _Walker) -> bool:
         name, stay = walker.way.name, walker.way.stays[walker.stay]
         if walker.since is None:
-            if self._seating.take(name) is None:
+            if self._allocation.take(name) is None:
                 return False
             walker.since = self._now
             self._wait(walker, stay.seconds)
             return True
         if not walker.ready or walker.turn is not None:
             return False
-        if (turn := self._seating.turn(name)) is not None:
+        if (turn := self._allocation.turn(name)) is not None:
             walker.turn = turn
             self._wait(walker, stay.benchmarks[turn.benchmark])
             return True
-        if self._seating.measured(name):
+        if self._allocation.measured(name):
             self._leave(walker)
             return True
         return False
 
     def _leave(self, walker: _Walker) -> None:
-        self._seating.leave(walker.way.name)
-        self._held += (self._now - (walker.since or 0.0)) * walker.way.stays[walker.stay].seats
+        self._allocation.leave(walker.way.name)
+        self._held += (self._now - (walker.since or 0.0)) * walker.way.stays[walker.stay].slots
         walker.stay, walker.since, walker.ready = walker.stay + 1, None, False
         if walker.stay < len(walker.way.stays):
             self._ask(walker)
@@ -126,7 +126,7 @@ class _Play:
 
     def _ask(self, walker: _Walker) -> None:
         stay = walker.way.stays[walker.stay]
-        self._seating.queue(walker.way.name, to_be_measured=bool(stay.series), seats=stay.seats)
+        self._allocation.queue(walker.way.name, to_be_measured=bool(stay.series), slots=stay.slots)
 
     def _wait(self, walker: _Walker, seconds: float) -> None:
         heapq.heappush(self._events, (self._now + seconds, next(self._order), walker))

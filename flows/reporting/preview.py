@@ -45,7 +45,7 @@ def _not_needed(plan: Plan, store: Store) -> set[str]:
     """Fingerprints of the repeats and looks that an earlier look has made needless."""
     fingerprints: set[str] = set()
     for variant in plan.tried:
-        if (outcome := Outcome.of(variant, store)).loaded:
+        if (outcome := Outcome.of(variant, store)).benchmarked:
             due = set(outcome.due)
             fingerprints |= {step.fingerprint for index, step in enumerate(variant.benchmarks) if index not in due}
             fingerprints |= {look.step.fingerprint for look in variant.looks if look.step}
@@ -128,10 +128,10 @@ def _slower(plan: Plan) -> list[str]:
 
 
 def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
-    seats, hardware, serving = plan.seats, plan.hardware, plan.experiment.serving
-    count = len(seats.engines)
-    each = f"{len(seats.engines[0])} cores" if hardware.on_cpu else f"{serving.gpus:g} GPUs"
-    how = "together" if seats.together else "one after the other"
+    slots, hardware, serving = plan.slots, plan.hardware, plan.experiment.serving
+    count = len(slots.engines)
+    each = f"{len(slots.engines[0])} cores" if hardware.on_cpu else f"{serving.gpus:g} GPUs"
+    how = "together" if slots.together else "one after the other"
     lines = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; loaded {how}"]
     largest = max((need.serve for need in needs.values() if need.serve), default=None)
     if largest and hardware.on_cpu:
@@ -148,7 +148,7 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
 
 
 def _blocks(plan: Plan) -> list[str]:
-    """How every variant is loaded in turn with the base, and how many engines are started for it."""
+    """How every variant is benchmarked in turn with the base, and how many engines are started for it."""
     lines = []
     for workload, load in plan.experiment.loads.items():
         looks = (load.looks[0], load.looks[-1])
@@ -172,7 +172,7 @@ def _time(ahead: Estimate) -> list[str]:
         return ["nothing is left to do"]
     total = f"time: about {_clock(ahead.seconds)}, {ahead.device_hours:.2f} device-hours"
     if ahead.least_seconds < ahead.seconds:
-        total += f", or {_clock(ahead.least_seconds)} where all but one lose the race in its first heat"
+        total += f", or {_clock(ahead.least_seconds)} where all but one lose the race in its first rung"
     rest = [f"  {line}" for line in ahead.assumed]
     return [f"{total} (estimate by earlier records, and by assumptions where there is none)", *rest]
 

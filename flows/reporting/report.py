@@ -174,7 +174,7 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     )
     rows = [
         ("load", shape),
-        ("loaded", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
+        ("benchmarked", f"together: {'; '.join(companies)}" if companies else "one variant at a time"),
         ("interference", _interference(records)),
     ]
     return [(f"{workload}: {key}" if workload else key, words) for key, words in rows]
@@ -221,11 +221,11 @@ def _deployments(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _interference(records: Iterable[Record]) -> str:
-    """What company cost, where it was measured."""
+    """What co-location cost, where it was measured."""
     measurements = [record.result.get("interference") for record in records]
     losses = {(i["variant"], i["alone"], i["in_company"], 100 * i["loss"]) for i in measurements if i}
-    words = [f"{name} alone {a:.4g}, in company {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(losses)]
-    return "; ".join(words) or "not measured: nothing was a candidate for company"
+    words = [f"{name} alone {a:.4g}, co-located {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(losses)]
+    return "; ".join(words) or "not measured: nothing was a candidate for co-location"
 
 
 def _kernels(run: Run) -> str:

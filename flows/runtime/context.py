@@ -11,8 +11,8 @@ import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
 
-from actors.placement.allocation import Place
-from actors.placement.coordinator import Occupant, claimed, seated
+from actors.placement.allocation import Slot
+from actors.placement.coordinator import Occupant, claimed, holding_slots
 from configs.schemes import Scheme
 from flows.planning.plan import Plan, VariantPlan, extended
 from flows.runtime.progress import Says
@@ -41,7 +41,7 @@ def answer(ref: ObjectRef[Any], within_s: float) -> Any:
         raise TimedOut(f"its engine did not answer within {within_s:.0f} s") from None
 
 
-class Hopeless(Exception):
+class EarlyStopped(Exception):
     """A variant that can no longer win; what is known of it stays."""
 
 
@@ -122,13 +122,13 @@ class Outcome:
         return all(self.benchmarks[index] is not None for index in indices)
 
     @property
-    def loaded(self) -> bool:
+    def benchmarked(self) -> bool:
         """Whether every repeat that is due was made, and no look has to say whether they are enough."""
         return self._has(self.due) and not self.open_looks
 
     @property
     def complete(self) -> bool:
-        return self.checkpoint is not None and self.evaluated and self.loaded
+        return self.checkpoint is not None and self.evaluated and self.benchmarked
 
     @property
     def missing(self) -> str:
@@ -163,10 +163,10 @@ class Outcome:
 class Services:
     """The actors that all variants of a run share."""
 
-    conductor: Any
+    coordinator: Any
     server: ActorHandle[Any]
-    benchmarkers: Mapping[Place, ActorHandle[Any]]
-    """By seat; seats of a host whose engines are loaded one by one share theirs."""
+    benchmarkers: Mapping[Slot, ActorHandle[Any]]
+    """By slot; slots of a host whose engines are loaded one by one share theirs."""
     key: str = field(repr=False)
     """What every engine of the run asks for: made up by it, and kept in memory and in their environment alone."""
     calibration_commit: str | None = None
@@ -206,29 +206,31 @@ class Run:
             if variant.name not in self.outcomes:
                 self.outcomes[variant.name] = Outcome.of(variant, self.store)
 
-    def seated(
+    def holding_slots(
         self,
         outcome: Outcome,
         services: Services,
         *,
         to_be_measured: bool,
         to_be_measured_next: bool = False,
-        seats: int = 1,
-    ) -> contextlib.AbstractContextManager[Place]:
-        """A seat for a variant, or two, as of `actors.placement.coordinator.seated`; for whom it waits is said."""
+        slots: int = 1,
+    ) -> contextlib.AbstractContextManager[Slot]:
+        """A slot for a variant, or two (`actors.placement.coordinator.holding_slots`); for whom it waits is said."""
         mine = self.plan.experiment.name
 
         def waits(occupants: list[Occupant]) -> None:
             names = [variant if of == mine else f"{variant} of {of}" for of, variant in occupants]
-            self.progress.say(outcome.name, f"waiting for a seat: {', '.join(names) or 'nobody'} at work ...")
+            self.progress.say(
+                outcome.name, f"waiting for a free device slot (in use by: {', '.join(names) or 'nobody'}) ..."
+            )
 
-        return seated(
-            services.conductor,
+        return holding_slots(
+            services.coordinator,
             (mine, outcome.name),
             waits,
             to_be_measured=to_be_measured,
             to_be_measured_next=to_be_measured_next,
-            seats=seats,
+            slots=slots,
         )
 
     def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
@@ -248,7 +250,7 @@ class Run:
         once = sorted({step.fingerprint: step for step in steps}.items())
         with contextlib.ExitStack() as claims:
             for fingerprint, step in once:
-                claims.enter_context(claimed(services.conductor, f"{self.store.root}/{step.kind}/{fingerprint}"))
+                claims.enter_context(claimed(services.coordinator, f"{self.store.root}/{step.kind}/{fingerprint}"))
             if missing := self.store.missing(step for _, step in once):
                 with contextlib.ExitStack() as writing:
                     drafts = {step.fingerprint: writing.enter_context(self.store.writing(step)) for step in missing}

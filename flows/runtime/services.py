@@ -9,8 +9,8 @@ import ray
 
 from actors import environments
 from actors.benchmarker import Benchmarker
-from actors.placement.allocation import Place
-from actors.placement.coordinator import conductor
+from actors.placement.allocation import Slot
+from actors.placement.coordinator import coordinator
 from actors.placement.lease import Needs, lease
 from actors.serving import end_deployment, serving_host
 from configs.base import UserError
@@ -22,27 +22,27 @@ from flows.runtime.context import Run, Services
 
 @contextlib.contextmanager
 def services(run: Run) -> Iterator[Services]:
-    """Conductor, server and one benchmarker for every seat that is loaded at the same time.
+    """Coordinator, server and one benchmarker for every slot that is loaded at the same time.
 
     Raises:
-        UserError: another experiment is at work on the cluster with seats of another shape.
+        UserError: another experiment is at work on the cluster with slots of another shape.
     """
-    seats, nodes = run.plan.seats, _nodes(run)
-    conducting = conductor(runtime_env={"py_executable": str(environments.interpreter("driver"))})
-    held = ray.get(conducting.open.remote(nodes, seats))
-    if held != seats:
+    slots, nodes = run.plan.slots, _nodes(run)
+    conducting = coordinator(runtime_env={"py_executable": str(environments.interpreter("driver"))})
+    held = ray.get(conducting.open.remote(nodes, slots))
+    if held != slots:
         raise UserError(
-            f"serving: {len(seats.engines)} engines a node are asked for, but an experiment that is at work on this "
+            f"serving: {len(slots.engines)} engines a node are asked for, but an experiment that is at work on this "
             f"cluster has {len(held.engines)}; wait for its end, or ask for engines of the same size"
         )
     with contextlib.ExitStack() as leases:
         server = leases.enter_context(serving_host(conducting))
         benchmarkers = {}
         for node in nodes:
-            for seat in range(len(seats.engines)):
-                if seat == 0 or seats.together:
+            for slot in range(len(slots.engines)):
+                if slot == 0 or slots.together:
                     benchmarker = leases.enter_context(lease(Benchmarker, Needs(), node=node, restarts=-1))
-                benchmarkers[Place(node, seat)] = benchmarker
+                benchmarkers[Slot(node, slot)] = benchmarker
         try:
             yield Services(conducting, server, benchmarkers, secrets.token_hex(32), _calibration_commit(run))
         finally:
@@ -63,9 +63,9 @@ def _calibration_commit(run: Run) -> str | None:
 
 
 def _nodes(run: Run) -> list[str]:
-    """Ids of the nodes that have what one seat needs, and are of the kind that was planned for."""
-    seats, on_cpu = run.plan.seats, run.plan.hardware.on_cpu
-    cores = max(len(engine) for engine in seats.engines)
+    """Ids of the nodes that have what one slot needs, and are of the kind that was planned for."""
+    slots, on_cpu = run.plan.slots, run.plan.hardware.on_cpu
+    cores = max(len(engine) for engine in slots.engines)
     gpus = 0 if on_cpu else run.plan.experiment.serving.gpus
     offers = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     fitting = [name for name, has in offers if has.get("CPU", 0) >= cores and has.get("GPU", 0) >= gpus]

@@ -27,7 +27,7 @@ def warmed_up(run: Run, served: Served, services: Services) -> Served:
         before: list[float] = []
         for number in range(1, _MOST_PASSES + 1):
             served.say(run, f"warming up{workload and f' for {workload}'}, {number} ...")
-            with run.store.scratch(served.place.host, run.logs) as scratch:
+            with run.store.scratch(served.slot.host, run.logs) as scratch:
                 points = sweep(run, served, services, load.warming, repeat=0, destination=scratch, cut=True)
             speeds = [float(point["output_tokens_per_second"]) for point in points]
             if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
@@ -53,7 +53,7 @@ def sweep(
     """
     values, open_loop = list(load.points), load.open_loop
     unit = "requests_per_second" if open_loop else "streams"
-    benchmarker = services.benchmarkers[served.place]
+    benchmarker = services.benchmarkers[served.slot]
     await_up(benchmarker)
     ref: Any = benchmarker.benchmark.remote(
         url=served.url,
@@ -66,7 +66,7 @@ def sweep(
         lengths=load.lengths,
         pace={**load.pace, "grace_s": 0.0} if cut else load.pace,
         seed=load.seed + repeat,
-        cores=list(run.plan.seats.clients[served.place.seat]),
+        cores=list(run.plan.slots.clients[served.slot.index]),
         destination=str(destination),
     )
     try:
@@ -78,7 +78,7 @@ def sweep(
     logs: Any = services.server.wrote.remote(served.deployment.model, spans)
     compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
     seconds = [window.seconds for window in windows]
-    points = run.store.near(served.place.host, requests.read, destination, seconds, open_loop=open_loop)
+    points = run.store.near(served.slot.host, requests.read, destination, seconds, open_loop=open_loop)
     point_figures = []
     for value, point, window, pause in zip(values, points, windows, compiled, strict=True):
         rate = value if open_loop else None

@@ -7,8 +7,8 @@ of both engines, as the same engine is a little faster or slower with every star
 benchmarking in reasonable time, ISMM 2013). The base is put beside a second start of itself: that is the control.
 
 Where a host has room for two engines, both are up for all repeats of a start, warmed up at the same time, and where
-company was seen to cost little, loaded at the same time. Where it has room for one, each start is variant, base, then
-base, variant.
+co-location was seen to cost little, benchmarked at the same time. Where it has room for one, each start is variant,
+base, then base, variant.
 """
 
 import random
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from actors.placement.allocation import Place
+from actors.placement.allocation import Slot
 from actors.placement.coordinator import my_id
 from actors.placement.lease import on_node
 from actors.placement.machine import host_and_driver
@@ -47,9 +47,9 @@ def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First
     Args:
         first: uses the variant's engine for something else, before its load begins.
     """
-    room = len(run.plan.seats.engines) > 1
-    seats = 2 if room and outcome.plan.beside_base else 1
-    with run.seated(outcome, services, to_be_measured=True, seats=seats) as slot:
+    room = len(run.plan.slots.engines) > 1
+    slots = 2 if room and outcome.plan.beside_base else 1
+    with run.holding_slots(outcome, services, to_be_measured=True, slots=slots) as slot:
         looks.take(run, outcome, services)
         while starts := _starts(run, outcome):
             block = _Block(run, outcome, services, slot, min(starts))
@@ -78,7 +78,7 @@ class _Block:
     run: Run
     outcome: Outcome
     services: Services
-    slot: Place
+    slot: Slot
     start: int
 
     @property
@@ -92,10 +92,10 @@ class _Block:
 
     def side_by_side(self, first: _First | None) -> None:
         """With all engines up, repeat by repeat, each when it is this block's turn on the host."""
-        seats = self.slot.seats[:: -1 if self._drawn(self.start) else 1]
+        slots = self.slot.indexes[:: -1 if self._drawn(self.start) else 1]
         with ExitStack() as up:
-            pairs = zip(self._sides, seats, strict=True)
-            started = {side: up.enter_context(self._engine(side, seat)) for side, seat in pairs}
+            pairs = zip(self._sides, slots, strict=True)
+            started = {side: up.enter_context(self._engine(side, slot)) for side, slot in pairs}
             served = {side: bring_up(self.run, self.services, engine) for side, engine in started.items()}
             if first:
                 first(served[_VARIANT])
@@ -112,12 +112,12 @@ class _Block:
         looks.take(self.run, self.outcome, self.services)
 
     def _take_turns(self, series: tuple[Series, ...], take: Callable[[Turn], float]) -> None:
-        name, conductor = self.outcome.name, self.services.conductor
+        name, coordinator = self.outcome.name, self.services.coordinator
         self.run.progress.say(name, "ready for load: waiting for the others on this host ...")
         member = Member(name, series, self.run.plan.experiment.name, self._sides[1:])
-        ray.get(conductor.ready.remote(my_id(), member))
-        while (turn := ray.get(conductor.next_turn.remote(my_id()))) is not None:
-            ray.get(conductor.done.remote(my_id(), turn, take(turn)))
+        ray.get(coordinator.ready.remote(my_id(), member))
+        while (turn := ray.get(coordinator.next_turn.remote(my_id()))) is not None:
+            ray.get(coordinator.done.remote(my_id(), turn, take(turn)))
 
     def _series(self, due: list[int]) -> tuple[Series, ...]:
         """What is due, load by load."""
@@ -128,10 +128,10 @@ class _Block:
         )
 
     @contextmanager
-    def _engine(self, side: str, seat: int) -> Iterator[Started]:
+    def _engine(self, side: str, slot: int) -> Iterator[Started]:
         who = self.outcome if side == _VARIANT else self.run.base
         beside = "" if side == _VARIANT else self.outcome.name
-        with serving(self.run, who, self.services, self.slot.at(seat), beside) as started:
+        with serving(self.run, who, self.services, self.slot.at(slot), beside) as started:
             yield started
 
     def _drawn(self, number: int) -> bool:
@@ -147,10 +147,10 @@ class _Block:
         return sweep(self.run, served, self.services, load, repeat=orders["repeat"], destination=into)
 
     def _turn(self, turn: Turn, served: Mapping[str, Served], began: float) -> float:
-        """One repeat and its record, or a probe, which goes into none: what does company cost?"""
+        """One repeat and its record, or a probe, which goes into none: what does co-location cost?"""
         if turn.probe:
-            engines = served if turn.company else {_VARIANT: served[_VARIANT]}
-            self._say(turn.benchmark, "alone or in company: what does company cost? ...")
+            engines = served if turn.colocated else {_VARIANT: served[_VARIANT]}
+            self._say(turn.benchmark, "measuring interference: one engine alone, then all together")
             with self.run.store.scratch(self.slot.host, self.run.logs) as scratch:
                 points = _at_once(engines, lambda engine: self._sweep(engine, turn.benchmark, scratch))
             return fastest(points[_VARIANT])
@@ -158,19 +158,19 @@ class _Block:
         def measure(draft: Draft) -> None:
             _, repeat = self.run.plan.experiment.benchmarks[turn.benchmark]
             order = list(served)[:: -1 if self._drawn(repeat) else 1]
-            others = [name for name in dict.fromkeys(turn.company) if name != self.outcome.name]
+            others = [name for name in dict.fromkeys(turn.colocated) if name != self.outcome.name]
             beside = ", ".join(others) or "a second start of itself"
-            self._say(turn.benchmark, f"together with {beside}" if turn.company else f"{order[0]} first")
+            self._say(turn.benchmark, f"together with {beside}" if turn.colocated else f"{order[0]} first")
             with draft.on(self.slot.host) as work:
-                if turn.company:
+                if turn.colocated:
                     points = _at_once(served, lambda engine: self._sweep(engine, turn.benchmark, work))
                 else:
                     points = {side: self._sweep(served[side], turn.benchmark, work) for side in order}
             for engine in served.values():
                 check_up(self.services.server, engine.deployment, engine.url)
-            company = {"company": list(turn.company), "interference": turn.interference}
+            company = {"company": list(turn.colocated), "interference": turn.interference}
             draft.result = self._result(served, points, began, time.time() - draft.began) | company
-            draft.result["first"] = None if turn.company else order[0]
+            draft.result["first"] = None if turn.colocated else order[0]
 
         step = self.outcome.plan.benchmarks[turn.benchmark]
         record = self.outcome.benchmarks[turn.benchmark] = self.run.do_once(step, self.services, measure)
@@ -187,7 +187,7 @@ class _Block:
             with ExitStack() as working:
                 folders = {of: working.enter_context(draft.on(self.slot.host)) for of, draft in drafts.items()}
                 for side in order:
-                    with self._engine(side, self.slot.seat) as started:
+                    with self._engine(side, self.slot.index) as started:
                         engine = bring_up(self.run, self.services, started)
                         if first and side == _VARIANT:
                             first(engine)
@@ -218,12 +218,12 @@ class _Block:
             began: when the engines of this start were ready, in seconds since 1970: it names the start.
             seconds: that the load took.
         """
-        seats = self.run.plan.seats
+        slots = self.run.plan.slots
         of_sides = {
             side: {
                 "points": points[side],
-                "engine_cores": list(seats.engines[engine.place.seat]),
-                "client_cores": list(seats.clients[engine.place.seat]),
+                "engine_cores": list(slots.engines[engine.slot.index]),
+                "client_cores": list(slots.clients[engine.slot.index]),
                 "deployment": engine.report,
                 "reference": engine.difference,
             }
@@ -245,7 +245,7 @@ class _Block:
             for side in (result, result.get(_BASE))
             if side
         )
-        self.run.progress.say(self.outcome.name, f"loaded in {seconds:.0f} s: {rates} output tokens/s")
+        self.run.progress.say(self.outcome.name, f"benchmarked in {seconds:.0f} s: {rates} output tokens/s")
 
 
 def _at_once(served: Mapping[str, Served], put: Callable[[Served], _T]) -> dict[str, _T]:

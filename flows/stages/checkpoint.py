@@ -4,7 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from actors.placement.allocation import Place
+from actors.placement.allocation import Slot
 from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
 from flows.runtime.context import Outcome, Run, Services, answer
@@ -21,7 +21,7 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
 
     def make(draft: Draft) -> None:
         next_ = outcome.plan.scheme is not None
-        with run.seated(outcome, services, to_be_measured=False, to_be_measured_next=next_) as slot:
+        with run.holding_slots(outcome, services, to_be_measured=False, to_be_measured_next=next_) as slot:
             run.progress.say(outcome.name, f"{step.kind} ...")
             with unchanged(step, slot.host):
                 work(run, outcome, services, draft, slot)
@@ -57,15 +57,15 @@ def prepare_base(run: Run, services: Services) -> None:
             checkpoints.check_divides(tensors, resolved, experiment.place(position))
 
 
-def _needs(run: Run, slot: Place) -> Needs:
-    """What one quantizer holds: the GPUs or the cores of its seat."""
-    quantizing, hardware, seats = run.plan.experiment.quantizing, run.plan.hardware, run.plan.seats
-    cores = quantizing.cores or len(seats.engines[slot.seat]) or max(1, hardware.cores // len(seats.engines))
+def _needs(run: Run, slot: Slot) -> Needs:
+    """What one quantizer holds: the GPUs or the cores of its slot."""
+    quantizing, hardware, slots = run.plan.experiment.quantizing, run.plan.hardware, run.plan.slots
+    cores = quantizing.cores or len(slots.engines[slot.index]) or max(1, hardware.cores // len(slots.engines))
     gpus = 0 if hardware.on_cpu else quantizing.gpus or min(1.0, run.plan.experiment.serving.gpus)
     return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
 
 
-def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft, slot: Place) -> None:
+def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft, slot: Slot) -> None:
     orders = outcome.plan.checkpoint.orders
     with draft.on(slot.host) as work, lease(Quantizer, _needs(run, slot), node=slot.host) as quantizer:
         destination = work / CHECKPOINT
@@ -78,7 +78,7 @@ def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft, slot: Place)
         draft.result |= run.store.near(slot.host, checkpoints.described, folder, compressed=False)
 
 
-def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft, slot: Place) -> None:
+def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft, slot: Slot) -> None:
     orders = outcome.plan.checkpoint.orders
     calibration = deepcopy(orders["calibration"])
     if calibration and services.calibration_commit:

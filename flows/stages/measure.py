@@ -1,5 +1,5 @@
 """Accuracy and load of one checkpoint: it is served, compared with its reference, then evaluated slice by slice; and
-loaded in turn with the base (`flows.stages.block`)."""
+benchmarked in turn with the base (`flows.stages.block`)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from actors.serving import check_up
 from configs.accuracy import TASKS_FOLDER
 from flows.analysis import early_stopping
 from flows.planning import prompts
-from flows.runtime.context import Hopeless, Outcome, Run, Services, StepFailed, answer
+from flows.runtime.context import EarlyStopped, Outcome, Run, Services, StepFailed, answer
 from flows.stages.block import put_under_load
 from flows.stages.inputs import unchanged
 from flows.stages.served import Served, bring_up, serving
@@ -26,30 +26,32 @@ def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
     """Fill in the evaluation of some slices of the documents, and the benchmarks; what has a record stays.
 
     Raises:
-        Hopeless: a slice shows that the variant cannot be acceptable.
+        EarlyStopped: a slice shows that the variant cannot be acceptable.
     """
     _stop_if_hopeless(run, outcome)
     if run.plan.experiment.accuracy.engine != "served":
         _fill_in(run, outcome, slices, partial(_evaluate_alone, run, outcome, services))
     # Where one engine has the host for itself, the one that answers is loaded before another is started.
-    one_engine = len(run.plan.seats.engines) == 1
-    if one_engine and not (outcome.evaluated_on(slices) or outcome.loaded):
+    one_engine = len(run.plan.slots.engines) == 1
+    if one_engine and not (outcome.evaluated_on(slices) or outcome.benchmarked):
         put_under_load(run, outcome, services, partial(_answer_first, run, services, slices))
     if not outcome.evaluated_on(slices):
         with (
-            run.seated(outcome, services, to_be_measured=False, to_be_measured_next=not outcome.loaded) as slot,
+            run.holding_slots(
+                outcome, services, to_be_measured=False, to_be_measured_next=not outcome.benchmarked
+            ) as slot,
             serving(run, outcome, services, slot) as started,
             lease(Evaluator, Needs(), node=slot.host) as evaluator,  # imports its libraries while the engine starts
         ):
             served = bring_up(run, services, started)
             _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
-    if not outcome.loaded:
+    if not outcome.benchmarked:
         put_under_load(run, outcome, services)
 
 
 def _answer_first(run: Run, services: Services, slices: Sequence[int], served: Served) -> None:
     """The evaluation of a variant that is loaded next."""
-    with lease(Evaluator, Needs(), node=served.place.host) as evaluator:
+    with lease(Evaluator, Needs(), node=served.slot.host) as evaluator:
         _fill_in(run, served.outcome, slices, partial(_evaluate, run, served, services, evaluator))
 
 
@@ -71,10 +73,10 @@ def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Calla
 
 
 def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
-    """Raise Hopeless where the records so far say so; those of the base as far as it has got."""
+    """Raise EarlyStopped where the records so far say so; those of the base as far as it has got."""
     base = run.base if outcome is run.base else Outcome.of(run.plan.base, run.store)
-    if stopped := early_stopping.hopeless(outcome, base, run.plan.experiment):
-        raise Hopeless(stopped.reason)
+    if stopped := early_stopping.beaten(outcome, base, run.plan.experiment):
+        raise EarlyStopped(stopped.reason)
 
 
 def _of_evaluation(step: Step) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def _evaluate(
 
     def ask(draft: Draft) -> None:
         run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
-        with draft.on(served.place.host) as work, unchanged(step, served.place.host):
+        with draft.on(served.slot.host) as work, unchanged(step, served.slot.host):
             ref: Any = evaluator.evaluate_served.remote(
                 f"{served.url}/v1",
                 served.deployment.model,
@@ -123,8 +125,8 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
     model = in_vllm if engine == "vllm" else in_transformers
 
     def ask(draft: Draft) -> None:
-        with run.seated(outcome, services, to_be_measured=False) as slot:
-            cores = run.plan.seats.engines[slot.seat]
+        with run.holding_slots(outcome, services, to_be_measured=False) as slot:
+            cores = run.plan.slots.engines[slot.index]
             variables = vllm_server.variables(cores, experiment.serving.kv_cache_gib)
             needs = Needs(
                 cores=len(cores) or 1,

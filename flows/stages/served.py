@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import openai_client
-from actors.placement.allocation import Place
+from actors.placement.allocation import Slot
 from actors.placement.lease import asked_on
 from actors.serving import Deployment, await_ready, deployed
 from flows.analysis import reference_gap
@@ -22,7 +22,7 @@ class Started:
 
     outcome: Outcome
     """Of the checkpoint in it."""
-    place: Place
+    slot: Slot
     deployment: Deployment
     folder: Path
     """The checkpoint's, on its node."""
@@ -44,7 +44,7 @@ class Served(Started):
 
 
 @contextlib.contextmanager
-def serving(run: Run, outcome: Outcome, services: Services, slot: Place, beside: str = "") -> Iterator[Started]:
+def serving(run: Run, outcome: Outcome, services: Services, slot: Slot, beside: str = "") -> Iterator[Started]:
     """An engine with a checkpoint for the length of the block.
 
     Args:
@@ -56,13 +56,13 @@ def serving(run: Run, outcome: Outcome, services: Services, slot: Place, beside:
         run.store.near(slot.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
         name = run.application(f"{beside}_{outcome.name}" if beside else outcome.name)
         with deployed(
-            services.conductor,
+            services.coordinator,
             services.server,
             name,
             str(folder),
             node=slot.host,
             engine=outcome.plan.engine_args,
-            cores=run.plan.seats.engines[slot.seat],
+            cores=run.plan.slots.engines[slot.index],
             kv_cache_gib=settings.kv_cache_gib,
             gpus=0 if hardware.on_cpu else settings.gpus,
             key=services.key,

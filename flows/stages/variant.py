@@ -1,7 +1,7 @@
-"""A variant's way through the stages, heat by heat. Between heats it holds nothing.
+"""A variant's way through the stages, rung by rung. Between rungs it holds nothing.
 
-In the first heat it is compressed, served, evaluated and loaded; where variants race, evaluated on the
-first slice of the documents only, and in the second heat on the rest. A heat that an earlier run was through
+In the first rung it is compressed, served, evaluated and benchmarked; where variants race, evaluated on the
+first slice of the documents only, and in the second rung on the rest. A rung that an earlier run was through
 is over at once.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from actors.placement.coordinator import away_after, claimed
 from actors.placement.lease import await_up
-from flows.runtime.context import Hopeless, Outcome, Run, Services
+from flows.runtime.context import EarlyStopped, Outcome, Run, Services
 from flows.runtime.faults import fault
 from flows.stages.checkpoint import make_checkpoint
 from flows.stages.measure import measure
@@ -21,18 +21,18 @@ _BEFORE_ANOTHER_S = 1.0
 
 @dataclass(frozen=True)
 class Finish:
-    """How a heat ended."""
+    """How a rung ended."""
 
     last: bool
     """Whether there is nothing more to do for the variant."""
     failure: str | None = None
 
 
-def run_heat(run: Run, name: str, services: Services, *, first: bool) -> Finish:
-    """A heat of a variant; tried again, as often as configured, after a fault that may pass. Where the same variant
+def run_rung(run: Run, name: str, services: Services, *, first: bool) -> Finish:
+    """A rung of a variant; tried again, as often as configured, after a fault that may pass. Where the same variant
     of the same experiment is followed by somebody else, that is waited for."""
     what = f"{run.store.root}/experiments/{run.plan.experiment.name}/{name}"
-    with claimed(services.conductor, what), away_after(services.conductor):
+    with claimed(services.coordinator, what), away_after(services.coordinator):
         return _attempts(run, name, services, first)
 
 
@@ -44,13 +44,13 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
         if outcome.failure:
             return Finish(last=True, failure=outcome.failure)
         try:
-            finish = _heat(run, outcome, services, first)
+            finish = _rung(run, outcome, services, first)
             if finish.last:
                 run.progress.say(name, "measured in full", "measured")
             else:
-                run.progress.say(name, "rests until all have been through this heat")
+                run.progress.say(name, "paused: waiting for all variants to finish this rung")
             return finish
-        except Hopeless as why:
+        except EarlyStopped as why:
             run.progress.say(name, f"stopped: {why}", "stopped")
             return Finish(last=True)
         except Exception as error:
@@ -67,7 +67,7 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
             await_up(services.server)
 
 
-def _heat(run: Run, outcome: Outcome, services: Services, first: bool) -> Finish:
+def _rung(run: Run, outcome: Outcome, services: Services, first: bool) -> Finish:
     slices = range(len(outcome.evaluations))
     make_checkpoint(run, outcome, services)
     measure(run, outcome, services, slices[:1] if first else slices)

@@ -38,7 +38,7 @@ class Record:
     identity: dict[str, Any]
     result: dict[str, Any]
     seconds: float
-    """From when a node began to work on it: waiting for a seat is no part of it."""
+    """From when a node began to work on it: waiting for a slot is no part of it."""
     finished_at: float
     where: dict[str, Any]
 

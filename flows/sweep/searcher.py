@@ -32,7 +32,7 @@ class Feed(Searcher):
 
     @property
     def all_rest(self) -> bool:
-        """Whether every variant has been through its first heat."""
+        """Whether every variant has been through its first rung."""
         return self.empty and not self._under_way
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -62,7 +62,7 @@ class Feed(Searcher):
             self._search.on_trial_complete(trial_id)
 
     def rests(self, trial_id: str) -> None:
-        """A variant that waits for the others' first heats makes room for one of them."""
+        """A variant that waits for the others' first rungs makes room for one of them."""
         self._under_way.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:

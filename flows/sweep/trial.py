@@ -9,12 +9,12 @@ from ray import tune
 from flows.planning.plan import Plan
 from flows.runtime.context import Run, Services
 from flows.runtime.progress import EventFile, events_folder
-from flows.stages.variant import run_heat
+from flows.stages.variant import run_rung
 from flows.store.records import Store
 
 
 class VariantTrial(tune.Trainable):
-    """One variant; a training step of Tune's is one heat."""
+    """One variant; a training step of Tune's is one rung."""
 
     def setup(  # type: ignore[override]  # tune.with_parameters passes the rest
         self, config: dict[str, Any], *, plan: Plan, logs: Path, services: Services, variables: dict[str, str]
@@ -30,12 +30,12 @@ class VariantTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One heat."""
+        """One rung."""
         progress = EventFile(events_folder(self._logs) / f"{self._name}.jsonl")
         run = Run.of(self._plan, Store.of(self._plan.experiment.storage), progress, self._logs)
         if self._scheme is not None:
             run.add(self._scheme)
-        finish = run_heat(run, self._name, self._services, first=self.iteration == 0)
+        finish = run_rung(run, self._name, self._services, first=self.iteration == 0)
         return {"failure": finish.failure, "done": finish.last}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -34,7 +34,7 @@ class _Silent(TrialProgressCallback):
     """Replaces Tune's own, which prints every trial that a scheduler stops, even at verbosity 0."""
 
     def _print(self, msg: str) -> None:
-        """What became of a variant is said by its heats and its race."""
+        """What became of a variant is said by its rungs and its race."""
 
 
 def sweep(run: Run, services: Services, unfinished: list[str]) -> None:

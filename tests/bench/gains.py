@@ -53,7 +53,7 @@ def measure(made: plan.Plan, checkpoint: Path, client: Any, folder: Path) -> tup
     with bare_engine(
         checkpoint,
         plan.engine_args(experiment, made.hardware),
-        cores=made.seats.engines[0],
+        cores=made.slots.engines[0],
         kv_cache_gib=experiment.serving.kv_cache_gib,
         compiled=experiment.storage.compiled,
         logs=folder,

@@ -3,7 +3,7 @@
 "$(python3 actors/environments.py path develop)" tests/bench/orchestration.py --seconds 30 --variants 11
 
 The chain is what `flows.planning.simulation` makes of the same sleeps, where nothing but sleeping takes time: two
-seats on one host, which is at work or being measured. How near that is to what nobody could beat, `scale.py` tells.
+slots on one host, which is at work or being measured. How near that is to what nobody could beat, `scale.py` tells.
 Then the same run again: nothing is left to do.
 """
 
@@ -55,14 +55,14 @@ def main() -> None:
 
 def longest_chain(file: Path, options: argparse.Namespace) -> float:
     """Seconds: the base checkpoint; then every variant quantized, started and evaluated (the base twice), and started
-    once more, with the base beside it, to be loaded in turn with it."""
-    seats = plan.make(load_experiment(file), MACHINE).seats
+    once more, with the base beside it, to be benchmarked in turn with it."""
+    slots = plan.make(load_experiment(file), MACHINE).slots
     repeats = range(REPEATS)
-    block = Stay(options.seconds, (tuple(repeats),), dict.fromkeys(repeats, 2 * options.seconds), seats=2)
+    block = Stay(options.seconds, (tuple(repeats),), dict.fromkeys(repeats, 2 * options.seconds), slots=2)
     base = Way("base", (Stay(3 * options.seconds), block))
     stays = (Stay(options.seconds), Stay(2 * options.seconds), block)
     compressed = [Way(str(place), stays) for place in range(options.variants)]
-    played = play([base, *compressed], seats, hosts=1, room=len(seats.engines) + 1)
+    played = play([base, *compressed], slots, hosts=1, room=len(slots.engines) + 1)
     return float(options.seconds + played.seconds)
 
 

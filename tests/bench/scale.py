@@ -2,9 +2,9 @@
 
 "$(python3 actors/environments.py path develop)" tests/bench/scale.py --spread 0.2
 
-The hall that hands out seats and turns is the real one (`actors.placement.allocation`), and so is the number of
-variants under way; the engines are numbers. A variant quantizes on a seat, leaves it, is served and evaluated on a
-seat, and is loaded there in its host's rounds. The bound is what nobody could beat: the seats never empty, and no
+The hall that hands out slots and turns is the real one (`actors.placement.allocation`), and so is the number of
+variants under way; the engines are numbers. A variant quantizes on a slot, leaves it, is served and evaluated on a
+slot, and is loaded there in its host's rounds. The bound is what nobody could beat: the slots never empty, and no
 variant faster than its own steps.
 """
 
@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from actors.placement.allocation import Member, Seating, Series
-from actors.placement.slots import Seats
+from actors.placement.allocation import Member, Series, SlotAllocation
+from actors.placement.slots import DeviceSlots
 
 QUANTIZE, SERVE_AND_EVALUATE, LOAD, REPEATS = 600.0, 900.0, 180.0, 3
 """Seconds, about those of an 8B model on one GPU; a probe takes as long as one repeat of the load."""
@@ -47,7 +47,7 @@ class Lengths:
         return self.quantize + self.evaluate + REPEATS * self.load
 
 
-def follow(hall: Seating, name: str, lengths: Lengths) -> Variant:
+def follow(hall: SlotAllocation, name: str, lengths: Lengths) -> Variant:
     """What a trial does (`flows.stages.variant`), in simulated seconds."""
     hall.queue(name, to_be_measured=False)
     yield lambda: hall.take(name) is not None
@@ -68,8 +68,8 @@ def follow(hall: Seating, name: str, lengths: Lengths) -> Variant:
 
 def makespan(devices: int, variants: list[Lengths]) -> float:
     """Simulated seconds until every variant is measured."""
-    seats = [min(SEATS_A_HOST, devices - first) for first in range(0, devices, SEATS_A_HOST)]
-    hall = Seating({f"host{i}": Seats(((),) * n, ((),) * n, together=n > 1) for i, n in enumerate(seats)})
+    slots = [min(SEATS_A_HOST, devices - first) for first in range(0, devices, SEATS_A_HOST)]
+    hall = SlotAllocation({f"host{i}": DeviceSlots(((),) * n, ((),) * n, together=n > 1) for i, n in enumerate(slots)})
     feed = iter(enumerate(variants))
     ends: list[tuple[float, int, Variant]] = []
     waiting: list[tuple[Waiting, Variant]] = []

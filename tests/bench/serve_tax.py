@@ -29,7 +29,7 @@ from bare_engine import MODEL, bare_engine
 from actors import environments
 from actors.benchmarker import Benchmarker
 from actors.placement import processes
-from actors.placement.coordinator import conductor
+from actors.placement.coordinator import coordinator
 from actors.placement.lease import Needs, lease
 from actors.programs import vllm_server
 from actors.serving import LOOPBACK, await_ready, deployed, end_deployment, mark_of, serving_host
@@ -60,7 +60,7 @@ class Bench:
             "load_format": "safetensors",
         } | ({} if on_cpu else {"gpu_memory_utilization": options.gpu_memory_utilization})
         self.checkpoint, self.cache = str(options.checkpoint), options.folder / "compiled"
-        self.conductor = conductor(runtime_env={"py_executable": str(environments.interpreter("driver"))})
+        self.coordinator = coordinator(runtime_env={"py_executable": str(environments.interpreter("driver"))})
 
     @contextlib.contextmanager
     def bare(self, server: Any) -> Iterator[tuple[str, str]]:
@@ -80,7 +80,7 @@ class Bench:
     def served(self, server: Any) -> Iterator[tuple[str, str]]:
         """A variant of a run."""
         with deployed(
-            self.conductor,
+            self.coordinator,
             server,
             "tax.served",
             self.checkpoint,
@@ -194,7 +194,7 @@ def main() -> None:
     with cluster.connected(accelerator) as logs:
         print(f"{cluster.machine.describe()['gpus'] or cluster.machine.describe()['cpu']}; logs in {logs}", flush=True)
         bench = Bench(options, accelerator)
-        with serving_host(bench.conductor) as server, lease(Benchmarker, Needs(), node=bench.node) as client:
+        with serving_host(bench.coordinator) as server, lease(Benchmarker, Needs(), node=bench.node) as client:
             for way in options.ways.split(","):
                 found += bench.measure(way, server, client)
                 _print(found[-len(options.streams) :])

@@ -1,5 +1,5 @@
-"""The address of a fake deployment: answers as the generation that is live, or that a path names, by the files that
-`engines/serve_ingress.py` keeps. Arguments: their folder, the front's name, its route, the model, the port."""
+"""The address of a fake deployment: answers as the revision that is live, or that a path names, by the files that
+`engines/serve_ingress.py` keeps. Arguments: their folder, the ingress's name, its route, the model, the port."""
 
 import json
 import sys
@@ -12,16 +12,16 @@ from openai_server import Answers
 FOLDER, FRONT, ROUTE, MODEL, PORT = sys.argv[1:]
 
 
-class Front(Answers):
+class Ingress(Answers):
     model = MODEL
 
     def _turn(self) -> bool:
-        """Whether there is a generation to answer for; it becomes this server's."""
-        generation, _, rest = self.path.removeprefix(f"{ROUTE}/").partition("/")
-        if generation in ("v1", "health"):
+        """Whether there is a revision to answer for; it becomes this server's."""
+        revision, _, rest = self.path.removeprefix(f"{ROUTE}/").partition("/")
+        if revision in ("v1", "health"):
             rest = self.path.removeprefix(f"{ROUTE}/")
-            generation = json.loads((Path(FOLDER) / FRONT).read_text())["live"]
-        file = Path(FOLDER) / f"{FRONT}:{generation}"
+            revision = json.loads((Path(FOLDER) / FRONT).read_text())["live"]
+        file = Path(FOLDER) / f"{FRONT}:{revision}"
         if not file.is_file():
             self._answer(b"{}", status=503)
             return False
@@ -37,4 +37,4 @@ class Front(Answers):
             super().do_POST()
 
 
-threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", int(PORT)), Front).serve_forever).start()
+threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", int(PORT)), Ingress).serve_forever).start()

@@ -37,7 +37,7 @@ VICTIMS = {
     "evaluator": "ray::Evaluator",
     "benchmarker": "ray::Benchmarker",
     "server": "ray::Server",
-    "conductor": "ray::Conductor",
+    "coordinator": "ray::Coordinator",
     "engine": "time.sleep(600)",
     "raylet": "raylet/raylet",
 }

@@ -1,4 +1,4 @@
-"""Several kinds of traffic in one experiment: measured in one stay on a seat, each with an answer of its own."""
+"""Several kinds of traffic in one experiment: measured in one stay on a slot, each with an answer of its own."""
 
 import json
 import shutil
@@ -103,7 +103,7 @@ def test_gate_is_shut_where_one_workload_keeps_the_base(experiment_file: Any) ->
 
 
 @pytest.mark.usefixtures("fake_engines")
-def test_company_is_tried_for_every_workload_and_only_what_is_missing_is_loaded_again(
+def test_colocation_is_tried_for_every_workload_and_only_what_is_missing_is_loaded_again(
     experiment_file: Any, hardware: Hardware, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = hardware.model_copy(update={"cores": 4})
@@ -112,9 +112,9 @@ def test_company_is_tried_for_every_workload_and_only_what_is_missing_is_loaded_
     assert main(["run", str(path)]) == DONE
     before, answer = records(path), decision(path)
     loaded = {p: json.loads(p.read_text()) for p in before if p.parent.parent.name == "benchmark"}
-    company = [made["result"] for made in loaded.values() if made["result"]["company"]]
-    assert {frozenset(result["company"]) for result in company} <= {frozenset({"base", "even"}), frozenset({"base"})}
-    assert {round(result["interference"]["loss"], 3) for result in company} <= {0.0}
+    colocated = [made["result"] for made in loaded.values() if made["result"]["company"]]
+    assert {frozenset(result["company"]) for result in colocated} <= {frozenset({"base", "even"}), frozenset({"base"})}
+    assert {round(result["interference"]["loss"], 3) for result in colocated} <= {0.0}
     asked = {p: made["identity"]["settings"] for p, made in loaded.items()}
     lost = next(p for p, s in asked.items() if (s["load"]["prompt_tokens"], s["repeat"]) == (200, 1))
     shutil.rmtree(lost.parent)

@@ -1,4 +1,4 @@
-"""Seats in the order of asking, rounds when nobody works any more, turns in balanced order."""
+"""DeviceSlots in the order of asking, rounds when nobody works any more, turns in balanced order."""
 
 import pickle
 import random
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from actors.placement.allocation import Place, Seating
+from actors.placement.allocation import Slot, SlotAllocation
 from actors.placement.rounds import Member, Round, Series, Turn
-from actors.placement.slots import Seats
+from actors.placement.slots import DeviceSlots
 
-TWO = Seats(engines=((0,), (1,)), clients=((1,), (0,)), together=False)
-ONE = Seats(engines=((0,),), clients=((),), together=False)
+TWO = DeviceSlots(engines=((0,), (1,)), clients=((1,), (0,)), together=False)
+ONE = DeviceSlots(engines=((0,),), clients=((),), together=False)
 
 
 def member(name: str, repeats: int = 2, limit: float = 0.1) -> Member:
@@ -35,7 +35,7 @@ def test_round_changes_who_goes_first() -> None:
 
 
 @pytest.mark.parametrize(("in_company", "together"), [(95.0, True), (80.0, False)])
-def test_round_gives_up_company_that_costs_too_much(in_company: float, together: bool) -> None:
+def test_round_gives_up_colocation_that_costs_too_much(in_company: float, together: bool) -> None:
     found = Round({"a": member("base"), "b": member("int8")}, together=True)
     speeds = {"a": [100.0, in_company, 1.0, 1.0], "b": [90.0, 1.0, 1.0]}
     alone, crowd, *repeats = played(found, speeds)
@@ -43,12 +43,12 @@ def test_round_gives_up_company_that_costs_too_much(in_company: float, together:
     assert list(crowd) == ["a", "b"]
     assert [len(batch) for batch in repeats] == ([2, 2] if together else [1, 1, 1, 1])
     turn = next(iter(repeats[0].values()))
-    assert turn.company == (("base", "int8") if together else ())
+    assert turn.colocated == (("base", "int8") if together else ())
     assert turn.interference is not None
     assert turn.interference["loss"] == pytest.approx(1 - in_company / 100)
 
 
-def test_cost_of_company_is_measured_once_for_as_many() -> None:
+def test_cost_of_colocation_is_measured_once_for_as_many() -> None:
     seen: dict[Any, Any] = {}
     speeds = {"a": [100.0, 95.0, 1.0, 1.0], "b": [90.0, 1.0, 1.0]}
     assert len(list(played(Round({"a": member("base"), "b": member("int8")}, together=True, seen=seen), speeds))) == 4
@@ -71,7 +71,7 @@ def test_turn_that_is_said_to_be_done_twice_counts_once() -> None:
 
 
 def test_what_a_hall_knows_survives_being_written_down() -> None:
-    hall = Seating({"host": TWO})
+    hall = SlotAllocation({"host": TWO})
     for holder in "ab":
         hall.queue(holder, to_be_measured=True)
         hall.take(holder)
@@ -80,7 +80,7 @@ def test_what_a_hall_knows_survives_being_written_down() -> None:
     turn = hall.turn("a")
     assert turn is not None
     again = pickle.loads(pickle.dumps(hall))
-    assert (again.turn("a"), again.take("b")) == (turn, Place("host", 1))
+    assert (again.turn("a"), again.take("b")) == (turn, Slot("host", 1))
 
 
 def test_round_goes_on_where_a_member_dies_in_its_turn() -> None:
@@ -111,8 +111,8 @@ def test_round_goes_through_one_load_after_the_other_and_sees_for_each_what_comp
         [("a", 2, True), ("b", 2, True)],
         *([("a", 2, False), ("b", 2, False)], [("a", 3, False), ("b", 3, False)]),
     ]
-    assert {turn.company for batch in batches[2:6] for turn in batch.values()} == {()}
-    assert {turn.company for batch in batches[8:] for turn in batch.values()} == {("base", "int8")}
+    assert {turn.colocated for batch in batches[2:6] for turn in batch.values()} == {()}
+    assert {turn.colocated for batch in batches[8:] for turn in batch.values()} == {("base", "int8")}
 
 
 def test_load_that_only_one_member_misses_is_gone_through_alone() -> None:
@@ -122,42 +122,42 @@ def test_load_that_only_one_member_misses_is_gone_through_alone() -> None:
 
 
 def test_seats_are_given_in_the_order_of_asking() -> None:
-    hall = Seating({"host": TWO})
+    hall = SlotAllocation({"host": TWO})
     for holder in "abc":
         hall.queue(holder, to_be_measured=False)
     assert hall.take("c") is None
-    assert (hall.take("a"), hall.take("b"), hall.take("c")) == (Place("host", 0), Place("host", 1), None)
-    assert hall.take("a") == Place("host", 0), "asked twice, answered twice"
+    assert (hall.take("a"), hall.take("b"), hall.take("c")) == (Slot("host", 0), Slot("host", 1), None)
+    assert hall.take("a") == Slot("host", 0), "asked twice, answered twice"
     hall.leave("a")
-    assert hall.take("c") == Place("host", 0)
+    assert hall.take("c") == Slot("host", 0)
 
 
 def test_two_seats_are_given_at_once_and_a_host_is_kept_for_who_waits_for_them() -> None:
-    hall = Seating({"host": TWO})
+    hall = SlotAllocation({"host": TWO})
     for holder in "ab":
         hall.queue(holder, to_be_measured=False)
         assert hall.take(holder)
-    hall.queue("pair", to_be_measured=True, seats=2)
+    hall.queue("pair", to_be_measured=True, slots=2)
     hall.queue("c", to_be_measured=False)
     hall.leave("a")
-    assert hall.take("pair") is None, "one seat is no pair of seats"
+    assert hall.take("pair") is None, "one slot is no pair of slots"
     assert hall.take("c") is None, "or small wishes would go before it for ever"
     hall.leave("b")
     assert hall.take("c") is None
-    assert hall.take("pair") == Place("host", 0, beside=1)
-    assert hall.take("pair") == Place("host", 0, beside=1), "asked twice, answered twice"
+    assert hall.take("pair") == Slot("host", 0, beside=1)
+    assert hall.take("pair") == Slot("host", 0, beside=1), "asked twice, answered twice"
     hall.ready("pair", member("int8"))
     assert hall.turn("pair")
     hall.leave("pair")
-    assert hall.take("c") == Place("host", 0)
+    assert hall.take("c") == Slot("host", 0)
 
 
 def test_who_waits_for_two_seats_keeps_no_more_than_one_host() -> None:
-    hall = Seating({"one": TWO, "other": TWO})
+    hall = SlotAllocation({"one": TWO, "other": TWO})
     for holder in "abc":
         hall.queue(holder, to_be_measured=False)
         assert hall.take(holder)
-    hall.queue("pair", to_be_measured=True, seats=2)
+    hall.queue("pair", to_be_measured=True, slots=2)
     assert hall.take("pair") is None
     hall.leave("a")
     hall.leave("c")
@@ -168,10 +168,10 @@ def test_who_waits_for_two_seats_keeps_no_more_than_one_host() -> None:
 
 
 def test_host_is_measured_without_who_waits_for_more_seats_than_it_has_free() -> None:
-    hall = Seating({"host": TWO})
+    hall = SlotAllocation({"host": TWO})
     hall.queue("single", to_be_measured=True)
     hall.take("single")
-    hall.queue("pair", to_be_measured=True, seats=2)
+    hall.queue("pair", to_be_measured=True, slots=2)
     hall.ready("single", member("base"))
     assert hall.turn("single"), "the other would be waited for in vain"
 
@@ -179,21 +179,21 @@ def test_host_is_measured_without_who_waits_for_more_seats_than_it_has_free() ->
 def test_round_of_one_member_with_two_engines_sees_what_company_costs() -> None:
     pair = Member("int8", (Series((0, 1), 0.1),), beside=("base",))
     batches = list(played(Round({"a": pair}, together=True), {"a": [100.0, 95.0, 1.0, 1.0]}))
-    told = [(turn.probe, turn.company) for batch in batches for turn in batch.values()]
+    told = [(turn.probe, turn.colocated) for batch in batches for turn in batch.values()]
     both = ("int8", "base")
     assert told == [(True, ()), (True, both), (False, both), (False, both)]
 
 
 def test_who_will_be_measured_goes_before_who_only_works() -> None:
-    hall = Seating({"host": ONE})
+    hall = SlotAllocation({"host": ONE})
     hall.queue("quantizer", to_be_measured=False)
     hall.queue("base", to_be_measured=True)
     assert hall.take("quantizer") is None
-    assert hall.take("base") == Place("host", 0)
+    assert hall.take("base") == Slot("host", 0)
 
 
 def test_round_waits_for_those_who_work_and_lets_nobody_sit_down_meanwhile() -> None:
-    hall = Seating({"host": TWO})
+    hall = SlotAllocation({"host": TWO})
     for holder in "ab":
         hall.queue(holder, to_be_measured=holder == "a")
         assert hall.take(holder)
@@ -210,21 +210,21 @@ def test_round_waits_for_those_who_work_and_lets_nobody_sit_down_meanwhile() -> 
 
 
 def test_host_with_somebody_ready_takes_only_those_who_are_measured_too() -> None:
-    hall = Seating({"host": TWO})
+    hall = SlotAllocation({"host": TWO})
     hall.queue("a", to_be_measured=True)
     hall.take("a")
     hall.queue("quantizer", to_be_measured=False)
     hall.queue("b", to_be_measured=True)
     hall.ready("a", member("base"))
     assert hall.take("quantizer") is None
-    assert hall.take("b") == Place("host", 1)
+    assert hall.take("b") == Slot("host", 1)
     assert hall.turn("a") is None, "b has to be evaluated first"
     hall.ready("b", member("int8"))
     assert hall.turn("a") == Turn(0, number=1)
 
 
 def test_no_node_left_is_an_error_and_not_an_endless_wait() -> None:
-    hall = Seating({"host": ONE})
+    hall = SlotAllocation({"host": ONE})
     hall.queue("a", to_be_measured=True)
     hall.keep_hosts([])
     with pytest.raises(RuntimeError, match="no node is left"):
@@ -237,8 +237,8 @@ def test_random_variants_on_random_hosts_all_come_to_their_end(seed: int) -> Non
     full."""
     draw = random.Random(seed)
     hosts = {f"h{i}": draw.choice([ONE, TWO]) for i in range(draw.randint(1, 4))}
-    most = max(len(seats.engines) for seats in hosts.values())
-    hall, states = Seating(hosts), {f"v{i}": "new" for i in range(draw.randint(1, 12))}
+    most = max(len(slots.engines) for slots in hosts.values())
+    hall, states = SlotAllocation(hosts), {f"v{i}": "new" for i in range(draw.randint(1, 12))}
     turns: dict[str, int] = dict.fromkeys(states, 0)
     for _ in range(20_000):
         moved = False
@@ -254,7 +254,7 @@ def test_random_variants_on_random_hosts_all_come_to_their_end(seed: int) -> Non
     assert not hall.holders
 
 
-def _moved(hall: Seating, name: str, state: str, turns: dict[str, int], draw: random.Random, most: int) -> str:
+def _moved(hall: SlotAllocation, name: str, state: str, turns: dict[str, int], draw: random.Random, most: int) -> str:
     if state not in ("done", "dead", "new") and draw.random() < 0.01:
         hall.leave(name)
         return "dead"
@@ -266,7 +266,7 @@ def _moved(hall: Seating, name: str, state: str, turns: dict[str, int], draw: ra
             return "quantizes" if hall.take(name) else state
         case "quantizes":
             hall.leave(name)
-            hall.queue(name, to_be_measured=True, seats=draw.randint(1, most))
+            hall.queue(name, to_be_measured=True, slots=draw.randint(1, most))
             return "wants to serve"
         case "wants to serve":
             return "serves" if hall.take(name) else state

@@ -1,4 +1,4 @@
-"""The conductor's answers to several who ask at once; its seats are `actors.placement.allocation`'s, its memory is
+"""The coordinator's answers to several who ask at once; its slots are `actors.placement.allocation`'s, its memory is
 left out."""
 
 import asyncio
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from actors.placement import coordinator
-from actors.placement.allocation import Place
-from actors.placement.coordinator import Conductor
-from actors.placement.slots import Seats
+from actors.placement.allocation import Slot
+from actors.placement.coordinator import Coordinator
+from actors.placement.slots import DeviceSlots
 
-ONE_SEAT = Seats(engines=((0,),), clients=((1,),), together=False)
-THE_SEAT = Place("host", 0)
+ONE_SEAT = DeviceSlots(engines=((0,),), clients=((1,),), together=False)
+THE_SEAT = Slot("host", 0)
 FIRST, SECOND = ("tiny", "base"), ("tiny", "fp8-dynamic")
 
 
@@ -24,12 +24,12 @@ def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "_living", lambda: ({"first", "second"}, {"host"}))
 
 
-async def _both_asked() -> tuple[Conductor, "asyncio.Task[Place]"]:
-    """The first works on the only seat, the second waits to work there."""
-    conducting = Conductor()
+async def _both_asked() -> tuple[Coordinator, "asyncio.Task[Slot]"]:
+    """The first works on the only slot, the second waits to work there."""
+    conducting = Coordinator()
     await conducting.open(["host"], ONE_SEAT)
-    assert await conducting.take("first", FIRST, to_be_measured=False, seats=1) == THE_SEAT
-    second = asyncio.ensure_future(conducting.take("second", SECOND, to_be_measured=False, seats=1))
+    assert await conducting.take("first", FIRST, to_be_measured=False, slots=1) == THE_SEAT
+    second = asyncio.ensure_future(conducting.take("second", SECOND, to_be_measured=False, slots=1))
     await asyncio.sleep(0.05)
     return conducting, second
 
@@ -64,7 +64,7 @@ def test_whoever_is_measured_next_comes_before_others_that_only_work() -> None:
         await conducting.leave("first", to_be_measured_next=True)
         await asyncio.sleep(0.05)
         assert not second.done()
-        assert await conducting.take("first", FIRST, to_be_measured=True, seats=1) == THE_SEAT
+        assert await conducting.take("first", FIRST, to_be_measured=True, slots=1) == THE_SEAT
         await conducting.leave("first")
         assert await second == THE_SEAT
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.placement.slots import cpu_seats, gpu_seats
+from actors.placement.slots import cpu_slots, gpu_slots
 from configs.load import ConcurrentLoad
 from configs.serving import Serving
 
@@ -23,28 +23,28 @@ def load(**settings: object) -> ConcurrentLoad:
 def test_cores_are_split_without_overlap_where_there_are_enough(
     cores: int, engines: tuple, clients: tuple, together: bool
 ) -> None:
-    seats = cpu_seats(list(range(cores)), Serving(), [load()])
-    assert (seats.engines, seats.clients, seats.together) == (engines, clients, together)
+    slots = cpu_slots(list(range(cores)), Serving(), [load()])
+    assert (slots.engines, slots.clients, slots.together) == (engines, clients, together)
 
 
-def test_company_never_loads_in_turn_with_all_other_cores_for_the_clients() -> None:
-    seats = cpu_seats(list(range(8)), Serving(), [load(company="never")])
-    assert not seats.together
-    assert seats.clients[0] == (3, 4, 5, 6, 7)
+def test_colocation_never_loads_in_turn_with_all_other_cores_for_the_clients() -> None:
+    slots = cpu_slots(list(range(8)), Serving(), [load(colocate="never")])
+    assert not slots.together
+    assert slots.clients[0] == (3, 4, 5, 6, 7)
 
 
 def test_engine_that_takes_all_cores_sits_alone() -> None:
-    assert cpu_seats([0, 1, 2, 3], Serving(cores=4), [load()]).engines == ((0, 1, 2, 3),)
+    assert cpu_slots([0, 1, 2, 3], Serving(cores=4), [load()]).engines == ((0, 1, 2, 3),)
 
 
 def test_gpus_seat_one_tensor_parallel_group_each() -> None:
-    seats = gpu_seats(8, Serving(tensor_parallel_size=2), [load()])
-    assert len(seats.engines) == 4
-    assert seats.together
+    slots = gpu_slots(8, Serving(tensor_parallel_size=2), [load()])
+    assert len(slots.engines) == 4
+    assert slots.together
 
 
 @pytest.mark.parametrize(("share", "seated"), [(0.5, 4), (0.3, 6), (0.1, 20)])
 def test_gpus_that_are_shared_seat_several_and_load_one_at_a_time(share: float, seated: int) -> None:
-    seats = gpu_seats(2, Serving(gpu_share=share, gpu_memory_utilization=share), [load()])
-    assert len(seats.engines) == seated
-    assert not seats.together
+    slots = gpu_slots(2, Serving(gpu_share=share, gpu_memory_utilization=share), [load()])
+    assert len(slots.engines) == seated
+    assert not slots.together

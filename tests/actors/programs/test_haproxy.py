@@ -50,9 +50,9 @@ def _proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Commands,
     try:
         await_file(command_socket(folder))
         commands = Commands(folder)
-        for slot, generation, each in zip(("blue", "green"), ("abcdef12", "12abcdef"), servers, strict=True):
+        for slot, revision, each in zip(("blue", "green"), ("abcdef12", "12abcdef"), servers, strict=True):
             commands.place(slot, [("127.0.0.1", each.server_address[1])])
-            commands.lead(generation, slot)
+            commands.lead(revision, slot)
         yield commands, f"http://127.0.0.1:{port}"
     finally:
         running.terminate()

@@ -1,6 +1,6 @@
-"""A front and its generations as processes that outlive the actor which starts them, and a file for each.
+"""An ingress and its revisions as processes that outlive the actor which starts them, and a file for each.
 
-A generation is as faulty as the file `fault` in the store says when it is started (see `openai_server`).
+A revision is as faulty as the file `fault` in the store says when it is started (see `openai_server`).
 """
 
 import json
@@ -24,14 +24,14 @@ _SERVER = Path(__file__).parents[1] / "front_server.py"
 
 def folder() -> Path:
     """Of this cluster: a file for each application."""
-    found = Path(tempfile.gettempdir()) / f"fake-fronts-{ray.get_runtime_context().get_node_id()}"
+    found = Path(tempfile.gettempdir()) / f"fake-ingresses-{ray.get_runtime_context().get_node_id()}"
     found.mkdir(exist_ok=True)
     return found
 
 
 def offer(
-    front: str,
-    generation: str,
+    ingress: str,
+    revision: str,
     checkpoint: str,
     *,
     model: str,
@@ -41,32 +41,32 @@ def offer(
     **_: Any,
 ) -> None:
     fault = Path(checkpoint).parents[3] / "fault"
-    if not (folder() / front).is_file():
-        _write(front, {"live": None, "url": f"http://{bind[0]}:{bind[1]}{route}"})
-        _start([sys.executable, str(_SERVER), str(folder()), front, route, model, str(bind[1])], marks[0])
+    if not (folder() / ingress).is_file():
+        _write(ingress, {"live": None, "url": f"http://{bind[0]}:{bind[1]}{route}"})
+        _start([sys.executable, str(_SERVER), str(folder()), ingress, route, model, str(bind[1])], marks[0])
         _await(*bind)
-    _write(f"{front}:{generation}", {"fault": fault.read_text() if fault.is_file() else ""})
+    _write(f"{ingress}:{revision}", {"fault": fault.read_text() if fault.is_file() else ""})
     _start([sys.executable, "-S", "-c", "'import time; time.sleep(600)'"], marks[1])
 
 
-def direct(front: str, generation: str | None, **_: Any) -> None:
-    _write(front, {**json.loads((folder() / front).read_text()), "live": generation})
+def direct(ingress: str, revision: str | None, **_: Any) -> None:
+    _write(ingress, {**json.loads((folder() / ingress).read_text()), "live": revision})
 
 
-def url(front: str) -> str | None:
-    """Where a front answers; None where there is none of that name."""
-    file = folder() / front
+def url(ingress: str) -> str | None:
+    """Where an ingress answers; None where there is none of that name."""
+    file = folder() / ingress
     found: str | None = json.loads(file.read_text()).get("url") if file.is_file() else None
     return found
 
 
-def live(front: str) -> str | None:
-    file = folder() / front
+def live(ingress: str) -> str | None:
+    file = folder() / ingress
     found: str | None = json.loads(file.read_text())["live"] if file.is_file() else None
     return found
 
 
-def drain(front: str, generation: str, within_s: float) -> int:
+def drain(ingress: str, revision: str, within_s: float) -> int:
     return 0
 
 
@@ -98,7 +98,7 @@ def _await(host: str, port: int) -> None:
             if probe.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError("the fake front does not answer")
+    raise RuntimeError("the fake ingress does not answer")
 
 
 def _write(name: str, content: dict[str, Any]) -> None:

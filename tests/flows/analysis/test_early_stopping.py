@@ -17,7 +17,7 @@ from configs.loading import load_experiment
 from configs.racing import Racing
 from flows.analysis import compare
 from flows.analysis.answers import TaskAnswers
-from flows.analysis.early_stopping import Look, at_every_look, beyond_margin, hopeless
+from flows.analysis.early_stopping import Look, at_every_look, beaten, beyond_margin
 from flows.cli import DONE, main
 from flows.planning import plan as planning
 from flows.runtime.context import Outcome, Run
@@ -101,7 +101,7 @@ def test_proxy_in_bits_is_compared_as_a_perplexity(
         told.result["tasks"]["task"]["documents"] = len(values)
         outcomes.append(Outcome(variant, proxy=told))
     base, ours = outcomes
-    found = hopeless(ours, base, experiment)
+    found = beaten(ours, base, experiment)
     assert (found is None) == (stopped is None)
     assert found is None or (found.rule == "broken" and found.reason.startswith(str(stopped)))
 
@@ -149,7 +149,7 @@ def test_lead_that_is_not_shown_stops_nobody_whose_lead_is(
     run = Run.of(made, store, Progress(), tmp_path)
     reasons = {stop.name: stop.reason for stop in compare.stopped(run)}
     assert reasons == {name: f"{through} is certain to be acceptable, {reason}" for name, reason in stopped.items()}
-    assert compare.standings(run, list(run.outcomes.values())) == ["steady", "jumpy", "slow", "base"]
+    assert compare.ranking(run, list(run.outcomes.values())) == ["steady", "jumpy", "slow", "base"]
 
 
 @pytest.mark.usefixtures("fake_engines")
@@ -177,7 +177,7 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     assert [record["variant"] for record in evaluated].count("good") == 4, "proxy and 3 slices"
     loads = [record["finished_at"] for record in made.values() if record["kind"] == "benchmark"]
     after = [r for r in evaluated if r["variant"] == "base" and r["finished_at"] > max(loads)]
-    assert len(after) == 3, "the base's other two slices and its control keep nobody from being loaded"
+    assert len(after) == 3, "the base's other two slices and its control keep nobody from being benchmarked"
     in_mlflow = tracked(store)
     assert {name for name, (figures, _) in in_mlflow.items() if "everyday_science.acc" in figures} == {"base", "good"}
     assert in_mlflow["slow"][1] == decision["reasons"]["slow"]
@@ -190,7 +190,7 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     for again in after:
         shutil.rmtree(store / "records/evaluate" / again["fingerprint"])
     assert main(["run", str(path)]) == DONE
-    assert set(records(store)) == set(made), "cut short after the first heats, it goes on as a race"
+    assert set(records(store)) == set(made), "cut short after the first rungs, it goes on as a race"
 
 
 def tracked(store: Path) -> dict[str, tuple[dict[str, float], str | None]]:

@@ -7,11 +7,11 @@ import pytest
 
 from configs.decision import Decision
 from flows.analysis import performance
-from flows.analysis.leads import Loaded, excluded, lead, of_pairs, shown
+from flows.analysis.leads import Benchmarked, excluded, lead, of_pairs, shown
 
 
-def loaded(decision: Decision, *repeats: list[dict[str, Any]], size_bytes: int = 100) -> Loaded:
-    return Loaded(size_bytes, list(repeats), performance.points(list(repeats), decision))
+def benchmarked(decision: Decision, *repeats: list[dict[str, Any]], size_bytes: int = 100) -> Benchmarked:
+    return Benchmarked(size_bytes, list(repeats), performance.points(list(repeats), decision))
 
 
 def sweeps(loads: dict[float, list[tuple[float, float]]], **figures: Any) -> list[list[dict[str, Any]]]:
@@ -45,7 +45,7 @@ def test_leap_over_a_limit_that_neither_is_shown_to_keep_is_no_lead() -> None:
     """The audit's case: 1.79 [1.77, 1.81] once, though both are the same at either load."""
     decision = limited()
     heavy = [[(180.0, t[0]), (181.0, t[1]), (182.0, t[2])] for t in ((195, 204, 202), (204, 193, 202))]
-    base, variant = (loaded(decision, *sweeps({8: LIGHT, 16: points})) for points in heavy)
+    base, variant = (benchmarked(decision, *sweeps({8: LIGHT, 16: points})) for points in heavy)
     gain = lead(variant, base, decision, 1)
     assert gain is not None and (gain.value, gain.at, gain.unsettled) == (pytest.approx(1.0), "8 clients", ())
     assert excluded(gain, decision) and not shown(gain, decision)
@@ -53,8 +53,8 @@ def test_leap_over_a_limit_that_neither_is_shown_to_keep_is_no_lead() -> None:
 
 def test_load_at_which_a_limit_is_not_shown_keeps_a_gain_there_unsettled() -> None:
     decision = limited()
-    base = loaded(decision, *sweeps({8: LIGHT, 16: [(180.0, 195.0), (181.0, 204.0), (182.0, 202.0)]}))
-    variant = loaded(decision, *sweeps({8: LIGHT, 16: [(280.0, 90.0), (281.0, 90.0), (282.0, 90.0)]}))
+    base = benchmarked(decision, *sweeps({8: LIGHT, 16: [(180.0, 195.0), (181.0, 204.0), (182.0, 202.0)]}))
+    variant = benchmarked(decision, *sweeps({8: LIGHT, 16: [(280.0, 90.0), (281.0, 90.0), (282.0, 90.0)]}))
     gain = lead(variant, base, decision, 1)
     assert gain is not None and gain.unsettled == ("16 clients",)
     assert not excluded(gain, decision) and not shown(gain, decision)
@@ -67,7 +67,7 @@ def test_leads_of_identical_systems_at_a_limit_are_shown_as_rarely_as_promised()
         for _ in range(2):
             ttft, speed = 200 * random.normal(1, 0.1, 3), random.normal(1, 0.01, (2, 3))
             points = {8: [(100 * v, 90.0) for v in speed[0]], 16: list(zip(180 * speed[1], ttft, strict=True))}
-            sides.append(loaded(decision, *sweeps(points)))
+            sides.append(benchmarked(decision, *sweeps(points)))
         gain = lead(sides[0], sides[1], decision, 1)
         wrong += gain is not None and shown(gain, decision)
     assert wrong <= 8
@@ -75,7 +75,7 @@ def test_leads_of_identical_systems_at_a_limit_are_shown_as_rarely_as_promised()
 
 def test_no_lead_without_a_load_that_both_keep() -> None:
     decision = limited()
-    slow, fast = (loaded(decision, *sweeps({8: [(100.0, ttft)] * 3})) for ttft in (300.0, 100.0))
+    slow, fast = (benchmarked(decision, *sweeps({8: [(100.0, ttft)] * 3})) for ttft in (300.0, 100.0))
     assert lead(fast, slow, decision, 1) is None
 
 
@@ -84,16 +84,16 @@ def test_point_with_errors_is_in_no_lead(objective: str) -> None:
     decision = Decision.model_validate(
         {"objective": objective, "price_per_hour": 1, "constraints": {"max_ttft_p95_ms": 900}}
     )
-    base = loaded(decision, *sweeps({1: [(50.0, 100.0)] * 3}, goodput_per_second=5.0))
-    quick = loaded(decision, *sweeps({1: [(90.0, 50.0)] * 3}, goodput_per_second=9.0, errors=900))
+    base = benchmarked(decision, *sweeps({1: [(50.0, 100.0)] * 3}, goodput_per_second=5.0))
+    quick = benchmarked(decision, *sweeps({1: [(90.0, 50.0)] * 3}, goodput_per_second=9.0, errors=900))
     assert lead(quick, base, decision, 1) is None
     assert performance.objective(quick.sweeps, quick.points, 1, decision) is None
 
 
 def test_latency_is_taken_at_the_lightest_load_wherever_it_stands() -> None:
     decision = Decision(objective="ttft")
-    base = loaded(decision, *sweeps({16: [(1.0, 400.0)] * 3, 1: [(1.0, 100.0)] * 3}))
-    variant = loaded(decision, *sweeps({16: [(1.0, 300.0)] * 3, 1: [(1.0, 200.0)] * 3}))
+    base = benchmarked(decision, *sweeps({16: [(1.0, 400.0)] * 3, 1: [(1.0, 100.0)] * 3}))
+    variant = benchmarked(decision, *sweeps({16: [(1.0, 300.0)] * 3, 1: [(1.0, 200.0)] * 3}))
     gain = lead(variant, base, decision, 1)
     assert gain is not None and (gain.value, gain.at) == (pytest.approx(0.5), "1 client")
 
@@ -101,7 +101,7 @@ def test_latency_is_taken_at_the_lightest_load_wherever_it_stands() -> None:
 @pytest.mark.parametrize(("bytes_less", "deployed"), [(1, False), (50, True)])
 def test_size_is_a_lead_only_by_the_smallest_gain(bytes_less: int, deployed: bool) -> None:
     decision = Decision(objective="size")
-    base, variant = (loaded(decision, *sweeps({1: LIGHT}), size_bytes=100 - less) for less in (0, bytes_less))
+    base, variant = (benchmarked(decision, *sweeps({1: LIGHT}), size_bytes=100 - less) for less in (0, bytes_less))
     gain = lead(variant, base, decision, 1)
     assert gain is not None and shown(gain, decision) == deployed and excluded(gain, decision) != deployed
 
@@ -153,7 +153,7 @@ def test_capacities_that_lie_between_neighbouring_loads_show_no_gain(
     base: tuple[float, float], variant: tuple[float, float], low: Any, high: Any
 ) -> None:
     decision = limited("capacity")
-    sides = [loaded(decision, *sweeps({4: [(9.0, a)] * 3, 8: [(9.0, b)] * 3})) for a, b in (variant, base)]
+    sides = [benchmarked(decision, *sweeps({4: [(9.0, a)] * 3, 8: [(9.0, b)] * 3})) for a, b in (variant, base)]
     gain = lead(sides[0], sides[1], decision, 1)
     assert gain is not None and (gain.low, gain.high) == (low, high)
     assert not shown(gain, decision)
@@ -163,7 +163,7 @@ def test_capacity_beyond_a_load_that_the_base_breaks_is_a_lead() -> None:
     decision = limited("capacity")
     ttft = {"base": (150, 250, 350), "variant": (150, 150, 150)}
     base, variant = (
-        loaded(decision, *sweeps({a: [(9.0, t)] * 3 for a, t in zip((4, 8, 16), ttft[side], strict=True)}))
+        benchmarked(decision, *sweeps({a: [(9.0, t)] * 3 for a, t in zip((4, 8, 16), ttft[side], strict=True)}))
         for side in ttft
     )
     gain = lead(variant, base, decision, 1)

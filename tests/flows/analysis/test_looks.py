@@ -40,7 +40,7 @@ def kept(store: Store, plan: Plan, *, until: int, enough: tuple[bool, ...] = ())
 
 
 @pytest.mark.parametrize(
-    ("until", "enough", "due", "looks", "loaded"),
+    ("until", "enough", "due", "looks", "benchmarked"),
     [
         (0, (), 4, [], False),
         (4, (), 4, [0], False),
@@ -51,17 +51,17 @@ def kept(store: Store, plan: Plan, *, until: int, enough: tuple[bool, ...] = ())
     ],
 )
 def test_repeats_are_due_until_a_look_says_that_they_are_enough(
-    made: Plan, until: int, enough: tuple[bool, ...], due: int, looks: list[int], loaded: bool
+    made: Plan, until: int, enough: tuple[bool, ...], due: int, looks: list[int], benchmarked: bool
 ) -> None:
     outcome = kept(Store.of(made.experiment.storage), made, until=until, enough=enough)
     assert outcome.due == list(range(due))
-    assert (outcome.open_looks, outcome.loaded) == (looks, loaded)
+    assert (outcome.open_looks, outcome.benchmarked) == (looks, benchmarked)
 
 
 def test_repeats_beyond_those_that_were_enough_count_for_nothing(made: Plan) -> None:
     """As another experiment may have made them, which asks for more."""
     outcome = kept(Store.of(made.experiment.storage), made, until=8, enough=(True,))
-    assert outcome.loaded
+    assert outcome.benchmarked
     assert [record is not None for record in outcome.benchmarks] == [True] * 4 + [False] * 8
 
 

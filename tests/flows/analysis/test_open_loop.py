@@ -12,7 +12,7 @@ from configs.decision import Decision
 from configs.loading import load_experiment
 from flows.analysis import performance, requests
 from flows.analysis.judgement import Point
-from flows.analysis.leads import Loaded, excluded, lead, shown
+from flows.analysis.leads import Benchmarked, excluded, lead, shown
 from flows.analysis.points import SEEN, points
 from flows.analysis.requests import Requests
 
@@ -41,8 +41,8 @@ def sweeps(
     return repeats
 
 
-def loaded(repeats: list[list[dict[str, Any]]], decision: Decision) -> Loaded:
-    return Loaded(100, repeats, points(repeats, decision))
+def benchmarked(repeats: list[list[dict[str, Any]]], decision: Decision) -> Benchmarked:
+    return Benchmarked(100, repeats, points(repeats, decision))
 
 
 def decided(objective: str, limits: dict[str, float] | None = None, **settings: Any) -> Decision:
@@ -53,7 +53,7 @@ def decided(objective: str, limits: dict[str, float] | None = None, **settings: 
 def test_goodput_of_servers_that_serve_all_is_the_same(base_s: float, variant_s: float, window_s: float) -> None:
     """1.350 against 1.617 once, 1.20 [1.196, 1.203] times the base's: what was unfinished at the end was left out."""
     decision = decided("goodput", {"max_ttft_p95_ms": 10_000})
-    base, variant = (loaded(sweeps([2.0], s, decision, window_s=window_s), decision) for s in (base_s, variant_s))
+    base, variant = (benchmarked(sweeps([2.0], s, decision, window_s=window_s), decision) for s in (base_s, variant_s))
     for side in (base, variant):
         arrived = [sweep[0]["arrivals_per_second"] for sweep in side.sweeps]
         assert [sweep[0]["goodput_per_second"] for sweep in side.sweeps] == arrived
@@ -114,7 +114,7 @@ def test_attainment_has_three_states_by_the_interval_of_the_share(bad: int, stan
 
 def test_faster_server_has_the_higher_goodput_between_two_rates() -> None:
     decision = decided("goodput", {"max_ttft_p95_ms": 1000}, attainment=0.9)
-    base, variant = (loaded(sweeps([4.0, 12.0, 30.0], s, decision, room=16), decision) for s in (2.0, 1.0))
+    base, variant = (benchmarked(sweeps([4.0, 12.0, 30.0], s, decision, room=16), decision) for s in (2.0, 1.0))
     assert performance.objective(base.sweeps, base.points, 1, decision) == [4.0] * 3
     assert performance.objective(variant.sweeps, variant.points, 1, decision) == [12.0] * 3
     gain = lead(variant, base, decision, 1)
@@ -153,7 +153,7 @@ def test_point_with_errors_counts_for_no_objective(objective: str) -> None:
     assert (seen[0].labels, seen[0].sound, seen[0].standing) == (("errors",), False, "breaks")
     assert performance.objective(repeats, seen, 1, decision) in (None, [0.0] * 3)
     base = [[measured(1, [100.0] * 300, decision)]] * 3
-    assert lead(loaded(repeats, decision), loaded(base, decision), decision, 1) is None
+    assert lead(benchmarked(repeats, decision), benchmarked(base, decision), decision, 1) is None
 
 
 def test_lightest_point_is_that_with_the_fewest_clients() -> None:
@@ -162,7 +162,7 @@ def test_lightest_point_is_that_with_the_fewest_clients() -> None:
         [[measured(16, [heavy] * 300, decision), measured(1, [light] * 300, decision)]] * 3
         for heavy, light in ((400.0, 100.0), (300.0, 200.0))
     )
-    gain = lead(loaded(variant, decision), loaded(base, decision), decision, 1)
+    gain = lead(benchmarked(variant, decision), benchmarked(base, decision), decision, 1)
     assert gain is not None and (gain.value, gain.at) == (pytest.approx(0.5), "1 client")
 
 
@@ -209,14 +209,16 @@ def test_capacity_that_is_not_shown_is_no_lead() -> None:
     base, mine = capacities({4: (150, 150, 260), 8: (300, 300, 300)}, decision)
     assert performance.objective(base, mine, 1, decision) == [0.0] * 3
     assert performance.capacity(mine).not_shown == (4,)
-    variant = loaded(capacities({4: (100, 100, 100), 8: (150, 150, 150)}, decision)[0], decision)
-    assert lead(variant, loaded(base, decision), decision, 1) is None
+    variant = benchmarked(capacities({4: (100, 100, 100), 8: (150, 150, 150)}, decision)[0], decision)
+    assert lead(variant, benchmarked(base, decision), decision, 1) is None
 
 
 def test_capacities_a_hair_apart_are_not_twice_each_other() -> None:
     """200.5 against 199.5 ms in every repeat: "2.00 [2.00, 2.00]" once. Both may lie at 8."""
     decision = decided("capacity", {"max_ttft_p95_ms": 200})
-    base, variant = (loaded(capacities({4: (90,) * 3, 8: (p95,) * 3}, decision)[0], decision) for p95 in (200.5, 199.5))
+    base, variant = (
+        benchmarked(capacities({4: (90,) * 3, 8: (p95,) * 3}, decision)[0], decision) for p95 in (200.5, 199.5)
+    )
     gain = lead(variant, base, decision, 1)
     assert gain is not None and (gain.value, gain.low, gain.high) == (2.0, 1.0, None)
     assert not shown(gain, decision) and not excluded(gain, decision)

@@ -126,7 +126,7 @@ def test_capacity_of_void_points_alone_is_not_measured() -> None:
 def test_variant_is_compared_at_loads_that_count_for_the_base_too() -> None:
     sweeps = {"ours": [row(1, 60.0), row(2, 99.0)], "base": [row(1, 50.0), row(2, 90.0, **BUSY)]}
     points = {name: performance.points([sweep], Decision()) for name, sweep in sweeps.items()}
-    ours, base = (leads.Loaded(100, [sweeps[name]], points[name]) for name in sweeps)
+    ours, base = (leads.Benchmarked(100, [sweeps[name]], points[name]) for name in sweeps)
     lead = leads.lead(ours, base, Decision(), 1)
     assert lead is not None and (lead.value, lead.at) == (pytest.approx(60 / 50), "1 client")
 

@@ -1,4 +1,4 @@
-"""Deploying to a cluster with fake engines: real actors and real Ray, a front and generations that are processes."""
+"""Deploying to a cluster with fake engines: real actors and real Ray, an ingress and revisions that are processes."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How long a plan may take: by earlier records, by assumptions that are told, and with the seats of a run."""
+"""How long a plan may take: by earlier records, by assumptions that are told, and with the slots of a run."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.placement.slots import Seats
+from actors.placement.slots import DeviceSlots
 from configs.hardware import Hardware
 from configs.loading import load_experiment
 from configs.storage import Storage
@@ -18,12 +18,12 @@ from flows.planning.simulation import Stay, Way, play
 from flows.store.records import Store
 from flows.store.steps import Step
 
-TWO_SEATS = Seats(((0,), (1,)), ((1,), (0,)), together=False)
+TWO_SEATS = DeviceSlots(((0,), (1,)), ((1,), (0,)), together=False)
 LOADED = Stay(10.0, ((0, 1),), {0: 3.0, 1: 3.0})
 
 
-def played(*ways: Way, seats: Seats = TWO_SEATS) -> float:
-    return play(ways, seats, hosts=1, room=3).seconds
+def played(*ways: Way, slots: DeviceSlots = TWO_SEATS) -> float:
+    return play(ways, slots, hosts=1, room=3).seconds
 
 
 def test_two_variants_work_side_by_side_and_are_loaded_one_after_the_other() -> None:
@@ -34,9 +34,9 @@ def test_variant_that_is_compressed_first_holds_up_the_load_of_the_one_beside_it
     assert played(Way("base", (LOADED,)), Way("a", (Stay(20.0), LOADED))) == 20 + 10 + 4 * 3
 
 
-def test_company_halves_the_load_and_adds_two_probes() -> None:
-    together = Seats(TWO_SEATS.engines, TWO_SEATS.clients, together=True)
-    assert played(Way("base", (LOADED,)), Way("a", (LOADED,)), seats=together) == 10 + 2 * 3 + 2 * 3
+def test_colocation_halves_the_load_and_adds_two_probes() -> None:
+    together = DeviceSlots(TWO_SEATS.engines, TWO_SEATS.clients, together=True)
+    assert played(Way("base", (LOADED,)), Way("a", (LOADED,)), slots=together) == 10 + 2 * 3 + 2 * 3
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_step_that_ends_well_has_a_record_with_its_files(tmp_path: Path) -> None
         assert (folder / "weights").read_text() == "w"
 
 
-def test_seconds_of_a_step_leave_out_its_wait_for_a_seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_of_a_step_leave_out_its_wait_for_a_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter((0.0, 50.0, 60.0, 60.0))
     monkeypatch.setattr(records, "time", SimpleNamespace(time=lambda: next(clock)))
     store = Store.of(Storage(root=tmp_path))
