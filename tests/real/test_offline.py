@@ -48,7 +48,7 @@ splits = {{"train": {{"name": "train", "num_bytes": 9, "num_examples": 3, "datas
 told = {{"features": made.features.to_dict(), "splits": splits, "dataset_name": "open-set", "config_name": "default"}}
 folder.mkdir(parents=True)
 (folder / "dataset_info.json").write_text(json.dumps(told | {{"builder_name": "parquet"}}))
-with datasets.arrow_writer.ArrowWriter(str(folder / "open-set-train.arrow"), features=made.features) as writer:
+with datasets.arrow_writer.ArrowWriter(features=made.features, path=str(folder / "open-set-train.arrow")) as writer:
     writer.write_batch(made.to_dict())
     writer.finalize()
 print(json.dumps(hub_datasets.column("an/open-set", None, "train", "text", "main")))
