@@ -3,6 +3,7 @@ and with a perplexity of its own for one called broken."""
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,4 +47,5 @@ def evaluate(
             "documents": len(rows),
             "version": 1,
         }
-    return {"tasks": results, "prompts": {"generation_config_left_out": {"repetition_penalty": 1.1}}}
+    prompts = {"generation_config_left_out": {"repetition_penalty": 1.1}}
+    return {"tasks": results, "prompts": {**prompts, "allow_code": os.environ.get("HF_ALLOW_CODE_EVAL")}}
