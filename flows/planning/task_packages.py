@@ -24,11 +24,13 @@ def lacking(files: Sequence[Path], accelerator: str) -> list[str]:
     Args:
         files: of a task, or of every task of a group.
     """
+    if not (modules := _modules(files)):
+        return []
     folder = environments.environment("inference", accelerator).folder
     site = next(folder.glob("lib/python*/site-packages"), None)
     if site is None:
         return []
-    needed = {name for module in _modules(files) for name in _needed(module, site)}
+    needed = {name for module in modules for name in _needed(module, site)}
     return sorted(name for name in needed if PathFinder.find_spec(name, [str(site)]) is None)
 
 

@@ -50,10 +50,10 @@ def test_whoever_leaves_lets_the_next_in() -> None:
 def test_whoever_waits_is_told_for_whom() -> None:
     async def scene() -> None:
         conducting, second = await _both_asked()
-        assert await conducting.sitting() == [FIRST]
+        assert await conducting.occupants() == [FIRST]
         await conducting.leave("first")
         await second
-        assert await conducting.sitting() == [SECOND]
+        assert await conducting.occupants() == [SECOND]
 
     _played(scene)
 
