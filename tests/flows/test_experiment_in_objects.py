@@ -11,7 +11,7 @@ from actors.placement import processes
 from configs.base import REPOSITORY
 from flows.cli import DONE, main
 from flows.deploying import local_vllm
-from flows.deploying.candidate import Chosen
+from flows.deploying.candidate import Candidate
 
 pytestmark = pytest.mark.usefixtures("fake_engines", "objects")
 FAKE_SERVER = REPOSITORY / "tests/fakes/openai_server.py"
@@ -53,7 +53,7 @@ def test_deployment_from_an_address_serves_the_cached_checkpoint(
     assert main(["run", str(path)]) == DONE
     real, served = local_vllm.command, []
 
-    def command(found: Chosen) -> list[str]:
+    def command(found: Candidate) -> list[str]:
         served.append(found.folder)
         return [sys.executable, str(FAKE_SERVER), *real(found)[4:]]
 
