@@ -200,9 +200,9 @@ def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) ->
     if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
         return None
     has_more = rank(first, decision) <= rank(ours, decision)
-    how = "has the better" if has_more else "is shown to be better than the base, as this one is not:"
+    how = "has the better" if has_more else "is shown to beat the base, which this one is not:"
     value = f"{ours.objective.mean:.4g}" if ours.objective else "no load that counts"
-    reason = f"{first.name} is certain to be acceptable, and {how} {describe_objective(first, decision)}"
+    reason = f"{first.name} already passes and {how} {describe_objective(first, decision)}"
     return f"{reason} against {value}"
 
 

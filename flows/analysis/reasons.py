@@ -162,7 +162,7 @@ def _shown_by(difference: Difference) -> str:
     )
     words = f"; {count} show losses from {difference.smallest_detectable:.3f}" if difference.smallest_detectable else ""
     if needed := in_words_needed(difference):
-        words += f"; if it is what was found, about {needed} would settle it"
+        words += f"; if that is the true change, about {needed} would settle it"
     return words
 
 

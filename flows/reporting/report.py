@@ -225,7 +225,7 @@ def _interference(records: Iterable[Record]) -> str:
     measurements = [record.result.get("interference") for record in records]
     losses = {(i["variant"], i["alone"], i["in_company"], 100 * i["loss"]) for i in measurements if i}
     words = [f"{name} alone {a:.4g}, co-located {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(losses)]
-    return "; ".join(words) or "not measured: nothing was a candidate for co-location"
+    return "; ".join(words) or "not measured: no two engines ran at the same time"
 
 
 def _kernels(run: Run) -> str:

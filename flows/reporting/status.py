@@ -17,7 +17,7 @@ def show_status(run: Run, console: Console) -> None:
     """One line a variant: which steps have a record, and what was said of it last, also by a run that goes on
     in another shell."""
     table = Table(title=run.plan.experiment.name, box=box.SIMPLE_HEAD)
-    for header in ("variant", "checkpoint", "accuracy", "load", "last word"):
+    for header in ("variant", "checkpoint", "accuracy", "load", "last event"):
         table.add_column(header)
     stopped = {stop.name: f"stopped: {stop.reason}" for stop in compare.stopped(run)}
     events = progress.latest(progress.events_folder(run.logs))

@@ -133,7 +133,7 @@ def _objective_headers(decision: Decision) -> tuple[str, ...]:
     limited = bool(decision.constraints.latency_limits_ms)
     return (
         f"{decision.objective}\n{unit_of(decision)}",
-        "times as good as base\n[interval]",
+        "ratio to base\n[interval]",
         *(["within the limits\nup to"] if limited else []),
     )
 
@@ -190,7 +190,7 @@ def same_load(judgement: Judgement) -> Table | None:
         "TPOT p95\n[interval]",
         "latency p95\n[interval]",
     )
-    title = "Times as good as the base at the same load (above 1 is better)"
+    title = "Ratio to the base at the same load (above 1 is better)"
     return Table("same-load", title, headers, tuple(rows)) if rows else None
 
 

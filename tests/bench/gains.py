@@ -126,7 +126,7 @@ def show(bare: dict[str, Measured], run: dict[str, Measured], made: plan.Plan) -
                 means = [_mean(found.sweeps, place, figure) for found in (alone, ours)]
                 if means[0] and means[1]:
                     _row(name, figure, point["asked"], f"{means[0]:.4g}", f"{means[1]:.4g}", means[1] / means[0])
-    print("\ntimes as good as the base")
+    print("\nratio to the base")
     for name, alone, ours in both:
         by_run = ours.gains(confidence)
         for (figure, clients), gain in alone.gains(confidence).items():

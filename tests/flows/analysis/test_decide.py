@@ -169,7 +169,7 @@ def test_pareto_front_turns_a_metric_of_which_less_is_better() -> None:
         (
             {"margin": 0.03, "verdict": "inconclusive", "sources": 40, "documents_needed": None, "sources_needed": 90},
             "inconclusive: task acc changes by -0.025 [-0.045, -0.014] reaches over the margin of 0.03; 400 documents "
-            "of 40 sources show losses from 0.029; if it is what was found, about 90 sources would settle it",
+            "of 40 sources show losses from 0.029; if that is the true change, about 90 sources would settle it",
         ),
         ({"undecidable": "it has no ends", "verdict": "inconclusive"}, "[-0.045, -0.014], but it has no ends"),
     ],

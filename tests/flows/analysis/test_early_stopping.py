@@ -123,7 +123,7 @@ SPEEDS = {"base": (40, 41, 39), "steady": (50, 51, 49), "jumpy": (44, 95, 46), "
         (
             "steady",
             {
-                "jumpy": "and is shown to be better than the base, as this one is not: throughput (50 output tokens/s) "
+                "jumpy": "and is shown to beat the base, which this one is not: throughput (50 output tokens/s) "
                 "against 61.67",
                 "slow": "and has the better throughput (50 output tokens/s) against 45",
             },
@@ -148,7 +148,7 @@ def test_lead_that_is_not_shown_stops_nobody_whose_lead_is(
             shutil.rmtree(Path(store.root) / "records/evaluate" / variant.evaluations[-1].fingerprint)
     run = Run.of(made, store, Progress(), tmp_path)
     reasons = {stop.name: stop.reason for stop in compare.stopped(run)}
-    assert reasons == {name: f"{through} is certain to be acceptable, {reason}" for name, reason in stopped.items()}
+    assert reasons == {name: f"{through} already passes {reason}" for name, reason in stopped.items()}
     assert compare.ranking(run, list(run.outcomes.values())) == ["steady", "jumpy", "slow", "base"]
 
 
