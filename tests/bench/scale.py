@@ -21,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from actors.placement.allocation import Member, Series, SlotAllocation
+from actors.placement.allocation import SlotAllocation
+from actors.placement.rounds import Member, Series
 from actors.placement.slots import DeviceSlots
 
 QUANTIZE, SERVE_AND_EVALUATE, LOAD, REPEATS = 600.0, 900.0, 180.0, 3
