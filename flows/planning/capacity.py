@@ -24,7 +24,7 @@ def _servable(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.left_out and plan.experiment.unservable == "refuse":
             raise UserError(
-                f"{plan.experiment.place(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
+                f"{plan.experiment.yaml_path(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
                 "remove it, or set unservable: leave_out to compare the rest"
             )
 
@@ -100,7 +100,7 @@ def _quantizing_memory(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
             raise UserError(
-                f"{plan.experiment.place(position)}: quantizing {variant.name!r} needs about "
+                f"{plan.experiment.yaml_path(position)}: quantizing {variant.name!r} needs about "
                 f"{wanted / memory.GIB:.1f} GiB of GPU memory, {plan.hardware.name} has {available / memory.GIB:.1f}; "
                 "use a larger GPU or a smaller model"
             )

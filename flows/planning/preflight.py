@@ -45,10 +45,12 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     if isinstance(experiment.model, PathModel):
         model_folder.check(experiment.model.path, accelerator)
         for position, scheme in enumerate(experiment.possible):
-            checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, experiment.place(position))
+            checkpoints.check_divides(
+                checkpoints.tensors(experiment.model.path), scheme, experiment.yaml_path(position)
+            )
     for position, scheme in enumerate(experiment.possible):
         if isinstance(scheme, RecipeFile):
-            _recipe(scheme, experiment.place(position))
+            _recipe(scheme, experiment.yaml_path(position))
     _calibration(experiment)
     tasks = experiment.accuracy.tasks
     may_run = experiment.accuracy.allow_code
