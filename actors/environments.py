@@ -158,16 +158,16 @@ def pins(text: str) -> dict[str, str]:
 
 def faults(wanted: Environment, text: str) -> list[str]:
     """What is wrong with a lock: an entry that is not pinned and hashed, a package that does not belong."""
-    found, for_cpu = [], wanted.accelerator == "cpu"
+    problems, for_cpu = [], wanted.accelerator == "cpu"
     for entry in re.split(r"\n(?!\s)", text.strip()):
         if not entry.startswith("#") and not LOCK_ENTRY.fullmatch(entry):
-            found.append(f"has {entry.split()[0]} without a version and hashes")
+            problems.append(f"has {entry.split()[0]} without a version and hashes")
     for name, version in pins(text).items():
         if name in ROLES[wanted.role].without or (for_cpu and NEEDS_GPU.match(name)):
-            found.append(f"has {name}, which does not belong there")
+            problems.append(f"has {name}, which does not belong there")
         if version.endswith("+cpu") != (for_cpu and name == "torch"):
-            found.append(f"has {name}=={version}, which is not built for {wanted.accelerator}")
-    return found
+            problems.append(f"has {name}=={version}, which is not built for {wanted.accelerator}")
+    return problems
 
 
 def asked_for(wanted: Environment) -> list[str]:
@@ -179,7 +179,7 @@ def asked_for(wanted: Environment) -> list[str]:
 
 
 def lock(wanted: Environment, upgrade: bool = False) -> str:
-    """Pin what is asked for; a version that is pinned already stays, unless it is to be upgraded."""
+    """Pin the requirements of pyproject.toml; a version that is pinned already stays, unless it is to be upgraded."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["model-serve-flow"]
     with tempfile.TemporaryDirectory() as folder:
         draft, left_out = Path(folder, "draft.lock"), Path(folder, "left-out.txt")
@@ -192,8 +192,8 @@ def lock(wanted: Environment, upgrade: bool = False) -> str:
         log = home() / f"{wanted.lock.name}.log"
         uv_pip(arguments, wanted.accelerator, log, input="\n".join(asked_for(wanted)))
         text = f"# Made by: python3 actors/environments.py lock {wanted.role}\n{draft.read_text()}"
-    if found := faults(wanted, text):
-        raise BuildFailed(f"{wanted.lock.name} was not written: it {'; it '.join(found)}")
+    if problems := faults(wanted, text):
+        raise BuildFailed(f"{wanted.lock.name} was not written: it {'; it '.join(problems)}")
     if wanted.lock.exists() and wanted.lock.read_text() == text:
         return f"{len(pins(text)):>4} packages unchanged"
     wanted.lock.write_text(text)
@@ -267,15 +267,15 @@ def uv_pip(arguments: Sequence[str], kind: str, log: Path, **options: Any) -> No
     """Run `uv pip` with pip's own settings, which uv does not read: a machine's mirror would be passed by."""
     command = [uv(), "pip", *arguments]
     env = {theirs: os.environ[ours] for ours, theirs in UV_NAMES.items() if os.environ.get(ours)} | os.environ
-    if kind == "cpu" and (places := os.environ.get("PIP_FIND_LINKS")):
+    if kind == "cpu" and (folders := os.environ.get("PIP_FIND_LINKS")):
         # Not for cuda: such a folder may hold a CPU build of torch, which satisfies torch==2.13.0 too.
-        env.setdefault("UV_FIND_LINKS", ",".join(places.split()))
+        env.setdefault("UV_FIND_LINKS", ",".join(folders.split()))
     try:
         run(command, log, env=env, **options)
     except BuildFailed as failure:
         if kind == "cuda" or "+cpu" not in str(failure):
             raise
-        # No configured place has the CPU build of torch; uv knows PyTorch's own.
+        # No configured folder has the CPU build of torch; uv knows PyTorch's own.
         run([*command, "--torch-backend", "cpu"], log, env=env, **options)
 
 
@@ -319,19 +319,19 @@ def main() -> int:
     parser.add_argument("roles", nargs="*", metavar="ROLE", help=", ".join(ROLES))
     parser.add_argument("--accelerator", choices=ACCELERATORS, help="default: this machine's")
     parser.add_argument("--upgrade", action="store_true", help="lock: take the newest versions that fit")
-    asked = parser.parse_args()
-    everywhere = asked.command in ("list", "lock") and not asked.accelerator
+    arguments = parser.parse_args()
+    everywhere = arguments.command in ("list", "lock") and not arguments.accelerator
     try:
-        kinds = ACCELERATORS if everywhere else (asked.accelerator or accelerator(),)
-        roles = asked.roles or (ROLES if everywhere else TO_USE)
+        kinds = ACCELERATORS if everywhere else (arguments.accelerator or accelerator(),)
+        roles = arguments.roles or (ROLES if everywhere else TO_USE)
         wanted = [environment(role, kind) for role in roles for kind in kinds]
     except ValueError as error:
         parser.error(str(error))
-    if asked.command == "build":
+    if arguments.command == "build":
         return make(wanted, build)
-    if asked.command == "lock":
-        return make(wanted, lambda each: lock(each, asked.upgrade))
-    if asked.command == "list":
+    if arguments.command == "lock":
+        return make(wanted, lambda each: lock(each, arguments.upgrade))
+    if arguments.command == "list":
         show(wanted)
     else:
         print(*(interpreter(each.role, each.accelerator) for each in wanted), sep="\n")

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _TOP = 20
-"""Of how many tokens the log-probability is asked at every position; vLLM's own limit."""
+"""Most likely tokens whose log-probabilities a request wants at every position; vLLM's own limit."""
 PLAIN_SAMPLING = {"repetition_penalty": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 """All that vLLM takes from a model's `generation_config.json`, beside the temperature, where a request does not say."""
 _PATIENCE_S = 300.0
@@ -21,7 +21,7 @@ def get(url: str, patience_s: float = _PATIENCE_S, key: str | None = None) -> tu
     Raises:
         OSError: nobody answers.
     """
-    return _told(urllib.request.Request(url, headers=_bearing(key)), patience_s)
+    return _response(urllib.request.Request(url, headers=_bearing(key)), patience_s)
 
 
 def post_nothing(url: str, patience_s: float = _PATIENCE_S) -> int:
@@ -30,10 +30,10 @@ def post_nothing(url: str, patience_s: float = _PATIENCE_S) -> int:
     Raises:
         OSError: nobody answers.
     """
-    return _told(urllib.request.Request(url, b"{}", {"Content-Type": "application/json"}), patience_s)[0]
+    return _response(urllib.request.Request(url, b"{}", {"Content-Type": "application/json"}), patience_s)[0]
 
 
-def _told(request: urllib.request.Request, patience_s: float) -> tuple[int, str]:
+def _response(request: urllib.request.Request, patience_s: float) -> tuple[int, str]:
     try:
         with _opener(request.full_url).open(request, timeout=patience_s) as response:
             return response.status, response.read().decode(errors="replace")
@@ -187,13 +187,13 @@ def _open(url: str, body: dict[str, Any], key: str | None) -> Any:
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
     """By the proxy that the environment names, if any; never for this machine, which no proxy can reach for us.
-    Offline, Ray's own workers are told of one that leads nowhere (`flows.own_ray`)."""
+    Offline, Ray's own workers have one in their environment that leads nowhere (`flows.own_ray`)."""
     here = urlsplit(url).hostname in _THIS_MACHINE
     return urllib.request.build_opener(_StaysThere, *([urllib.request.ProxyHandler({})] if here else []))
 
 
 class _StaysThere(urllib.request.HTTPRedirectHandler):
-    """A server that sends a client elsewhere is told of as an error: the key is for nobody else."""
+    """A redirect to another server is an error: the key is for nobody else."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

@@ -41,11 +41,11 @@ class Quantizer:
         `calibration_commit` the commit of a data set from the hub."""
         from actors.engines import hub_datasets, huggingface, llmcompressor
 
-        told: dict[str, Any] = {}
+        provenance: dict[str, Any] = {}
         if calibration is not None:
             source = dict(calibration.pop("source"))
             if source.pop("kind") == "hub":
-                calibration["documents"], told["calibration_commit"] = hub_datasets.column(**source)
+                calibration["documents"], provenance["calibration_commit"] = hub_datasets.column(**source)
             else:
                 calibration["documents"] = huggingface.local_documents(Path(source["path"]))
         made = llmcompressor.quantize(
@@ -56,7 +56,7 @@ class Quantizer:
             log=Path(log),
             **settings,
         )
-        return {**made, **told, "peak_host_bytes": _peak_host_bytes()}
+        return {**made, **provenance, "peak_host_bytes": _peak_host_bytes()}
 
     def _describe(self, checkpoint: Path, dtype: str) -> dict[str, Any]:
         from actors.engines import huggingface

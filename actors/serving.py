@@ -123,18 +123,18 @@ def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: flo
 
 
 def check_up(server: ActorHandle[Any], deployment: Deployment, url: str) -> None:
-    """Whether what was asked is still the engine that was started.
+    """Check that the engine that answers is still the one that was started.
 
     Raises:
         EngineLost: it died meanwhile, and Serve started another one.
     """
-    asked: Any = server.url.remote(deployment.model)
-    if (now := ray.get(asked)) != url:
+    ref: Any = server.url.remote(deployment.model)
+    if (now := ray.get(ref)) != url:
         raise EngineLost(f"the engine of {deployment.model} died at its work; another one was started at {now}")
 
 
 class EngineLost(RuntimeError):
-    """An engine died while it was asked."""
+    """An engine died during its requests."""
 
 
 def settle(lease: str, bound_cores: list[int]) -> dict[str, Any]:
@@ -144,4 +144,8 @@ def settle(lease: str, bound_cores: list[int]) -> dict[str, Any]:
         processes.keep_off(lease, bound_cores)
     members = processes.of_lease(lease)
     log = "\n".join(file.read_text(errors="replace") for file in processes.outputs(members))
-    return {"processes": len(members), "memory_bytes": processes.memory_bytes(members), **vllm_server.told(log)}
+    return {
+        "processes": len(members),
+        "memory_bytes": processes.memory_bytes(members),
+        **vllm_server.kernels_and_kv_cache(log),
+    }

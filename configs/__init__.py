@@ -1,1 +1,1 @@
-"""What may be asked for: typed, frozen settings, and the YAML that fills them in."""
+"""The settings of an experiment: typed and frozen, and the YAML that fills them in."""

@@ -73,7 +73,7 @@ class Task(Settings):
     """In place of a margin: how much of the base's value must be kept, in per cent."""
     gen_kwargs: GenKwargs = GenKwargs()
     """How answers are written."""
-    chat_template: bool | None = Field(default=None, exclude_if=lambda asked: asked is None)
+    chat_template: bool | None = Field(default=None, exclude_if=lambda value: value is None)
     """Whether this task's questions are put as a chat; None for `accuracy.chat_template`."""
     seeds: int = Field(default=1, ge=1)
     """Answers to every document, drawn with `accuracy.seed` and the seeds that follow it: the score is their mean

@@ -35,7 +35,7 @@ def sound_path(value: Any) -> Any:
 
 
 SoundPath = Annotated[Path, BeforeValidator(sound_path)]
-"""A path that a system can be asked for; whether anything is there, it does not say."""
+"""A path that a system takes; whether anything is there, it does not say."""
 Seed = Annotated[int, Field(ge=0, lt=1 << 31)]
 """Of random numbers, as every library takes it."""
 REVISION = r"^[\w.-]+(/[\w.-]+)*$"
@@ -72,7 +72,7 @@ def check_numbers(value: Any, annotation: Any, *location: str | int) -> None:
 
 
 def mistake(message: str, *location: str | int) -> ValidationError:
-    """A mistake at a place inside the settings that are being checked."""
+    """A mistake at a location inside the settings that are being checked."""
     kind = PydanticCustomError("value_error", "{text}", {"text": message})
     return ValidationError.from_exception_data("Settings", [InitErrorDetails(type=kind, loc=location, input=None)])
 
@@ -90,7 +90,7 @@ def _types(annotation: Any) -> Iterator[Any]:
 
 
 class UserError(Exception):
-    """A mistake in what the user asked for, found before any device is taken.
+    """A mistake of the user's, reported before any device is taken.
 
     The message is one line: what was wrong (field and value), the rule, what to do. The command
     line prints it and exits with code 2.

@@ -41,13 +41,13 @@ class Constraints(Settings):
 
     @property
     def latency_limits_ms(self) -> dict[str, float]:
-        """The SLO by the name of the latency; empty where none is asked for."""
-        asked = {
+        """The SLO by the name of the latency; empty where none is set."""
+        limits = {
             "ttft": self.max_ttft_p95_ms,
             "tpot": self.max_tpot_p95_ms,
             "request_latency": self.max_request_latency_p95_ms,
         }
-        return {name: limit for name, limit in asked.items() if limit is not None}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 class Decision(Settings):

@@ -141,14 +141,14 @@ class Experiment(Settings):
                 "load: stands beside `workloads`, and there is room for one of them; leave one out (a single setting "
                 "is workloads.NAME.KEY)"
             )
-        # So that what the environment says in their place is told by the field.
+        # So that an error in what the environment says instead of them names the field.
         return {"storage": {}, "tracking": {}, **values}
 
     @field_validator("schemes")
     @classmethod
     def _and_those_of_the_sweep(cls, listed: tuple[Scheme, ...], info: ValidationInfo) -> tuple[Scheme, ...]:
         if "sweep" not in info.data:
-            return listed  # the sweep has a mistake, which is told first
+            return listed  # the sweep has a mistake, which is reported first
         sweep: Sweep | None = info.data["sweep"]
         if sweep is None:
             if not listed:
@@ -247,8 +247,8 @@ class Experiment(Settings):
         kind = urlsplit(self.tracking.uri).scheme.partition("+")[0]
         return Path("mlruns") if kind in _DATABASES else None
 
-    def place(self, position: int) -> str:
-        """Where the file asks for one of the possible schemes."""
+    def yaml_path(self, position: int) -> str:
+        """The keys that lead to one of the possible schemes in the file."""
         swept = self.sweep.possible.get(self.possible[position]) if self.sweep else None
         return f"schemes.{position}" if swept is None else f"sweep.space.{swept}"
 

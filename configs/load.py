@@ -26,9 +26,9 @@ _REACH = 5
 
 _Repeats = Annotated[
     Annotated[int, Field(ge=1, le=1000), Tag("")] | Annotated[Literal["auto"], Tag("auto")],
-    Discriminator(lambda asked: "auto" if isinstance(asked, str) else ""),
+    Discriminator(lambda value: "auto" if isinstance(value, str) else ""),
 ]
-"""A number, or `auto`; what is neither is told of as what it looks like."""
+"""A number, or `auto`; what is neither is reported as what it looks like."""
 
 
 class _Load(Settings):

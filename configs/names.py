@@ -1,6 +1,6 @@
 """What the schemes of a sweep are called: their kind, then short tags of what tells them apart.
 
-A tag depends on the value alone, not on its place in a list of choices: one more choice leaves every
+A tag depends on the value alone, not on its position in a list of choices: one more choice leaves every
 name as it is.
 """
 
@@ -37,7 +37,7 @@ def of(scheme: Scheme, telling: Sequence[str]) -> str:
 
 
 def _tag(scheme: Scheme, field: str) -> str:
-    """Nothing where nothing is asked for beyond what a scheme does anyway: no number, the usual layers."""
+    """Empty where a scheme sets nothing beyond what its kind does anyway: no number, the usual layers."""
     about = KINDS[scheme.kind].model_fields[field]
     prefix = next((data.prefix for data in about.metadata if isinstance(data, Tag)), field.replace("_", ""))
     default, value = about.get_default(), getattr(scheme, field)

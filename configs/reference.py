@@ -32,15 +32,15 @@ def markdown() -> str:
         "Made by `python -m configs.reference > configs/REFERENCE.md` from the types in this folder. Editors read "
         "`experiment.schema.json`, which `--schema` makes.",
     ]
-    return "\n\n".join([*parts, *(_section(place, settings) for place, settings in _sections())]) + "\n"
+    return "\n\n".join([*parts, *(_section(path, settings) for path, settings in _sections())]) + "\n"
 
 
 def schema() -> str:
     """JSON Schema of an experiment file."""
-    found = Experiment.model_json_schema()
-    of_a_task = found["$defs"]["Task"]
-    found["$defs"]["Task"] = {"anyOf": [{"type": "string", "description": "Its name."}, of_a_task]}
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+    document = Experiment.model_json_schema()
+    of_a_task = document["$defs"]["Task"]
+    document["$defs"]["Task"] = {"anyOf": [{"type": "string", "description": "Its name."}, of_a_task]}
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
 def _sections() -> Iterator[tuple[str, type[Settings]]]:
@@ -48,13 +48,13 @@ def _sections() -> Iterator[tuple[str, type[Settings]]]:
     waiting: list[tuple[str, type[Settings]]] = [("", Experiment)]
     seen: set[type[Settings]] = set()
     while waiting:
-        place, settings = waiting.pop(0)
+        path, settings = waiting.pop(0)
         if settings in seen:
             continue
         seen.add(settings)
-        yield place, settings
+        yield path, settings
         waiting += [
-            (f"{place}.{name}".lstrip("."), inner)
+            (f"{path}.{name}".lstrip("."), inner)
             for name, field in settings.model_fields.items()
             for inner in _settings_in(field.annotation)
         ]
@@ -67,13 +67,13 @@ def _settings_in(annotation: Any) -> Iterator[type[Settings]]:
         yield from _settings_in(inner)
 
 
-def _section(place: str, settings: type[Settings]) -> str:
+def _section(path: str, settings: type[Settings]) -> str:
     kind = settings.model_fields.get("kind")
     of_kind = f" of kind {_type(kind.annotation, ())}" if kind else ""
     about = " ".join((inspect.getdoc(settings) or "").split()) if settings.__doc__ is not BaseModel.__doc__ else ""
     rows = [_row(name, field) for name, field in settings.model_fields.items() if name != "kind"]
     table = "\n".join(["| field | what it takes | default | meaning |", "|---|---|---|---|", *rows])
-    return "\n\n".join(filter(None, [f"## {f'`{place}`' if place else 'The file'}{of_kind}", about, table]))
+    return "\n\n".join(filter(None, [f"## {f'`{path}`' if path else 'The file'}{of_kind}", about, table]))
 
 
 def _row(name: str, field: FieldInfo) -> str:

@@ -29,7 +29,7 @@ class Tag:
 
 
 class SchemeBase(Settings):
-    """What a scheme of any kind has, and what it can be asked."""
+    """The settings of a scheme of any kind, and what follows from them."""
 
     name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$", max_length=LONGEST_NAME)
     """Of the variant; empty: made from the kind and what differs from its defaults."""

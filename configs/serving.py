@@ -47,16 +47,16 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 def api_key() -> str | None:
-    """The key that a deployment asks for, and is asked with; None where none is set. Of a file or a secret it may have
-    a line end.
+    """The key that a deployment asks for, and its clients send; None where none is set. Of a file or a secret it may
+    have a line end.
 
     Raises:
         UserError: no header can hold it. It is not repeated.
     """
-    found = os.environ.get("VLLM_API_KEY", "").strip()
-    if not (found.isascii() and found.isprintable()) or " " in found:
+    key = os.environ.get("VLLM_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError("VLLM_API_KEY: holds a character that no key may have; set it again")
-    return found or None
+    return key or None
 
 
 class Serving(Settings):

@@ -61,7 +61,7 @@ class Range:
 
     @property
     def count(self) -> int:
-        """Different values, those without a step told apart by their first four digits: a name shall
+        """Different values, those without a step distinguished by their first four digits: a name shall
         stay short, and say exactly what the value is."""
         return int(self._width / self._grid) + 1
 
@@ -187,10 +187,10 @@ def _checked(field: FieldInfo, value: Any, *location: str | int) -> Value:
         checked: Value = TypeAdapter(field.rebuild_annotation()).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        told = InitErrorDetails(
+        details = InitErrorDetails(
             type=first["type"], loc=(*location, *first["loc"]), input=first["input"], ctx=first.get("ctx", {})
         )
-        raise ValidationError.from_exception_data("Sweep", [told]) from None
+        raise ValidationError.from_exception_data("Sweep", [details]) from None
     return checked
 
 
@@ -211,10 +211,10 @@ def _range(name: str, field: FieldInfo, given: dict[str, Any]) -> Range:
     if not _is_number(step) or step <= 0 or (integer and step != int(step)):
         wanted = "a whole number" if integer else "a number"
         raise mistake(f"{step!r} is no step here; give {wanted} above 0", name, "step")
-    found = Range(name, low, high, int(step) if integer else step, integer)
-    if found.count > _MOST_IN_A_RANGE:
+    number_range = Range(name, low, high, int(step) if integer else step, integer)
+    if number_range.count > _MOST_IN_A_RANGE:
         raise mistake(f"{step!r} is a step of more than {_MOST_IN_A_RANGE:,} values; give a larger one", name, "step")
-    return found
+    return number_range
 
 
 def _end(key: str, name: str, field: FieldInfo, given: dict[str, Any]) -> float:

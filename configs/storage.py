@@ -57,21 +57,21 @@ class Storage(Settings):
             raise ValueError("holds a control character; give a path or an address without one")
         if not isinstance(value, str) or "://" not in value:
             return Path(sound_path(value)) if isinstance(value, str | Path) else value
-        protocol, _, place = value.partition("://")
-        found = urlsplit(value)
-        if "::" in value or found.query or found.fragment or (":" in found.netloc.partition("@")[0] and "@" in value):
+        protocol, _, path = value.partition("://")
+        url = urlsplit(value)
+        if "::" in value or url.query or url.fragment or (":" in url.netloc.partition("@")[0] and "@" in value):
             # Not the value itself: it may hold a secret.
             raise ValueError(
                 f"the {protocol.split('::')[-1]} address has more than PROTOCOL://BUCKET/PREFIX; credentials and "
                 "options never stand in an address: put them into the environment of every node"
             )
         if protocol == "file":
-            if not place.startswith("/"):
+            if not path.startswith("/"):
                 raise ValueError(f"{value!r} is not a folder; give file:///PATH, or the path itself")
-            return Path(sound_path(place))
+            return Path(sound_path(path))
         if protocol == "memory":
             raise ValueError(f"{value!r} lies in the memory of one process, and a run has many; give a folder")
-        if not place.strip("/"):
+        if not path.strip("/"):
             raise ValueError(f"{value!r} names no bucket; give PROTOCOL://BUCKET/PREFIX")
         return value.rstrip("/")
 
@@ -98,7 +98,7 @@ def storage_at(root: str | None = None) -> Storage:
     """The storage without an experiment file: at a root, or where it is by default.
 
     Raises:
-        UserError: that is no place for one.
+        UserError: no storage can be there.
     """
     try:
         return Storage.model_validate({} if root is None else {"root": root})

@@ -89,11 +89,11 @@ class Sweep(Settings):
         if self.search == "random":
             return self._drawn()
         corners = self.search == "optuna"
-        found: dict[Scheme, int] = {}
+        schemes: dict[Scheme, int] = {}
         for index, template in enumerate(self.space):
             for values in template.corners() if corners else template.every():
-                found.setdefault(self.scheme(index, values), index)
-        return found
+                schemes.setdefault(self.scheme(index, values), index)
+        return schemes
 
     def parameters(self) -> tuple[tuple[Parameter, ...], ...]:
         """For each template the fields that vary; empty where it is one scheme."""
@@ -115,19 +115,19 @@ class Sweep(Settings):
         return scheme.model_copy(update={"name": names.of(scheme, self._telling[scheme.kind])})
 
     def _drawn(self) -> dict[Scheme, int]:
-        """As many different schemes as asked for, in the order of the draws, or fewer where there are no more."""
+        """`samples` different schemes, in the order of the draws, or fewer where there are no more."""
         draw = random.Random(self.seed)
         chances = [template.combinations for template in self.space]
         left = sum(prod(parameter.count for parameter in template.parameters) for template in self.space)
         seen: set[tuple[int, tuple[Value, ...]]] = set()
-        found: dict[Scheme, int] = {}
-        while len(found) < (self.samples or 0) and len(seen) < left:
+        schemes: dict[Scheme, int] = {}
+        while len(schemes) < (self.samples or 0) and len(seen) < left:
             (index,) = draw.choices(range(len(chances)), chances)
             values = {p.field: p.at(draw.randrange(p.count)) for p in self.space[index].parameters}
             if (index, tuple(values.values())) not in seen:
                 seen.add((index, tuple(values.values())))
-                found.setdefault(self.scheme(index, values), index)
-        return found
+                schemes.setdefault(self.scheme(index, values), index)
+        return schemes
 
     @cached_property
     def _telling(self) -> dict[str, tuple[str, ...]]:

@@ -22,7 +22,7 @@ class Malformed(Exception):
 
 
 class Reader(yaml.CSafeLoader):
-    """Plain values only; a value that is not of the kind that it looks like, or that its tag says, is told by its
+    """Plain values only; a value that is not of the kind that it looks like, or that its tag says, is reported with its
     line."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:

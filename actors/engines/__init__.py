@@ -1,1 +1,1 @@
-"""One file for each heavy library, the only place that imports it, and only when it is used."""
+"""One file for each heavy library, the only module that imports it, and only when it is used."""

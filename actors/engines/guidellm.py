@@ -29,7 +29,7 @@ _TEXTS_KEPT = 20
 """Requests of a point whose texts stay in GuideLLM's own report: all of them would fill a disk."""
 
 _PROMPTS_AHEAD = 256
-"""Prompts that are made before they are asked for. GuideLLM's own 4096 keep a core busy into every measured window."""
+"""Prompts that are made ahead of their requests. GuideLLM's own 4096 keep a core busy into every measured window."""
 
 _WINDOW = "window"
 """What the constraint that ends a point is called among GuideLLM's."""
@@ -96,9 +96,9 @@ def benchmark(
     report, _ = asyncio.run(benchmark_generative_text(scenario, progress=False, **{_WINDOW: _Windows(Pace(**pace))}))
     windows = [_window(measured) for measured in report.benchmarks]
     with (destination / REQUESTS).open("w") as file:
-        for place, (measured, window) in enumerate(zip(report.benchmarks, windows, strict=True)):
+        for index, (measured, window) in enumerate(zip(report.benchmarks, windows, strict=True)):
             for row in _rows(measured, window[0]):
-                file.write(json.dumps({"point": place, **row}) + "\n")
+                file.write(json.dumps({"point": index, **row}) + "\n")
     _keep_own_report(report, destination)
     return windows
 
@@ -145,8 +145,8 @@ class _Window:
 
 
 def _window(measured: GenerativeBenchmark) -> tuple[float, float]:
-    found = measured.scheduler_state.end_processing_constraints[_WINDOW].metadata
-    return found["start"], found["end"]
+    window = measured.scheduler_state.end_processing_constraints[_WINDOW].metadata
+    return window["start"], window["end"]
 
 
 def _rows(measured: GenerativeBenchmark, start: float) -> Iterator[dict[str, Any]]:
@@ -178,9 +178,9 @@ def _times(request: GenerativeRequestStats, start: float) -> dict[str, Any]:
 
 
 def _keep_own_report(report: GenerativeBenchmarksReport, destination: Path) -> None:
-    """GuideLLM's report without most of its texts, and without the key, which it would write down as it was asked."""
-    for asked in report.config.benchmarks:
-        asked["backend"].pop("api_key")
+    """GuideLLM's report without most of its texts, and without the key, which its settings in the report hold."""
+    for settings in report.config.benchmarks:
+        settings["backend"].pop("api_key")
     for measured in report.benchmarks:
         for status in ("successful", "incomplete", "errored"):
             setattr(measured.requests, status, getattr(measured.requests, status)[:_TEXTS_KEPT])

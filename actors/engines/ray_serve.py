@@ -70,11 +70,11 @@ class Engine:
         folder = Path(get_serve_logs_dir())
         log = folder / f"vllm-{re.sub(r'[^A-Za-z0-9._-]', '-', model)}-{port}.log"
         compiled = compile_cache.prepare(Path(cache))
-        asked = vllm_server.key_variables(key)
+        key_variables = vllm_server.key_variables(key)
         with log.open("w") as output:
             self._session = Session(
                 vllm_server.command(sys.executable, checkpoint, model, engine, host, port, guarded=bool(key)),
-                variables={**vllm_server.inherited(), **compiled, **variables, **asked},
+                variables={**vllm_server.inherited(), **compiled, **variables, **key_variables},
                 folder=folder,  # not one whose modules it would import
                 log=output,
             )
@@ -225,8 +225,8 @@ def wait(name: str, timeout_s: float) -> str:
         if application is not None and application.status == ApplicationStatus.RUNNING:
             return url(name)
         if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:
-            told = [deployment.message for deployment in application.deployments.values()]
-            raise RuntimeError(f"the server of {name} did not start: {_last_error([application.message, *told])}")
+            messages = [deployment.message for deployment in application.deployments.values()]
+            raise RuntimeError(f"the server of {name} did not start: {_last_error([application.message, *messages])}")
         time.sleep(_POLL_S)
     raise TimeoutError(f"the server of {name} did not answer within {timeout_s:g} s (serving.start_timeout_s)")
 

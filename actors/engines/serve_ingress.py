@@ -69,19 +69,19 @@ class Ingress:
                 raise vllm_server.NotStarted(f"{self._address}: HAProxy did not start: {' '.join(said)[:300]}")
             time.sleep(_POLL_S)
 
-    async def reconfigure(self, told: dict[str, Any]) -> None:
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serve calls it before the first request, and where there is another revision, or another live one."""
-        for gone in set(self._slots) - set(told["revisions"]):
+        for gone in set(self._slots) - set(user_config["revisions"]):
             self._commands.lead(gone, None)
             self._commands.place(self._slots.pop(gone), [])
-        for revision in told["revisions"]:
+        for revision in user_config["revisions"]:
             if revision not in self._slots:
                 free = next(slot for slot in haproxy.SLOTS if slot not in self._slots.values())
                 self._slots[revision] = free
                 self._commands.lead(revision, free)
         await self._refresh()
         self._refreshing = self._refreshing or asyncio.get_running_loop().create_task(self._keep_fresh())
-        self._live = told["live"]
+        self._live = user_config["live"]
         self._commands.lead(haproxy.LIVE, None if self._live is None else self._slots[self._live])
 
     async def _keep_fresh(self) -> None:
@@ -90,12 +90,12 @@ class Ingress:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        """Tell HAProxy where the engines are now; where that cannot be found out, they are where they were."""
+        """Give HAProxy the addresses of the engines; a revision that does not answer keeps those it had."""
         for revision, slot in list(self._slots.items()):
             with contextlib.suppress(*_UNAVAILABLE):
-                found = await asyncio.to_thread(_ask, f"{self._name}:{revision}", "url")
-                if found:
-                    engines = sorted((at.hostname or "", at.port or 0) for at in map(urlsplit, found))
+                urls = await asyncio.to_thread(_ask, f"{self._name}:{revision}", "url")
+                if urls:
+                    engines = sorted((at.hostname or "", at.port or 0) for at in map(urlsplit, urls))
                     self._commands.place(slot, engines)
 
     def live(self) -> str | None:
@@ -173,8 +173,8 @@ def live(ingress: str, within_s: float = 60.0) -> str | None:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if heard := _ask(ingress, "live"):
-            found: str | None = heard[0]
-            return found
+            revision: str | None = heard[0]
+            return revision
         time.sleep(_POLL_S)
     raise RuntimeError(f"{ingress} does not say within {within_s:g} s what is live behind it; see the logs of Serve")
 
@@ -191,12 +191,12 @@ def drain(ingress: str, revision: str, within_s: float) -> int:
 
 
 def _ask(application: str, method: str) -> list[Any]:
-    """What every replica answers that takes requests now; one that is being told of a change does not, for a moment."""
+    """What every replica answers that takes requests now; one that Serve reconfigures does not, for a moment."""
     try:
-        found: list[Any] = serve.get_app_handle(application).broadcast(method).results(timeout_s=60)
+        answers: list[Any] = serve.get_app_handle(application).broadcast(method).results(timeout_s=60)
     except DeploymentUnavailableError:
         return []
-    return found
+    return answers
 
 
 def _put(ingress: str, live: str | None, *, route: str, mark: str, bind: tuple[str, int]) -> None:

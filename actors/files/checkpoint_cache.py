@@ -1,6 +1,6 @@
-"""What a node has pulled from an object store: whole, pulled once, and no more of it than asked for.
+"""What a node has pulled from an object store: whole, pulled once, and no more of it than its limit.
 
-An entry is pulled into a sibling, compared with the sha256 of its record, and renamed into place. Whoever uses it
+An entry is pulled into a sibling, compared with the sha256 of its record, and renamed to its own name. Whoever uses it
 holds a shared lock on the entry's lock file, whoever pulls or removes it an exclusive one: the kernel takes the lock
 from a process that dies. What was used longest ago goes first. A lock file is empty and is never removed, as somebody
 may wait for it.
@@ -30,7 +30,7 @@ class Pullable:
 
     @property
     def bytes(self) -> int:
-        return sum(int(told["bytes"]) for told in self.files.values())
+        return sum(int(digest["bytes"]) for digest in self.files.values())
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Cache:
 
     @property
     def is_full(self) -> bool:
-        """Whether more is here than the limit, as it was in use when room was asked for."""
+        """Whether more is here than the limit, as `make_room` removes nothing that is in use."""
         return self._full.exists()
 
     @property
@@ -158,12 +158,12 @@ def _remove(entry: Path, partial: Path) -> None:
 
 
 def _bytes(folder: Path) -> int:
-    found = 0
+    total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # it may be renamed meanwhile
-                found += os.stat(os.path.join(parent, name)).st_size
-    return found
+                total += os.stat(os.path.join(parent, name)).st_size
+    return total
 
 
 @contextlib.contextmanager

@@ -36,6 +36,6 @@ def held_on(node: str, cache: Cache, wanted: Pullable) -> Iterator[Path]:
         ray.exceptions.RayTaskError: they could not be pulled.
     """
     with lease(CheckpointHolder, Needs(), node=node) as holder:
-        asked: Any = holder.hold.remote(cache, wanted)
-        yield Path(ray.get(asked))
+        ref: Any = holder.hold.remote(cache, wanted)
+        yield Path(ray.get(ref))
         ray.get(holder.release.remote())

@@ -16,31 +16,31 @@ class Damaged(RuntimeError):
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Size and sha256 of some files of a folder."""
-    found = sorted(names)
-    hashes = _sha256_of_all(folder / name for name in found)
+    sorted_names = sorted(names)
+    hashes = _sha256_of_all(folder / name for name in sorted_names)
     return {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256}
-        for name, sha256 in zip(found, hashes, strict=True)
+        for name, sha256 in zip(sorted_names, hashes, strict=True)
     }
 
 
 def verify_files(folder: Path, files: Digests) -> None:
-    """Compare a folder with what `files` told of it when it was recorded; further files do not matter.
+    """Compare a folder with the sizes and hashes that its record has; further files do not matter.
 
-    Sizes come first: a file cut short is found before anything is read.
+    Sizes come first: a file cut short is an error before anything is read.
 
     Raises:
         Damaged: a file is missing, of another size or of another content; it names the first one.
     """
-    for name, told in sorted(files.items()):
+    for name, digest in sorted(files.items()):
         path = folder / name
         if not path.is_file():
             raise Damaged(f"{path}: missing")
-        if (size := path.stat().st_size) != told["bytes"]:
-            raise Damaged(f"{path}: {size} bytes, its record tells of {told['bytes']}")
+        if (size := path.stat().st_size) != digest["bytes"]:
+            raise Damaged(f"{path}: {size} bytes, its record tells of {digest['bytes']}")
     names = sorted(files)
-    for name, found in zip(names, _sha256_of_all(folder / name for name in names), strict=True):
-        if found != files[name]["sha256"]:
+    for name, content_sha256 in zip(names, _sha256_of_all(folder / name for name in names), strict=True):
+        if content_sha256 != files[name]["sha256"]:
             raise Damaged(f"{folder / name}: its content is not that of its record (another sha256)")
 
 

@@ -1,7 +1,7 @@
 """Files in an object store, by fsspec. It has no folders and no rename; what it has is a write that is seen whole
 or not at all, and one that is refused where something is there already.
 
-It runs in the driver's environment, on any node: in the driver, or as a task that a node is asked for.
+It runs in the driver's environment, on any node: in the driver, or as a task on a node.
 """
 
 from collections.abc import Collection, Iterable
@@ -33,7 +33,7 @@ def filesystem(address: str) -> tuple[Any, str]:
 
     protocol = address.partition("://")[0]
     try:
-        found: tuple[Any, str] = fsspec.url_to_fs(address, use_listings_cache=False)
+        files_and_path: tuple[Any, str] = fsspec.url_to_fs(address, use_listings_cache=False)
     except ValueError:
         raise UserError(
             f"storage.root: {address}: fsspec knows no {protocol}:// addresses; give a folder or an address such as "
@@ -45,7 +45,7 @@ def filesystem(address: str) -> tuple[Any, str]:
             f"storage.root: {address}: {protocol}:// needs the package {package}; add it to the driver's environment "
             f"on every node: uv pip install --python $(python3 actors/environments.py path driver) {package}"
         ) from None
-    return found
+    return files_and_path
 
 
 def unusable(address: str, probe: str) -> str | None:
@@ -90,12 +90,12 @@ def read_all(address: str, pattern: str) -> dict[str, bytes]:
     """Every object whose name under an address fits a pattern, by that name."""
     files, root = filesystem(address)
     paths = files.glob(f"{root}/{pattern}")
-    found = files.cat(paths, on_error="omit") if paths else {}
-    return {path.removeprefix(f"{root}/"): content for path, content in sorted(found.items())}
+    contents = files.cat(paths, on_error="omit") if paths else {}
+    return {path.removeprefix(f"{root}/"): content for path, content in sorted(contents.items())}
 
 
 def write(address: str, content: bytes) -> None:
-    """Put an object, in the place of what was there."""
+    """Put an object; it replaces what was there."""
     files, path = filesystem(address)
     files.pipe_file(path, content)
 
@@ -113,9 +113,9 @@ def write_new(address: str, content: bytes) -> bool:
 def listed(address: str) -> dict[str, Stored]:
     """All objects under an address, by their names under it."""
     files, root = filesystem(address)
-    found = files.find(root, detail=True)
+    infos = files.find(root, detail=True)
     return {
-        path.removeprefix(f"{root}/"): Stored(int(told["size"] or 0), _changed_at(told)) for path, told in found.items()
+        path.removeprefix(f"{root}/"): Stored(int(info["size"] or 0), _changed_at(info)) for path, info in infos.items()
     }
 
 
@@ -139,25 +139,25 @@ def put_folder(folder: Path, address: str, leave_out: Collection[str] = ()) -> d
     return digests(folder, names)
 
 
-def fetch_folder(address: str, told: Digests, folder: Path) -> None:
+def fetch_folder(address: str, expected: Digests, folder: Path) -> None:
     """Fetch files from under an address.
 
     Raises:
         Damaged: what came is not what was put.
     """
     files, root = filesystem(address)
-    for name in told:
+    for name in expected:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    if told:
-        files.get([f"{root}/{name}" for name in told], [str(folder / name) for name in told])
-    verify_files(folder, told)
+    if expected:
+        files.get([f"{root}/{name}" for name in expected], [str(folder / name) for name in expected])
+    verify_files(folder, expected)
 
 
-def _changed_at(told: dict[str, Any]) -> float:
+def _changed_at(info: dict[str, Any]) -> float:
     """When an object was written; backends call it differently."""
     for key in ("LastModified", "mtime", "updated", "last_modified", "created"):
-        if (value := told.get(key)) is not None:
+        if (value := info.get(key)) is not None:
             if isinstance(value, int | float):
                 return float(value)
             return (value if isinstance(value, datetime) else datetime.fromisoformat(str(value))).timestamp()
-    raise RuntimeError(f"{told.get('name')}: its backend tells no time of change (only {', '.join(sorted(told))})")
+    raise RuntimeError(f"{info.get('name')}: its backend tells no time of change (only {', '.join(sorted(info))})")

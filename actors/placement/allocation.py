@@ -77,33 +77,33 @@ class SlotAllocation:
 
     def queue(self, holder: str, *, to_be_measured: bool, slots: int = 1) -> None:
         """Ask for a slot, or for two on the same host; `take` them when they are there."""
-        if self._place_of(holder) is None:
+        if self._slot_of(holder) is None:
             self._queue[holder] = _Wish(to_be_measured, slots)
 
     def take(self, holder: str) -> Slot | None:
-        """The holder's place, unless there is none yet, or somebody who asked earlier can have it.
+        """The holder's slot, unless none is free yet, or an earlier wish can be fulfilled.
 
         Who wants two slots where no host has them free keeps the host with most free ones for itself, or small
         wishes would be fulfilled before it for ever.
         """
-        if (place := self._place_of(holder)) is not None:
-            return place
+        if (slot := self._slot_of(holder)) is not None:
+            return slot
         if not self._hosts:
             raise RuntimeError("no node is left to work on")
         kept: set[str] = set()
         # Whoever is compressed already goes first: a round waits for the last who joins it.
-        for first, wish in sorted(self._queue.items(), key=lambda asked: not asked[1].to_be_measured):
+        for first, wish in sorted(self._queue.items(), key=lambda item: not item[1].to_be_measured):
             open_to = self._open_to(wish, kept)
-            found = next((name for name in open_to if len(self._hosts[name].free) >= wish.slots), None)
-            if found is None:
+            host_name = next((name for name in open_to if len(self._hosts[name].free) >= wish.slots), None)
+            if host_name is None:
                 kept |= set(open_to[:1])
                 continue
             if first != holder:
                 return None
             del self._queue[holder]
-            host = self._hosts[found]
+            host = self._hosts[host_name]
             host.taken |= dict.fromkeys(host.free[: wish.slots], holder)
-            return self._place_of(holder)
+            return self._slot_of(holder)
         return None
 
     def _open_to(self, wish: _Wish, kept: Collection[str]) -> list[str]:
@@ -118,7 +118,7 @@ class SlotAllocation:
             and (host.free or wish.slots > 1)
             and len(host.slots.engines) >= wish.slots
         ]
-        return [name for _, name in sorted(hosts, key=lambda found: found[0], reverse=True)]
+        return [name for _, name in sorted(hosts, key=lambda pair: pair[0], reverse=True)]
 
     def ready(self, holder: str, member: Member) -> None:
         """A holder of a slot is ready to be measured; a round opens when nobody on its host works any more."""
@@ -154,7 +154,7 @@ class SlotAllocation:
                 host.round.drop(holder)
         self._open_rounds()
 
-    def _place_of(self, holder: str) -> Slot | None:
+    def _slot_of(self, holder: str) -> Slot | None:
         for name, host in self._hosts.items():
             if slots := sorted(slot for slot, other in host.taken.items() if other == holder):
                 return Slot(name, *slots)

@@ -3,7 +3,7 @@
 It hands out slots and turns (`actors.placement.allocation`), and claims: a step that two want is done by the one who
 claimed it, while the other waits. Whoever dies loses what it held: its slot, its turn, its claims. Should the
 coordinator itself die, it comes back with what it knew: everything stands in the cluster's own key-value store
-before it is answered, and every question may be asked twice.
+before the answer, and every call may come twice.
 """
 
 import asyncio
@@ -78,8 +78,8 @@ class Coordinator:
 
     async def next_turn(self, holder: str) -> Turn | None:
         """The next turn of a holder that is ready; None when its round is over."""
-        found = await self._when(lambda: self._allocation.turn(holder) or self._allocation.measured(holder))
-        return found if isinstance(found, Turn) else None
+        outcome = await self._when(lambda: self._allocation.turn(holder) or self._allocation.measured(holder))
+        return outcome if isinstance(outcome, Turn) else None
 
     async def done(self, holder: str, turn: Turn, tokens_per_second: float | None) -> None:
         """A turn has ended; without a speed it failed."""
@@ -112,12 +112,12 @@ class Coordinator:
             self._tell()
 
     async def _when(self, look: Callable[[], _T | None]) -> _T:
-        """What `look` finds, as soon as it finds something."""
+        """What `look` returns, as soon as that is true."""
         async with self._changed:
-            while not (found := look()):
+            while not (value := look()):
                 await self._changed.wait()
             self._tell()
-            return found
+            return value
 
     def _tell(self) -> None:
         """Remember what has changed, and let everybody who waits look again."""
@@ -177,7 +177,7 @@ def holding_slots(
     """A slot for the length of the block, or two on the same host.
 
     Args:
-        waits: is told for whom the slots are held, where none is there at once.
+        waits: called with those for whom the slots are held, where none is there at once.
         to_be_measured_next: whether the holder takes another slot, to be measured there, after a block that ended
             well. Others wait for it: it has to come, or to go away (`away_after`).
     """

@@ -61,7 +61,7 @@ def lease(
     actor: type[Any], needs: Needs, *, node: str | None = None, concurrency: int = 1, restarts: int = 0
 ) -> Iterator[ActorHandle[Any]]:
     """An actor in its role's environment, with its devices, until the block ends. Devices are waited for; an actor
-    without any starts inside the block, and answers what it is asked when it is up.
+    without any starts inside the block, and answers calls once it is up.
 
     Args:
         node: the id of the node that it must run on; None for any.
@@ -91,10 +91,10 @@ def lease(
         yield handle
     finally:
         # Not before it is there: its process would come up after the proof.
-        found = _node_it_started_on(started)
+        actual_node = _node_it_started_on(started)
         ray.kill(handle)
-        if found is not None:
-            prove_ended(identity, found)
+        if actual_node is not None:
+            prove_ended(identity, actual_node)
 
 
 def _node_it_started_on(started: ObjectRef[str]) -> str | None:
@@ -180,9 +180,9 @@ def on_node(node: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def on_nodes(nodes: Sequence[str], function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """The same of several nodes, which are asked at the same time; by their ids."""
-    asked = [asked_on(node, function, *arguments) for node in nodes]
-    return dict(zip(nodes, ray.get(asked), strict=True))
+    """The same of several nodes at the same time, by their ids."""
+    refs = [asked_on(node, function, *arguments) for node in nodes]
+    return dict(zip(nodes, ray.get(refs), strict=True))
 
 
 def asked_on(node: str, function: Callable[..., Any], *arguments: Any) -> Any:

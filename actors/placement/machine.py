@@ -1,4 +1,4 @@
-"""What a machine is, told by itself: standard library only, so that it runs on any node of a cluster
+"""A machine's description of itself: standard library only, so that it runs on any node of a cluster
 (`actors.placement.lease.on_node`), in any environment."""
 
 import os
@@ -118,15 +118,15 @@ def host_and_driver() -> dict[str, str | None]:
 
 
 def _holder(process: int, mib: str) -> dict[str, Any]:
-    found = {"process": process, "name": "", "mib": int(mib) if mib.isdigit() else None, "of": ""}
+    holder = {"process": process, "name": "", "mib": int(mib) if mib.isdigit() else None, "of": ""}
     try:
-        found["name"] = Path(f"/proc/{process}/comm").read_text().strip()
+        holder["name"] = Path(f"/proc/{process}/comm").read_text().strip()
         above = processes.ancestors(process)
     except OSError:
-        return found
+        return holder
     if "raylet" in above:
-        return found | {"of": "Ray"}
-    return found | {"of": "dead" if process in processes.left_over() else ""}
+        return holder | {"of": "Ray"}
+    return holder | {"of": "dead" if process in processes.left_over() else ""}
 
 
 def _nvidia_smi(query: str, visible: str) -> list[list[str]]:

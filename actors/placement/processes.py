@@ -1,4 +1,4 @@
-"""Every process of a lease, or of a run, found by the mark that it inherits.
+"""Every process of a lease, or of a run, by the mark that it inherits.
 
 A lease puts MSF_LEASE=ID into the environment of its actor; whatever the actor starts, however deep
 (Serve replicas, engine cores, workers), inherits it. So the kernel's own table answers which
@@ -106,33 +106,33 @@ def alive(process: int) -> bool:
 def left_over() -> list[int]:
     """Process ids that bear a lease's mark and have no Ray above them: whoever held that lease is dead."""
     mark = f"{LEASE_MARK}=".encode()
-    found = []
+    orphans = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             marked = entry.name.isdigit() and b"\0" + mark in b"\0" + (entry / "environ").read_bytes()
             if marked and "raylet" not in ancestors(int(entry.name)):
-                found.append(int(entry.name))
-    return sorted(found)
+                orphans.append(int(entry.name))
+    return sorted(orphans)
 
 
 def ancestors(process: int) -> list[str]:
     """Names of the processes above one."""
-    found = []
+    names = []
     while process > 1:
         name, _, rest = Path(f"/proc/{process}/stat").read_text().rpartition(") ")
-        found.append(name.partition("(")[2])
+        names.append(name.partition("(")[2])
         process = int(rest.split()[1])
-    return found[1:]
+    return names[1:]
 
 
 def outputs(processes: list[int]) -> list[Path]:
     """The files that processes write their standard output and error to, each once."""
-    found = set()
+    files = set()
     for process in processes:
         for stream in ("1", "2"):
             with contextlib.suppress(OSError):
-                found.add(Path(f"/proc/{process}/fd/{stream}").readlink())
-    return sorted(file for file in found if file.is_file())
+                files.add(Path(f"/proc/{process}/fd/{stream}").readlink())
+    return sorted(file for file in files if file.is_file())
 
 
 def memory_bytes(processes: list[int]) -> int:
@@ -171,8 +171,8 @@ def keep_off(lease: str, cores: list[int]) -> None:
 
 def _threads(processes: list[int]) -> list[int]:
     """Thread ids of processes, those that ended meanwhile left out."""
-    found = []
+    threads = []
     for process in processes:
         with contextlib.suppress(OSError):
-            found += [int(name) for name in os.listdir(f"/proc/{process}/task")]
-    return found
+            threads += [int(name) for name in os.listdir(f"/proc/{process}/task")]
+    return threads

@@ -55,9 +55,9 @@ def put_away(folder: Path, logs: Path | None) -> None:
     """Remove the folder of a run's Ray; its logs stay.
 
     Args:
-        logs: where they stay, in place of what is there; None to remove them, too.
+        logs: where they stay, instead of what is there; None to remove them, too.
     """
-    session = next((found for found in folder.glob("ray/session_*") if not found.is_symlink()), None)
+    session = next((path for path in folder.glob("ray/session_*") if not path.is_symlink()), None)
     if logs is not None and session is not None and (session / "logs").is_dir():
         shutil.rmtree(logs, ignore_errors=True)
         with contextlib.suppress(OSError, shutil.Error):  # a full disk: what could be kept is
@@ -66,8 +66,8 @@ def put_away(folder: Path, logs: Path | None) -> None:
 
 
 def main(run: str, folder: Path, logs: Path | None) -> None:
-    """Wait for the driver's end, then end the run's processes at once. Whoever is told to stop with the driver waits
-    for it all the same."""
+    """Wait for the driver's end, then end the run's processes at once. A signal to stop, which may come to the driver
+    and to this process alike, is ignored."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     sessions = [int(line) for line in sys.stdin]

@@ -14,7 +14,7 @@ class Turn:
     """What a member of a round does next: one of its benchmarks, or one that goes into no record."""
 
     benchmark: int
-    """Its place among those of the member."""
+    """Its index among those of the member."""
     probe: bool = False
     """Only to see how fast the member is, alone or co-located."""
     colocated: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Series:
     """Benchmarks under the same load, which follow each other."""
 
     missing: tuple[int, ...]
-    """Places of those that have no record yet."""
+    """Indexes of those that have no record yet."""
     max_interference: float
 
 

@@ -38,7 +38,7 @@ _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
 
 
 class CodeEval:
-    """In the place of `evaluate.load("code_eval")`."""
+    """Stands in for `evaluate.load("code_eval")`."""
 
     def compute(
         self,
@@ -72,8 +72,8 @@ class CodeEval:
                 list(pool.map(_passes, [f"{one}\n{tests}" for one in programs], repeat(timeout), repeat(waiting)))
                 for programs, tests in zip(predictions, references, strict=True)
             ]
-        asked = [n for n in k if all(len(each) >= n for each in passed)]
-        return {f"pass@{n}": _mean([pass_at(n, len(one), sum(one)) for one in passed]) for n in asked}, passed
+        ks = [n for n in k if all(len(each) >= n for each in passed)]
+        return {f"pass@{n}": _mean([pass_at(n, len(one), sum(one)) for one in passed]) for n in ks}, passed
 
 
 def pass_at(k: int, programs: int, passed: int) -> float:

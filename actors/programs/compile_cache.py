@@ -28,9 +28,9 @@ def prepare(folder: Path) -> dict[str, str]:
 def prune(graphs: Path, most_bytes: int) -> None:
     """Remove the graphs that were used longest ago, until no more than so many bytes are left. What an engine is
     compiling now is the youngest."""
-    found = sorted(map(_age_and_size, graphs.iterdir()), reverse=True)
+    entries = sorted(map(_age_and_size, graphs.iterdir()), reverse=True)
     total = 0
-    for _, size, entry in found:
+    for _, size, entry in entries:
         total += size
         if total > most_bytes:
             shutil.rmtree(entry, ignore_errors=True)

@@ -68,16 +68,16 @@ def watched(roots: Collection[int] | None = None, cores: int | None = None) -> I
         roots: process ids, with all below them; this process by default.
         cores: that they may use; as many as this process by default.
     """
-    found, ended = CpuTime(cores or len(os.sched_getaffinity(0))), threading.Event()
+    cpu_time, ended = CpuTime(cores or len(os.sched_getaffinity(0))), threading.Event()
 
     def keep_looking() -> None:
         while not ended.wait(_EVERY_S):
-            found.looks.append((time.time(), _used(roots or {os.getpid()})))
+            cpu_time.looks.append((time.time(), _used(roots or {os.getpid()})))
 
     watcher = threading.Thread(target=keep_looking, daemon=True)
     watcher.start()
     try:
-        yield found
+        yield cpu_time
     finally:
         ended.set()
         watcher.join()

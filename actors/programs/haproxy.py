@@ -1,8 +1,8 @@
-"""HAProxy with one address in front of two slots of engines: its configuration, and what it is told while it runs.
+"""HAProxy with one address in front of two slots of engines: its configuration, and the commands to it while it runs.
 
 HAProxy is not Python, and its configuration never changes: which slot a path leads to stands in a map, and which
-engines a slot has in servers that are told their addresses. Both change at once, without a connection being closed.
-Standard library only.
+engines a slot has in servers that get their addresses by command. Both change at once, without a connection being
+closed. Standard library only.
 """
 
 import re
@@ -80,7 +80,7 @@ def slot_map(folder: Path) -> Path:
 
 
 class Commands:
-    """What a running HAProxy is told, over the socket in its folder."""
+    """The commands to a running HAProxy, over the socket in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._socket, self._map = str(command_socket(folder)), slot_map(folder)

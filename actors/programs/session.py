@@ -124,13 +124,13 @@ def _end_session(grace_s: float) -> None:
 
 def _others() -> list[int]:
     """Ids of the processes of this session; this one, the one that waits for it and zombies left out."""
-    found, ours = [], (os.getpid(), os.getsid(0))
+    others, ours = [], (os.getpid(), os.getsid(0))
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             state, _, _, session, *_ = Path(f"/proc/{name}/stat").read_text().rpartition(") ")[2].split()
             if int(session) == os.getsid(0) and int(name) not in ours and state != "Z":
-                found.append(int(name))
-    return found
+                others.append(int(name))
+    return others
 
 
 if __name__ == "__main__":

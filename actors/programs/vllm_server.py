@@ -16,7 +16,7 @@ from typing import Any
 from actors import openai_client
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Usage is reported to nobody, nothing is asked of the hub: all that is served lies in the checkpoint."""
+"""No usage statistics, and no request to the hub: all that is served lies in the checkpoint."""
 _NEEDED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "TMPDIR", "CC", "CXX"}
 )
@@ -58,20 +58,20 @@ def command(
         engine: vLLM's engine arguments.
         guarded: whether it asks for the key that its environment has, with `key_variables`.
     """
-    told = arguments(checkpoint, model, engine, host, port, guarded=guarded)
-    return [str(python), "-m", "vllm.entrypoints.cli.main", "serve", *told]
+    options = arguments(checkpoint, model, engine, host, port, guarded=guarded)
+    return [str(python), "-m", "vllm.entrypoints.cli.main", "serve", *options]
 
 
 def arguments(
     checkpoint: str, model: str, engine: Mapping[str, Any], host: str, port: int, *, guarded: bool = False
 ) -> list[str]:
-    """What `vllm serve` is told."""
+    """The arguments of `vllm serve`."""
     where = ["--served-model-name", model, "--host", host, "--port", str(port)]
     return [checkpoint, *where, *served_as(engine), *(GUARDED_BY if guarded else ())]
 
 
 def served_as(engine: Mapping[str, Any]) -> list[str]:
-    """Of what it is told, what does not depend on a checkpoint and its place. It writes no line for each request: at
+    """Those arguments that do not depend on a checkpoint and its folder. The server writes no line for each request: at
     hundreds a second that is work, and a disk that fills."""
     return ["--disable-uvicorn-access-log", *as_options(engine)]
 
@@ -171,7 +171,7 @@ def last_error(log: Path) -> str:
     return (errors or lines or ["it said nothing"])[-1][-300:]
 
 
-def told(log: str) -> dict[str, Any]:
+def kernels_and_kv_cache(log: str) -> dict[str, Any]:
     """What vLLM's own log says it uses: kernels by what they serve, and tokens that its KV cache holds.
 
     Returns:

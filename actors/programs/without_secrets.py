@@ -2,8 +2,8 @@
 
 Such code runs with all that its process can reach. A process that is forked keeps the environment and the memory of
 the one before, and one that drops its variables still shows them in /proc. So this starts a new one, in a session of
-its own, with an environment that was put together of what may be known, and with a home that is empty. It is told its
-settings in a file that only this user can read, and which is gone before anything else runs. That keeps secrets out of
+its own, with an environment that was put together of what may be known, and with a home that is empty. It reads its
+settings from a file that only this user can read, and removes it before anything else runs. That keeps secrets out of
 reach of code that looks for them where they are; it is no sandbox: files that the user can read, and the network, stay.
 Standard library only.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from actors.programs import vllm_server
 from actors.programs.session import Session
 
-_TOLD, _ANSWER, _HOME, _LOG = "told.json", "answer.json", "home", "log"
+_SETTINGS, _ANSWER, _HOME, _LOG = "told.json", "answer.json", "home", "log"
 _POLL_S = 0.2
 _SECRET = frozenset({"VLLM_API_KEY"})
 """Of what an engine may have, what no code may."""
@@ -41,7 +41,7 @@ def ask(module: str, settings: Mapping[str, Any], known: Mapping[str, str]) -> A
     with tempfile.TemporaryDirectory(prefix="msf-code-") as name:
         folder = Path(name)
         (folder / _HOME).mkdir()
-        (folder / _TOLD).write_text(json.dumps(settings))
+        (folder / _SETTINGS).write_text(json.dumps(settings))
         log, written = folder / _LOG, folder / _ANSWER
         with log.open("wb") as said:
             command = [sys.executable, "-m", module, str(folder)]
@@ -54,10 +54,10 @@ def ask(module: str, settings: Mapping[str, Any], known: Mapping[str, str]) -> A
         print(log.read_text(errors="replace"), flush=True)  # into the log of the actor
         if not written.is_file():
             raise RuntimeError(f"it ended with {session.status} and no answer: {vllm_server.last_error(log)}")
-        found = json.loads(written.read_text())
-    if "error" not in found:
-        return found["answer"]
-    kind, message = found["error"]
+        outcome = json.loads(written.read_text())
+    if "error" not in outcome:
+        return outcome["answer"]
+    kind, message = outcome["error"]
     raise ValueError(message) if kind == ValueError.__name__ else RuntimeError(f"{kind}: {message}")
 
 
@@ -77,17 +77,17 @@ def variables(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def answer(folder: Path, call: Callable[..., Any]) -> None:
-    """The process's own side: call a function with what it was told, and leave what that gives.
+    """The process's own side: call a function with its settings, and write its answer or error.
 
     Args:
         folder: the argument that the program was started with.
     """
-    file = folder / _TOLD
-    told = json.loads(file.read_text())
+    file = folder / _SETTINGS
+    settings = json.loads(file.read_text())
     file.unlink()
     try:
-        found: dict[str, Any] = {"answer": call(**told)}
+        outcome: dict[str, Any] = {"answer": call(**settings)}
     except Exception as error:
         traceback.print_exc()
-        found = {"error": [type(error).__name__, str(error)]}
-    (folder / _ANSWER).write_text(json.dumps(found))
+        outcome = {"error": [type(error).__name__, str(error)]}
+    (folder / _ANSWER).write_text(json.dumps(outcome))

@@ -70,7 +70,7 @@ class Candidate:
         return () if self.checkpoint.result.get("folder") else self._kept[1]
 
     @property
-    def place(self) -> str | None:
+    def path_in_store(self) -> str | None:
         """The checkpoint's folder under the store's root; None where it lies elsewhere."""
         return None if self.checkpoint.result.get("folder") else f"{self.checkpoint.files.name}/{CHECKPOINT}"
 
@@ -110,7 +110,7 @@ def choose(run: Run, variant: str | None) -> Candidate:
     judgement = _decision(run, again)
     part = next(iter(judgement.parts.values()))
     if name is None and judgement.recommended is None:
-        measured = ", ".join(found.name for found in part.judged)
+        measured = ", ".join(judged.name for judged in part.judged)
         raise UserError(
             f"nothing is recommended: {judgement.sentence.rstrip('.')}; name a variant all the same with --variant "
             f"(measured: {measured or 'none'})"
@@ -135,7 +135,7 @@ def again_as_recorded(run: Run, variant: str) -> Candidate:
 def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Candidate:
     """A variant by its name, with what was measured of it under the first load."""
     workload, part = next(iter(judgement.parts.items()))
-    judged = next((found for found in part.judged if found.name == name), None)
+    judged = next((judged_variant for judged_variant in part.judged if judged_variant.name == name), None)
     if judged is None:
         why = judgement.reasons.get(name, "no decision knows it")
         raise UserError(f"--variant {name}: was not measured in full ({why.rstrip('.')}); {again}")

@@ -20,10 +20,10 @@ from flows.reporting import tables
 
 
 def write(candidate: Candidate, deployed: Deployed) -> Path:
-    """Write the card of a deployed variant; return its place."""
+    """Write the card of a deployed variant; return its path."""
     experiment, name = candidate.run.plan.experiment, f"card-{candidate.variant}.md"
-    asked = f"Ask it at `{deployed.url}/v1` for the model `{deployed.model}`."
-    candidate.run.store.keep_text(experiment.name, name, _text(candidate, deployed.model, deployed.how, asked))
+    usage = f"Ask it at `{deployed.url}/v1` for the model `{deployed.model}`."
+    candidate.run.store.keep_text(experiment.name, name, _text(candidate, deployed.model, deployed.how, usage))
     return experiment.results / name
 
 
@@ -34,11 +34,11 @@ def published(candidate: Candidate, repository: str) -> str:
     if isinstance(model, HubModel):
         head |= {"base_model": model.repository, "base_model_relation": "quantized"}
     how = shlex.join(["vllm", "serve", repository, *vllm_server.as_options(candidate.engine)])
-    asked = "These are the settings that it was measured with."
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + _text(candidate, repository, how, asked)
+    usage = "These are the settings that it was measured with."
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + _text(candidate, repository, how, usage)
 
 
-def _text(candidate: Candidate, title: str, how: str, asked: str) -> str:
+def _text(candidate: Candidate, title: str, how: str, usage: str) -> str:
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
     base, step, scheme = candidate.judgement.judged[0], candidate.outcome.plan.checkpoint, candidate.outcome.plan.scheme
     settings: dict[str, Any] = {name: json.dumps(value, sort_keys=True) for name, value in step.settings.items()}
@@ -52,7 +52,7 @@ def _text(candidate: Candidate, title: str, how: str, asked: str) -> str:
         scheme=f"{scheme.kind}, called {candidate.variant}" if scheme else "none",
         checkpoint=candidate.checkpoint.fingerprint,
         how=how,
-        asked=asked,
+        asked=usage,
         recovery=tables.accuracy(candidate.judged, base) if candidate.variant != BASE else tables.Table("", "", (), ()),
         settings=settings,
         libraries=step.libraries,

@@ -45,10 +45,10 @@ def deploy(candidate: Candidate, target: Target, console: Console) -> bool:
     try:
         with target.deploying(candidate) as deployed:
             run.progress.say(candidate.variant, f"healthy at {deployed.verified_at}; verifying ...")
-            found = verified(deployed.verified_at, candidate, console)
-            if not found.passed:
+            verification = verified(deployed.verified_at, candidate, console)
+            if not verification.passed:
                 left = "it goes on answering, as before" if deployed.stood_before else "rolled back, it was ended"
-                raise StepFailed(f"{left}: {found.failures}")
+                raise StepFailed(f"{left}: {verification.failures}")
     except StepFailed as failure:
         console.print(f"not deployed: {failure}", markup=False, highlight=False, soft_wrap=True)
         return False
@@ -69,14 +69,14 @@ def deploy(candidate: Candidate, target: Target, console: Console) -> bool:
 
 def verified(url: str, candidate: Candidate, console: Console) -> verify.Verification:
     """Verify what answers at an address; on the terminal, in the store and in MLflow."""
-    found = verify.verify(url, candidate)
+    verification = verify.verify(url, candidate)
     name = verify.file_name(candidate.variant)
-    candidate.run.store.keep(candidate.run.plan.experiment.name, name, found.to_json())
+    candidate.run.store.keep(candidate.run.plan.experiment.name, name, verification.to_json())
     with out_of_reach(missed_by(candidate.run)):
-        verdict = f"{found.variant}: {'pass' if found.passed else 'FAIL'}"
-        registry.verified(candidate.run.plan.experiment, verdict, found.figures, name)
-    verify.show(found, console)
-    return found
+        verdict = f"{verification.variant}: {'pass' if verification.passed else 'FAIL'}"
+        registry.verified(candidate.run.plan.experiment, verdict, verification.figures, name)
+    verify.show(verification, console)
+    return verification
 
 
 def standing(kind: str) -> ReplaceableTarget:
@@ -93,36 +93,36 @@ def standing(kind: str) -> ReplaceableTarget:
     return STANDING[kind]
 
 
-def before(asked: Experiment, target: ReplaceableTarget) -> tuple[Experiment, str]:
+def before(experiment: Experiment, target: ReplaceableTarget) -> tuple[Experiment, str]:
     """What was deployed before the present deployment: the experiment as it was then, and the variant's name.
 
     Raises:
         UserError: there is no such record.
     """
-    present = _recorded(asked)
+    present = _recorded(experiment)
     previous = present.get("previous") or {}
     if target.kind != present.get("kind") or target.kind != previous.get("kind"):
         raise UserError(
-            f"--rollback: no two deployments of {asked.name} to {target.kind}, one after the other, are on record; "
-            "deploy a variant with --variant NAME"
+            f"--rollback: no two deployments of {experiment.name} to {target.kind}, one after the other, are on "
+            "record; deploy a variant with --variant NAME"
         )
-    now = {name: getattr(asked, name) for name in _ELSEWHERE}
+    now = {name: getattr(experiment, name) for name in _ELSEWHERE}
     try:
         return Experiment.model_validate({**previous["experiment"], **now}), previous["variant"]
     except (ValidationError, KeyError, TypeError):
         raise UserError(
-            f"--rollback: the deployment of {asked.name} before was made by another version of this project; deploy a "
-            "variant with --variant NAME"
+            f"--rollback: the deployment of {experiment.name} before was made by another version of this project; "
+            "deploy a variant with --variant NAME"
         ) from None
 
 
-def delete(asked: Experiment, target: ReplaceableTarget, console: Console) -> None:
+def delete(experiment: Experiment, target: ReplaceableTarget, console: Console) -> None:
     """End what is deployed; its record is empty from then on, and no registered version is the champion."""
-    done = [target.delete(asked)]
-    if _recorded(asked).get("kind") == target.kind:
-        Store.of(asked.storage).keep(asked.name, DEPLOYMENT, {})
+    done = [target.delete(experiment)]
+    if _recorded(experiment).get("kind") == target.kind:
+        Store.of(experiment.storage).keep(experiment.name, DEPLOYMENT, {})
         with out_of_reach(lambda reason: done.append(f"MLflow still has its champion, it is out of reach: {reason}")):
-            if version := registry.withdraw(asked):
+            if version := registry.withdraw(experiment):
                 done.append(f"in MLflow {version}")
     for line in done:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -150,17 +150,17 @@ def _record(candidate: Candidate, deployed: Deployed) -> None:
 def _tags(candidate: Candidate) -> dict[str, str]:
     """Tags of its version in the Model Registry."""
     scheme = candidate.outcome.plan.scheme
-    told = {"verdict": candidate.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
+    tags = {"verdict": candidate.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
     if (capacity := candidate.judged.capacity) is not None:
         kept = "none" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
-        told["load_within_limits"] = kept
+        tags["load_within_limits"] = kept
     for difference in candidate.judged.differences if scheme else ():
         if difference.recovery is not None:
             low, high = difference.recovery_low, difference.recovery_high
-            told[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"
-    return told
+            tags[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"
+    return tags
 
 
-def _recorded(asked: Experiment) -> dict[str, Any]:
+def _recorded(experiment: Experiment) -> dict[str, Any]:
     """The record of the present deployment; empty where there is none."""
-    return Store.of(asked.storage).kept_mapping(asked.name, DEPLOYMENT)
+    return Store.of(experiment.storage).kept_mapping(experiment.name, DEPLOYMENT)

@@ -50,7 +50,7 @@ def manifests_of(candidate: Candidate) -> list[dict[str, Any]]:
             "kserve: missing in the experiment; --target kserve needs its `storage_uri` (where KServe reads the "
             "checkpoint) and `image`"
         )
-    if candidate.place is None:
+    if candidate.path_in_store is None:
         raise UserError(
             f"--variant {candidate.variant}: its weights lie outside the store, at {candidate.folder}; "
             "{checkpoint} in kserve.storage_uri has no meaning for it"
@@ -60,7 +60,7 @@ def manifests_of(candidate: Candidate) -> list[dict[str, Any]]:
         run.plan.experiment,
         run.plan.hardware,
         variant=candidate.variant,
-        checkpoint=candidate.place,
+        checkpoint=candidate.path_in_store,
         weight_bytes=candidate.judged.size_bytes,
         cores=len(candidate.cores),
     )
@@ -136,7 +136,7 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
         reference = {"secretKeyRef": {"name": kserve.secret, "key": "token"}}
         variables.append({"name": vllm_server.KEY, "valueFrom": reference})
         variables.append({"name": "PYTHONPATH", "value": _GUARD})
-    asked = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": _PROBED_EVERY_S, "timeoutSeconds": 5}
+    probe = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": _PROBED_EVERY_S, "timeoutSeconds": 5}
     container = {
         "name": "kserve-container",
         "image": kserve.image,
@@ -151,9 +151,9 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
         "env": variables,
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
         # As long as the benchmark gave it to start, and only then is it looked at more strictly.
-        "startupProbe": {**asked, "failureThreshold": math.ceil(serving.start_timeout_s / _PROBED_EVERY_S)},
-        "readinessProbe": {**asked, "failureThreshold": 3},
-        "livenessProbe": {**asked, "failureThreshold": 6},
+        "startupProbe": {**probe, "failureThreshold": math.ceil(serving.start_timeout_s / _PROBED_EVERY_S)},
+        "readinessProbe": {**probe, "failureThreshold": 3},
+        "livenessProbe": {**probe, "failureThreshold": 6},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": mounts,
     }

@@ -26,7 +26,7 @@ from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
 from flows.runtime.context import StepFailed
 
-_ASKED_S = 60.0
+_ANSWER_S = 60.0
 """For one answer of kubectl."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -88,10 +88,10 @@ class _Cluster:
     """kubectl or oc, in one namespace."""
 
     def __init__(self, namespace: str) -> None:
-        found = next(filter(None, map(shutil.which, ("kubectl", "oc"))), None)
-        if found is None:
+        client = next(filter(None, map(shutil.which, ("kubectl", "oc"))), None)
+        if client is None:
             raise UserError("--apply: neither kubectl nor oc is on PATH; install one, or print the manifests (--print)")
-        self.client, self.namespace = found, namespace
+        self.client, self.namespace = client, namespace
 
     def last_applied(self, kind: str, name: str) -> dict[str, Any] | None:
         """What a resource was made of; None where there is none."""
@@ -108,7 +108,7 @@ class _Cluster:
         return applied
 
     def apply(self, manifests: list[dict[str, Any]]) -> None:
-        self._ask("apply", "-f", "-", told=yaml.safe_dump_all(manifests, sort_keys=False))
+        self._ask("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests, sort_keys=False))
 
     def delete(self, kind: str, name: str) -> None:
         self._ask("delete", kind, name, "--ignore-not-found", "--wait=false")
@@ -119,8 +119,11 @@ class _Cluster:
             self._ask("wait", "--for=condition=Ready", service, f"--timeout={seconds:.0f}s", patience_s=seconds + 30)
         except StepFailed as failure:
             status = json.loads(self._ask("get", service, "-o", "json")).get("status", {})
-            told = [one for one in status.get("conditions", []) if one["status"] != "True"]
-            reasons = [f"{one['type']}: {one.get('message') or one.get('reason') or one['status']}" for one in told]
+            unmet = [condition for condition in status.get("conditions", []) if condition["status"] != "True"]
+            reasons = [
+                f"{condition['type']}: {condition.get('message') or condition.get('reason') or condition['status']}"
+                for condition in unmet
+            ]
             raise StepFailed("; ".join(reasons) or str(failure)) from None
 
     def address(self, name: str) -> str | None:
@@ -130,10 +133,10 @@ class _Cluster:
         return address
 
     @contextlib.contextmanager
-    def forwarded(self, place: str, port: int) -> Iterator[str]:
+    def forwarded(self, resource: str, port: int) -> Iterator[str]:
         """An address on this machine's loopback that leads to a pod's port, inside the block."""
         with subprocess.Popen(
-            [self.client, "-n", self.namespace, "port-forward", "--address=127.0.0.1", place, f":{port}"],
+            [self.client, "-n", self.namespace, "port-forward", "--address=127.0.0.1", resource, f":{port}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -143,24 +146,24 @@ class _Cluster:
             finally:
                 process.terminate()
 
-    def _ask(self, *arguments: str, told: str | None = None, patience_s: float = _ASKED_S) -> str:
-        asked = [self.client, "-n", self.namespace, *arguments]
+    def _ask(self, *arguments: str, stdin: str | None = None, patience_s: float = _ANSWER_S) -> str:
+        command = [self.client, "-n", self.namespace, *arguments]
         try:
-            done = subprocess.run(asked, input=told, capture_output=True, text=True, timeout=patience_s, check=False)
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=patience_s, check=False)
         except subprocess.TimeoutExpired:
-            raise StepFailed(f"{' '.join(asked[:5])} did not end within {patience_s:.0f} s") from None
+            raise StepFailed(f"{' '.join(command[:5])} did not end within {patience_s:.0f} s") from None
         if done.returncode:
-            raise StepFailed(f"{' '.join(asked[:5])}: {' '.join(done.stderr.split())[:300]}")
+            raise StepFailed(f"{' '.join(command[:5])}: {' '.join(done.stderr.split())[:300]}")
         return done.stdout
 
 
 def _forwarded_port(process: subprocess.Popen[bytes]) -> int:
     """The port that kubectl says it listens on."""
     assert process.stdout is not None
-    deadline, said = time.monotonic() + _ASKED_S, b""
+    deadline, output = time.monotonic() + _ANSWER_S, b""
     while time.monotonic() < deadline and process.poll() is None:
         if select.select([process.stdout], [], [], 1.0)[0]:
-            said += os.read(process.stdout.fileno(), 4096)
-        if found := re.search(rb"127\.0\.0\.1:(\d+) ->", said):
-            return int(found[1])
-    raise StepFailed(f"no port was forwarded: {' '.join(said.decode(errors='replace').split())[:300]}")
+            output += os.read(process.stdout.fileno(), 4096)
+        if match := re.search(rb"127\.0\.0\.1:(\d+) ->", output):
+            return int(match[1])
+    raise StepFailed(f"no port was forwarded: {' '.join(output.decode(errors='replace').split())[:300]}")

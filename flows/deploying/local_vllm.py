@@ -89,7 +89,7 @@ class LocalVllm:
 
     def as_text(self, candidate: Candidate) -> str:
         """The same engine as a command, a systemd unit and a container, for whoever starts it otherwise."""
-        unit = [f'Environment="{name}={value}"' for name, value in _told(candidate).items()]
+        unit = [f'Environment="{name}={value}"' for name, value in _public_variables(candidate).items()]
         if api_key():
             unit.append(f"EnvironmentFile=/etc/{candidate.model}.env")
         return _TEXT.format(
@@ -117,15 +117,15 @@ def command(candidate: Candidate) -> list[str]:
     )
 
 
-def _told(candidate: Candidate) -> dict[str, str]:
+def _public_variables(candidate: Candidate) -> dict[str, str]:
     """Its variables as anybody may read them: without the key, which is in the environment already."""
-    asked = vllm_server.key_variables(api_key())
-    return {**candidate.variables, **{name: value for name, value in asked.items() if name != vllm_server.KEY}}
+    variables = vllm_server.key_variables(api_key())
+    return {**candidate.variables, **{name: value for name, value in variables.items() if name != vllm_server.KEY}}
 
 
 def _shell_line(candidate: Candidate) -> str:
     """The command with its variables, as a shell takes it."""
-    exported = [f"{name}={shlex.quote(value)}" for name, value in _told(candidate).items()]
+    exported = [f"{name}={shlex.quote(value)}" for name, value in _public_variables(candidate).items()]
     return " ".join([*exported, shlex.join(command(candidate))])
 
 
@@ -138,10 +138,11 @@ def _await_healthy(process: subprocess.Popen[bytes], url: str, log: Path, timeou
 
 def _origin(candidate: Candidate) -> str:
     """Where the checkpoint comes from, if this machine has no more than a copy of it in a bounded cache."""
-    if not isinstance(candidate.run.plan.experiment.storage.root, str) or candidate.place is None:
+    if not isinstance(candidate.run.plan.experiment.storage.root, str) or candidate.path_in_store is None:
         return ""
     return (
-        f"# The checkpoint lies at {candidate.run.store.root}/{candidate.place}: copy it to where it is served,\n"
+        f"# The checkpoint lies at {candidate.run.store.root}/{candidate.path_in_store}: copy it to where "
+        "it is served,\n"
         f"# and put its folder there in place of this machine's cached one, {candidate.folder}\n\n"
     )
 
@@ -155,7 +156,7 @@ def _container(candidate: Candidate) -> str:
     image = f"vllm-cpu:v{version}" if on_cpu else f"vllm/vllm-openai:v{version}"
     # Inside it is bound to all; outside as the experiment says.
     guarded = api_key() is not None
-    told = vllm_server.arguments(
+    arguments = vllm_server.arguments(
         "/checkpoint", candidate.model, candidate.engine, "0.0.0.0", serving.port, guarded=guarded
     )
     parts = ["docker run --rm", f"-p {serving.host}:{serving.port}:{serving.port}", "--ipc=host"]
@@ -163,7 +164,7 @@ def _container(candidate: Candidate) -> str:
     parts += [f"-e {name}={shlex.quote(value)}" for name, value in candidate.variables.items()]
     if guarded:
         parts += [f"-e {vllm_server.KEY} -e PYTHONPATH=/guard", f"-v {shlex.quote(str(vllm_server.GUARD))}:/guard:ro"]
-    parts += [f"-v {shlex.quote(str(candidate.folder))}:/checkpoint:ro", image, shlex.join(told)]
+    parts += [f"-v {shlex.quote(str(candidate.folder))}:/checkpoint:ro", image, shlex.join(arguments)]
     return " ".join(parts)
 
 

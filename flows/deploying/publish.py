@@ -1,6 +1,6 @@
 """Publish a variant's checkpoint, with its model card, to a repository of a hub.
 
-Nothing is uploaded without being asked for: the command alone says what it would upload, and `--yes` uploads it,
+The command alone uploads nothing: it says what it would upload. `--yes` uploads it,
 into a private repository unless it exists already or `--public` is given.
 """
 
@@ -47,38 +47,44 @@ class Publication:
         return card.published(self.candidate, self.repository).encode()
 
 
-def publish(asked: Publication, console: Console, *, really: bool) -> bool:
-    """Say what would be uploaded or, where it is really asked for, upload it in one commit and record it.
+def publish(publication: Publication, console: Console, *, really: bool) -> bool:
+    """Say what would be uploaded or, where `really` is set, upload it in one commit and record it.
 
     Returns:
-        whether it was done as asked; why not is told.
+        whether that went well; if not, the console says why.
 
     Raises:
         UserError: it cannot be uploaded.
     """
-    _check(asked, really=really)
-    check_files(asked.candidate)
-    sizes = {file.name: file.stat().st_size for file in asked.files} | {f"{_CARD}, the model card": len(asked.card)}
+    _check(publication, really=really)
+    check_files(publication.candidate)
+    sizes = {file.name: file.stat().st_size for file in publication.files} | {
+        f"{_CARD}, the model card": len(publication.card)
+    }
     for name, size in sizes.items():
         console.print(f"{filesize.decimal(size):>10}  {name}", markup=False, highlight=False)
-    place = f"{hub.endpoint()}/{asked.repository}"
+    address = f"{hub.endpoint()}/{publication.repository}"
     if not really:
-        console.print(f"nothing was uploaded; --yes uploads this to {place}", soft_wrap=True, highlight=False)
+        console.print(f"nothing was uploaded; --yes uploads this to {address}", soft_wrap=True, highlight=False)
         return True
     try:
-        commit = _uploaded(asked)
+        commit = _uploaded(publication)
     except StepFailed as failure:
         console.print(f"not published: {failure}", markup=False, highlight=False, soft_wrap=True)
         return False
-    _record(asked, place, commit)
-    console.print(f"published {asked.candidate.variant} at {place}, commit {commit}", soft_wrap=True, highlight=False)
+    _record(publication, address, commit)
+    console.print(
+        f"published {publication.candidate.variant} at {address}, commit {commit}", soft_wrap=True, highlight=False
+    )
     return True
 
 
-def _check(asked: Publication, *, really: bool) -> None:
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", asked.repository):
-        raise UserError(f"--repository {asked.repository}: is not OWNER/NAME of letters, digits, '-', '_' and '.'")
-    if asked.candidate.variant == BASE:
+def _check(publication: Publication, *, really: bool) -> None:
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", publication.repository):
+        raise UserError(
+            f"--repository {publication.repository}: is not OWNER/NAME of letters, digits, '-', '_' and '.'"
+        )
+    if publication.candidate.variant == BASE:
         raise UserError("--variant base: is the model as it came, which is published already; name a compressed one")
     if really and offline.is_set():
         raise UserError("publish: HF_HUB_OFFLINE is set; unset it, or copy the checkpoint by hand")
@@ -86,19 +92,19 @@ def _check(asked: Publication, *, really: bool) -> None:
         raise UserError(f"HF_TOKEN: missing, and {hub.endpoint()} takes no upload without a token that may write")
 
 
-def _uploaded(asked: Publication) -> str:
+def _uploaded(publication: Publication) -> str:
     """Upload in one commit, so that a reader sees all of it or nothing; return the commit's id."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi(endpoint=hub.endpoint(), token=hub.token())
-    added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in asked.files]
-    added.append(CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=asked.card))
-    message = f"{asked.candidate.variant} of {asked.candidate.run.plan.experiment.model.label}"
+    added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in publication.files]
+    added.append(CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=publication.card))
+    message = f"{publication.candidate.variant} of {publication.candidate.run.plan.experiment.model.label}"
     try:
-        api.create_repo(asked.repository, private=not asked.public, exist_ok=True)
-        done = api.create_commit(asked.repository, added, commit_message=message)
+        api.create_repo(publication.repository, private=not publication.public, exist_ok=True)
+        done = api.create_commit(publication.repository, added, commit_message=message)
     except HfHubHTTPError as error:
         code = error.response.status_code
         hint = "; check that the token may write there" if code in (401, 403) else ""
@@ -112,16 +118,16 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
 
 
-def _record(asked: Publication, place: str, commit: str) -> None:
-    run, variant = asked.candidate.run, asked.candidate.variant
-    told = {
+def _record(publication: Publication, address: str, commit: str) -> None:
+    run, variant = publication.candidate.run, publication.candidate.variant
+    record = {
         "variant": variant,
-        "place": place,
+        "place": address,
         "commit": commit,
         "at": time.time(),
-        "checkpoint": asked.candidate.checkpoint.fingerprint,
-        "files": asked.candidate.checkpoint.result["files"],
+        "checkpoint": publication.candidate.checkpoint.fingerprint,
+        "files": publication.candidate.checkpoint.result["files"],
     }
-    run.store.keep(run.plan.experiment.name, f"published-{variant}.json", told)
+    run.store.keep(run.plan.experiment.name, f"published-{variant}.json", record)
     with out_of_reach(missed_by(run)):
-        registry.published(run.plan.experiment, asked.candidate.checkpoint.fingerprint, place, commit)
+        registry.published(run.plan.experiment, publication.candidate.checkpoint.fingerprint, address, commit)

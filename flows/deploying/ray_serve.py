@@ -46,7 +46,7 @@ class RayServe:
 
     @contextlib.contextmanager
     def deploying(self, candidate: Candidate) -> Iterator[Deployed]:
-        """A revision beside the one that is live; it takes its place where the block ends well.
+        """A revision beside the one that is live; it replaces that one where the block ends well.
 
         Raises:
             UserError: no cluster is named, or it can never hold the engines.
@@ -99,14 +99,14 @@ class _Offered:
     def of(cls, candidate: Candidate, ingress: str) -> "_Offered":
         plan, deploying = candidate.run.plan, candidate.run.plan.experiment.deploying
         serving = plan.experiment.serving
-        told = {
+        settings = {
             "model": plan.experiment.name,
             "engine": candidate.engine,
             "gpus": 0 if plan.hardware.on_cpu else serving.gpus,
             "scale": (deploying.replicas, deploying.most, deploying.target_ongoing_requests or serving.max_num_seqs),
             "drain_s": deploying.drain_s,
         }
-        named = json.dumps({**told, "checkpoint": candidate.checkpoint.fingerprint}, sort_keys=True)
+        named = json.dumps({**settings, "checkpoint": candidate.checkpoint.fingerprint}, sort_keys=True)
         cores = _slot(candidate)
         here = {
             "variables": vllm_server.variables(cores, serving.kv_cache_gib),
@@ -117,7 +117,7 @@ class _Offered:
             "start_timeout_s": serving.start_timeout_s,
         }
         revision = hashlib.sha256(named.encode()).hexdigest()[:8]
-        return cls(revision, cores, told | here)
+        return cls(revision, cores, settings | here)
 
 
 @dataclass(frozen=True)
@@ -147,17 +147,17 @@ class _Work:
         return {name.removeprefix(f"{self.ingress}:") for name in self._applications() if name != self.ingress}
 
     def _applications(self) -> list[str]:
-        asked: Any = self.server.applications.remote(self.ingress)
-        return [name for name in ray.get(asked) if name == self.ingress or name.startswith(f"{self.ingress}:")]
+        ref: Any = self.server.applications.remote(self.ingress)
+        return [name for name in ray.get(ref) if name == self.ingress or name.startswith(f"{self.ingress}:")]
 
     def live(self) -> str | None:
-        asked: Any = self.server.live.remote(self.ingress)
-        found: str | None = ray.get(asked)
-        return found
+        ref: Any = self.server.live.remote(self.ingress)
+        revision: str | None = ray.get(ref)
+        return revision
 
     def direct(self, revision: str | None) -> None:
-        told = {**self.settings, "mark": mark_of(self.ingress), "timeout_s": _SWITCH_S}
-        ray.get(self.server.direct.remote(self.ingress, revision, told))
+        settings = {**self.settings, "mark": mark_of(self.ingress), "timeout_s": _SWITCH_S}
+        ray.get(self.server.direct.remote(self.ingress, revision, settings))
 
     def say_wait(self, candidate: Candidate, before: str | None) -> None:
         if before is not None:
@@ -181,11 +181,11 @@ def _start(work: _Work, candidate: Candidate, offered: _Offered) -> Deployed:
     """Ask for a revision and wait until it answers."""
     experiment, application = candidate.run.plan.experiment, f"{work.ingress}:{offered.revision}"
     serving, marks = experiment.serving, (mark_of(work.ingress), mark_of(application))
-    told = {**work.settings, **offered.settings, "marks": marks}
+    settings = {**work.settings, **offered.settings, "marks": marks}
     try:
         with serve_in_hand(work.coordinator):
-            asked: Any = work.server.offer.remote(work.ingress, offered.revision, str(candidate.folder), told)
-            ray.get(asked)
+            ref: Any = work.server.offer.remote(work.ingress, offered.revision, str(candidate.folder), settings)
+            ray.get(ref)
         for name in (application, work.ingress):
             waited: Any = work.server.wait.remote(name, serving.start_timeout_s)
             url, _ = ray.get(waited)

@@ -1,4 +1,4 @@
-"""What a place to deploy to is: a small class with a `kind`; callers do not branch on it."""
+"""What a target of deployments is: a small class with a `kind`; callers do not branch on it."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Target(Protocol):
 
     kind: ClassVar[str]
     only_if_applied: ClassVar[bool]
-    """Whether it changes what others may share, and is therefore asked for twice (`--apply`)."""
+    """Whether it changes what others may share, and therefore needs `--apply` too."""
 
     def deploying(self, candidate: Candidate) -> AbstractContextManager[Deployed]:
         """A variant that is up and healthy, to be verified inside the block. Where the block ends well, it stays
@@ -65,7 +65,7 @@ class Target(Protocol):
 
 
 class ReplaceableTarget(Target, Protocol):
-    """A place where a deployment has one address for good: it can be replaced while it answers, and taken away."""
+    """A target where a deployment has one address for good: it can be replaced while it answers, and taken away."""
 
     def delete(self, experiment: Experiment) -> str:
         """End what is deployed of an experiment; return what was done, in words."""

@@ -52,7 +52,7 @@ class Check:
 
     name: str
     passed: bool | None
-    """None: it was not asked, and `found` says why."""
+    """None: it was skipped, and `found` says why."""
     found: str
     rule: str
 
@@ -86,16 +86,16 @@ class Verification:
 def verify(url: str, candidate: Candidate) -> Verification:
     """Look at all that can be seen from outside. The load comes last, and only on the right model."""
     look = _Look(url.rstrip("/").removesuffix("/v1").rstrip("/"), candidate)
-    for name, rule, asked in look.questions():
+    for name, rule, question in look.questions():
         if any(check.passed is False for check in look.checks):
             look.checks.append(Check(name, None, "not asked: something above failed", rule))
             continue
-        look.checks.append(look.answered(name, rule, asked))
+        look.checks.append(look.answered(name, rule, question))
     return Verification(look.url, candidate.variant, look.model, time.time(), tuple(look.checks), look.figures)
 
 
 class _Look:
-    """The questions to one address, in order, and what was found so far."""
+    """The questions to one address, in order, and the checks made so far."""
 
     def __init__(self, url: str, candidate: Candidate) -> None:
         self.url, self.candidate, self.model = url, candidate, candidate.model
@@ -124,13 +124,13 @@ class _Look:
             ("load", self._load_rule(), self._load),
         ]
 
-    def answered(self, name: str, rule: str, asked: Callable[[], tuple[bool | None, str]]) -> Check:
+    def answered(self, name: str, rule: str, question: Callable[[], tuple[bool | None, str]]) -> Check:
         """A check, also where the server breaks off or answers what nobody expects."""
         try:
-            passed, found = asked()
+            passed, finding = question()
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            passed, found = False, f"{type(error).__name__}: {error}"
-        return Check(name, passed, " ".join(found.split())[:300], rule)
+            passed, finding = False, f"{type(error).__name__}: {error}"
+        return Check(name, passed, " ".join(finding.split())[:300], rule)
 
     def _health(self) -> tuple[bool, str]:
         status, _ = openai_client.get(f"{self.url}/health", patience_s=30, key=self._key)
@@ -159,25 +159,27 @@ class _Look:
         return {"model": self.model, "max_tokens": _TOKENS, "temperature": 0, **further}
 
     def _completion(self) -> tuple[bool, str]:
-        found = openai_client.ask(f"{self.url}/v1/completions", self._body(prompt=_PROMPT, ignore_eos=True), self._key)
-        self._text, tokens = found["choices"][0]["text"], found["usage"]["completion_tokens"]
+        response = openai_client.ask(
+            f"{self.url}/v1/completions", self._body(prompt=_PROMPT, ignore_eos=True), self._key
+        )
+        self._text, tokens = response["choices"][0]["text"], response["usage"]["completion_tokens"]
         return tokens == _TOKENS, f"{tokens} tokens: {self._text!r}"
 
     def _chat(self) -> tuple[bool | None, str]:
         if not checkpoints.has_chat_template(self.candidate.folder):
             return None, "not asked: the tokenizer has no chat template"
         messages = [{"role": "user", "content": "What is the capital of France?"}]
-        found = openai_client.ask(f"{self.url}/v1/chat/completions", self._body(messages=messages), self._key)
-        text = found["choices"][0]["message"]["content"] or ""
+        response = openai_client.ask(f"{self.url}/v1/chat/completions", self._body(messages=messages), self._key)
+        text = response["choices"][0]["message"]["content"] or ""
         return bool(text.strip()), repr(text)
 
     def _streaming(self) -> tuple[bool, str]:
         body = self._body(prompt=_PROMPT, ignore_eos=True)
         events, ended = openai_client.stream(f"{self.url}/v1/completions", body, self._key)
         text = "".join(event["choices"][0]["text"] for event in events if event["choices"])
-        found = f"{len(events)} events{'' if ended else ', no end'}"
+        finding = f"{len(events)} events{'' if ended else ', no end'}"
         same = text == self._text
-        return len(events) > 1 and ended and same, found if same else f"{found}, another text: {text!r}"
+        return len(events) > 1 and ended and same, finding if same else f"{finding}, another text: {text!r}"
 
     def _reference(self) -> tuple[bool, str]:
         reference = self.candidate.checkpoint.result["reference"]
@@ -231,18 +233,18 @@ def _short_load(candidate: Candidate, url: str, model: str, key: str | None) -> 
     openai_client.exercise(f"{url}/v1", model, candidate.run.plan.experiment.at_once(load), key)
     brief = load.model_copy(update={"duration_s": min(LOAD_S, load.duration_s), "requests": 0})
     open_loop = load.open_loop
-    asked_at = point.asked if open_loop else int(point.asked)
+    level = point.asked if open_loop else int(point.asked)
     with (
         cluster.connected(candidate.run.plan.hardware.accelerator),
         lease(Benchmarker, Needs(), node=ray.get_runtime_context().get_node_id()) as benchmarker,
         tempfile.TemporaryDirectory(dir=candidate.run.logs) as scratch,
     ):
-        asked: Any = benchmarker.benchmark.remote(
+        ref: Any = benchmarker.benchmark.remote(
             url=url,
             model=model,
             key=key,
             tokenizer=str(candidate.folder),
-            profile={"kind": load.kind, "rate" if open_loop else "streams": [asked_at]},
+            profile={"kind": load.kind, "rate" if open_loop else "streams": [level]},
             prompt_tokens=load.prompt_tokens,
             output_tokens=load.output_tokens,
             lengths=load.lengths,
@@ -251,18 +253,18 @@ def _short_load(candidate: Candidate, url: str, model: str, key: str | None) -> 
             cores=list(slots.clients[0]),
             destination=scratch,
         )
-        windows = answer(asked, brief.longest_point_s)
-        (found,) = requests.read(Path(scratch), [window.seconds for window in windows], open_loop=open_loop)
-    return requests.figures(found)
+        windows = answer(ref, brief.longest_point_s)
+        (measured,) = requests.read(Path(scratch), [window.seconds for window in windows], open_loop=open_loop)
+    return requests.figures(measured)
 
 
-def show(found: Verification, console: Console) -> None:
+def show(verification: Verification, console: Console) -> None:
     """The checks on the terminal."""
-    table = Table(title=f"{found.variant} at {found.url}", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{verification.variant} at {verification.url}", box=box.SIMPLE_HEAD)
     for header in ("check", "verdict", "found", "asked for"):
         table.add_column(header)
     words = {True: "pass", False: "FAIL", None: "-"}
-    for check in found.checks:
+    for check in verification.checks:
         table.add_row(check.name, words[check.passed], Text(check.found), Text(check.rule))
     console.print(table)
 

@@ -24,16 +24,16 @@ def _servable(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.left_out and plan.experiment.unservable == "refuse":
             raise UserError(
-                f"{plan.experiment.place(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
+                f"{plan.experiment.yaml_path(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
                 "remove it, or set unservable: leave_out to compare the rest"
             )
 
 
 def _engine_arguments(plan: Plan) -> None:
-    known = library_sources.engine_arguments(plan.hardware.accelerator)
+    arguments = library_sources.engine_arguments(plan.hardware.accelerator)
     for name in plan.experiment.serving.engine_args:
-        if known and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+        if arguments and name not in arguments:
+            near = difflib.get_close_matches(name, arguments, n=1)
             hint = f"did you mean {near[0]}?" if near else "its documentation lists them"
             raise UserError(f"serving.engine_args.{name}: no argument of vLLM's engine; {hint}")
 
@@ -41,16 +41,18 @@ def _engine_arguments(plan: Plan) -> None:
 def _cores(plan: Plan) -> None:
     """Nothing may ask for more than the machine, or the largest node, has."""
     hardware, experiment = plan.hardware, plan.experiment
-    asked = {"quantizing.cores": experiment.quantizing.cores}
+    cores_by_field = {"quantizing.cores": experiment.quantizing.cores}
     if hardware.on_cpu:
-        asked["serving.cores"] = experiment.serving.cores
-        asked |= {f"{section(name)}.client_cores": load.client_cores for name, load in experiment.loads.items()}
+        cores_by_field["serving.cores"] = experiment.serving.cores
+        cores_by_field |= {
+            f"{section(name)}.client_cores": load.client_cores for name, load in experiment.loads.items()
+        }
         if experiment.serving.tensor_parallel_size > 1:
             raise UserError(
                 f"serving.tensor_parallel_size: {experiment.serving.tensor_parallel_size} on a CPU, where one process "
                 "has all cores of an engine; use 1"
             )
-    for field, cores in asked.items():
+    for field, cores in cores_by_field.items():
         if cores and cores > hardware.cores:
             raise UserError(f"{field}: {cores} asked for, this machine has {hardware.cores}; ask for fewer")
 
@@ -77,7 +79,7 @@ def _memory(plan: Plan) -> None:
 
 
 def _longest_request(plan: Plan) -> None:
-    """On a CPU the KV cache has the size that is asked for; on a GPU it is what the weights leave."""
+    """On a CPU the KV cache has the size that the experiment sets; on a GPU it is what the weights leave."""
     serving, model = plan.experiment.serving, sizes.model_of(plan, Store.of(plan.experiment.storage))
     dtype = str(engine_args(plan.experiment, plan.hardware)["dtype"])
     config = model.config if model and model.config else {}
@@ -98,7 +100,7 @@ def _quantizing_memory(plan: Plan) -> None:
     for position, variant in enumerate(plan.variants[1:]):
         if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
             raise UserError(
-                f"{plan.experiment.place(position)}: quantizing {variant.name!r} needs about "
+                f"{plan.experiment.yaml_path(position)}: quantizing {variant.name!r} needs about "
                 f"{wanted / memory.GIB:.1f} GiB of GPU memory, {plan.hardware.name} has {available / memory.GIB:.1f}; "
                 "use a larger GPU or a smaller model"
             )
@@ -106,10 +108,10 @@ def _quantizing_memory(plan: Plan) -> None:
 
 def check_disk(plan: Plan, missing: list[Step]) -> None:
     model = sizes.model_of(plan, Store.of(plan.experiment.storage))
-    for one in disk.disks(plan, model, {step.fingerprint for step in missing}):
-        if one.bytes > one.free:
-            settings = ", ".join(writing.setting for writing in one.writings)
-            raise UserError(f"{settings}: the disk is too small: {one}; choose a larger one or fewer schemes")
+    for file_system in disk.disks(plan, model, {step.fingerprint for step in missing}):
+        if file_system.bytes > file_system.free:
+            settings = ", ".join(writing.setting for writing in file_system.writings)
+            raise UserError(f"{settings}: the disk is too small: {file_system}; choose a larger one or fewer schemes")
 
 
 def _base_bytes(plan: Plan) -> int:

@@ -43,10 +43,12 @@ class Disk:
     @property
     def bytes(self) -> int:
         """What the plan writes."""
-        return sum(one.bytes for one in self.writings)
+        return sum(writing.bytes for writing in self.writings)
 
     def __str__(self) -> str:
-        parts = " and ".join(f"{one.bytes / 1e9:.1f} GB into {one.folder} ({one.setting})" for one in self.writings)
+        parts = " and ".join(
+            f"{writing.bytes / 1e9:.1f} GB into {writing.folder} ({writing.setting})" for writing in self.writings
+        )
         return f"about {parts}, {self.free / 1e9:.1f} GB free"
 
 
@@ -57,17 +59,19 @@ def disks(plan: Plan, model: Model | None, missing: Set[str]) -> list[Disk]:
         model: the base model; of None no size is guessed.
         missing: fingerprints of the steps without a record.
     """
-    found: dict[int, list[Writing]] = {}
-    for one in _writings(plan, model, missing):
-        if one.bytes:
-            found.setdefault(existing(one.folder).stat().st_dev, []).append(one)
-    return [Disk(tuple(some), shutil.disk_usage(existing(some[0].folder)).free) for some in found.values()]
+    by_device: dict[int, list[Writing]] = {}
+    for writing in _writings(plan, model, missing):
+        if writing.bytes:
+            by_device.setdefault(existing(writing.folder).stat().st_dev, []).append(writing)
+    return [
+        Disk(tuple(writings), shutil.disk_usage(existing(writings[0].folder)).free) for writings in by_device.values()
+    ]
 
 
 def _writings(plan: Plan, model: Model | None, missing: Set[str]) -> Iterator[Writing]:
     """What goes where, nothing included."""
     storage, made = plan.experiment.storage, _made(plan, model, missing) if model else []
-    beside = _BESIDE_WEIGHTS * sum(any(step.fingerprint in missing for step in one.steps) for one in plan.tried)
+    beside = _BESIDE_WEIGHTS * sum(any(step.fingerprint in missing for step in variant.steps) for variant in plan.tried)
     if isinstance(storage.root, Path):
         yield Writing("storage.root", storage.root, sum(made) + beside)
     else:
@@ -75,16 +79,16 @@ def _writings(plan: Plan, model: Model | None, missing: Set[str]) -> Iterator[Wr
         yield Writing("storage.cache", storage.cache, pulled + max(made, default=0) + beside)
     if model and plan.base.checkpoint.fingerprint in missing and _is_fetched(plan.experiment):
         yield Writing("HF_HUB_CACHE", hub.cache_folder("model"), model.bytes)
-    if (place := _copied_to(plan.experiment)) is not None:
-        yield Writing("tracking.uri", place, sum(made))
+    if (folder := _copied_to(plan.experiment)) is not None:
+        yield Writing("tracking.uri", folder, sum(made))
 
 
 def _is_fetched(experiment: Experiment) -> bool:
     """Whether the hub's cache on this machine gets the base model; of other nodes' caches nothing is known."""
-    asked = experiment.model
-    if not isinstance(asked, HubModel) or cluster.is_named():
+    model = experiment.model
+    if not isinstance(model, HubModel) or cluster.is_named():
         return False
-    return hub.cached_model(asked.repository, asked.revision) is None
+    return hub.cached_model(model.repository, model.revision) is None
 
 
 def _copied_to(experiment: Experiment) -> Path | None:
@@ -98,7 +102,9 @@ def _copied_to(experiment: Experiment) -> Path | None:
 def _made(plan: Plan, model: Model, missing: Set[str]) -> list[int]:
     """Bytes of every checkpoint that the store gets. A base model is not written there where a run uses it in the
     user's folder, or in the hub's cache."""
-    asked, has_folder = plan.experiment.model, isinstance(plan.experiment.storage.root, Path)
-    in_place = isinstance(asked, PathModel) or (isinstance(asked, HubModel) and has_folder)
-    schemes = {one.checkpoint.fingerprint: one.scheme for one in plan.tried if one.scheme or not in_place}
+    source, has_folder = plan.experiment.model, isinstance(plan.experiment.storage.root, Path)
+    in_place = isinstance(source, PathModel) or (isinstance(source, HubModel) and has_folder)
+    schemes = {
+        variant.checkpoint.fingerprint: variant.scheme for variant in plan.tried if variant.scheme or not in_place
+    }
     return [checkpoint_bytes(scheme, model) for name, scheme in schemes.items() if name in missing]

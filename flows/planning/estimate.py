@@ -57,21 +57,21 @@ def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, h
         own[plan.base.name] += begin.seconds
     if not figures:
         return Estimate(0.0, 0.0, variants=own)
-    asked = plan.experiment.sweep
-    room = (asked.max_concurrent if asked else None) or len(plan.slots.engines) * hosts + 1
+    sweep = plan.experiment.sweep
+    room = (sweep.max_concurrent if sweep else None) or len(plan.slots.engines) * hosts + 1
     first_rung = play([first for first, _ in ways], plan.slots, hosts=hosts, room=room)
     all_go_on = play([second for _, second in ways], plan.slots, hosts=hosts, room=room)
     one_goes_on = play(_with_one(ways), plan.slots, hosts=hosts, room=room)
     before = _RAY_S + begin.seconds + first_rung.seconds
     held = begin.seconds + first_rung.slot_seconds + all_go_on.slot_seconds
-    told = tuple(dict.fromkeys(figure.assumed for figure in figures if figure.assumed))
+    assumptions = tuple(dict.fromkeys(figure.assumed for figure in figures if figure.assumed))
     ray = f"Ray, Serve and MLflow to begin and to end: assumed {_RAY_S:.0f} s"
     return Estimate(
         seconds=before + all_go_on.seconds,
         device_hours=held * _devices(plan) / 3600,
         least_seconds=before + one_goes_on.seconds,
         variants=own,
-        assumed=(*told, ray),
+        assumed=(*assumptions, ray),
     )
 
 
@@ -101,56 +101,56 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: Histo
     if variant.scheme and variant.checkpoint in steps:
         stays.append(Stay(take(history.seconds(variant.checkpoint))))
     evaluations = [step for step in (variant.proxy, *variant.evaluations, variant.control) if step and step in steps]
-    places = [place for place, step in enumerate(variant.benchmarks) if step in steps]
+    indices = [index for index, step in enumerate(variant.benchmarks) if step in steps]
     served = experiment.accuracy.engine == "served"
     if not served:
         stays += [Stay(take(history.seconds(step))) for step in evaluations]
-    asked = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
+    evaluating_s = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
     alone = len(plan.slots.engines) == 1
-    if asked and not (places and alone):
-        stays.append(Stay(take(history.start(variant.benchmarks[0])) + asked))
-        asked = 0.0
-    if places:
-        stays.append(_block(plan, variant, places, asked, history, take))
+    if evaluating_s and not (indices and alone):
+        stays.append(Stay(take(history.start(variant.benchmarks[0])) + evaluating_s))
+        evaluating_s = 0.0
+    if indices:
+        stays.append(_block(plan, variant, indices, evaluating_s, history, take))
     return Way(variant.name, tuple(stays)), used
 
 
 def _block(
     plan: Plan,
     variant: VariantPlan,
-    places: Sequence[int],
-    asked: float,
+    indices: Sequence[int],
+    evaluating_s: float,
     history: History,
     take: Callable[[Figure], float],
 ) -> Stay:
     """The variant in turn with the base: the engines of every start, and one repeat of both after the other.
 
     Args:
-        asked: seconds of evaluations that the variant's first engine does.
+        evaluating_s: seconds of evaluations that the variant's first engine does.
     """
     experiment, alone = plan.experiment, len(plan.slots.engines) == 1
-    of = (experiment.benchmarks[place] for place in places)
+    of = (experiment.benchmarks[index] for index in indices)
     starts = {experiment.loads[name].start_of(repeat, plan.hardware.accelerator) for name, repeat in of}
     engines = 2 if variant.beside_base else 1
     for name, load in experiment.loads.items():
-        if len(load.looks) > 1 and any(experiment.benchmarks[place][0] == name for place in places):
+        if len(load.looks) > 1 and any(experiment.benchmarks[index][0] == name for index in indices):
             words = f"{load.looks[-1]}, and {load.looks[0]} where the first look shows that they are enough"
             take(Figure(0.0, f"repeats of {f'load {name}'.rstrip()} that end by themselves: assumed the most, {words}"))
-    begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[places[0]])
+    begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[indices[0]])
     up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
     warmed = sum(take(warming) for _ in range(len(starts) * (engines if alone else 1)))
     turns = 1 if plan.slots.together else engines
-    figures = {place: history.seconds(variant.benchmarks[place]) for place in places}
-    seconds = {place: sum(take(figure) for _ in range(turns)) for place, figure in figures.items()}
-    return Stay(up + warmed + asked, _series(experiment, places), seconds, slots=1 if alone else engines)
+    figures = {index: history.seconds(variant.benchmarks[index]) for index in indices}
+    seconds = {index: sum(take(figure) for _ in range(turns)) for index, figure in figures.items()}
+    return Stay(up + warmed + evaluating_s, _series(experiment, indices), seconds, slots=1 if alone else engines)
 
 
-def _series(experiment: Experiment, places: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+def _series(experiment: Experiment, indices: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """Missing benchmarks, load by load."""
-    if not places:
+    if not indices:
         return ()
     names = [workload for workload, _ in experiment.benchmarks]
-    return tuple(tuple(place for place in places if names[place] == load) for load in experiment.loads)
+    return tuple(tuple(index for index in indices if names[index] == load) for load in experiment.loads)
 
 
 def _devices(plan: Plan) -> float:

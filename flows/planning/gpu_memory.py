@@ -57,9 +57,9 @@ def _why(gpu: dict[str, Any], share: float, engines: int, *, of_ray: bool) -> st
     todo += [] if of_ray else ["set CUDA_VISIBLE_DEVICES to other GPUs"]
     lower = int(100 * free / total / engines) / 100
     todo += [f"set serving.gpu_memory_utilization to {lower:g} or less"] if lower >= 0.1 else []
-    asked = f"{engines} engines want" if engines > 1 else "an engine wants"
+    demand = f"{engines} engines want" if engines > 1 else "an engine wants"
     return (
-        f"{asked} {share * total / MIB_OF_A_GIB:.1f} of the {total / MIB_OF_A_GIB:.1f} GiB of GPU {gpu['index']} "
+        f"{demand} {share * total / MIB_OF_A_GIB:.1f} of the {total / MIB_OF_A_GIB:.1f} GiB of GPU {gpu['index']} "
         f"({gpu['name']}), and {free / MIB_OF_A_GIB:.1f} are free: {held}; {', or '.join(todo)}"
     )
 

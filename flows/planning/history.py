@@ -30,7 +30,7 @@ _TOKENS_PER_S = {"cpu": 13.0, "cuda": 9500.0}
 """Calibration tokens, of a model with 1e9 parameters: GPTQ of 0.135e9 on 2 cores took 42 s for 4,096, and of 8e9 on an
 H100 110 s for 131,072 (tests/bench/README.md)."""
 _UNLIMITED = 1000
-"""Documents of a task whose number nobody has said yet."""
+"""Documents of a task whose number is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -73,75 +73,79 @@ class History:
 
     def start(self, step: Step) -> Figure:
         """How long the engine takes to be up for a benchmark, its comparison with the reference included."""
-        known = self._nearest(
+        nearest = self._nearest(
             step, lambda r: r.kind == "benchmark" and "seconds" in (r.result.get("deployment") or {}), same=_engine
         )
-        if not known:
+        if not nearest:
             return self._assumed("start of an engine", _START_S[self._accelerator])
-        took = [r.result["deployment"]["seconds"] + (r.result.get("reference") or {}).get("seconds", 0) for r in known]
+        took = [
+            r.result["deployment"]["seconds"] + (r.result.get("reference") or {}).get("seconds", 0) for r in nearest
+        ]
         return Figure(statistics.median(took))
 
     def warming(self, step: Step) -> Figure:
         """How long an engine is warmed up for the load of a benchmark."""
         load = step.settings["load"]
-        known = self._nearest(
+        nearest = self._nearest(
             step,
             lambda r: r.kind == "benchmark" and "warming_s" in (r.result.get("deployment") or {}),
             same=lambda settings: _points(settings["load"]),
         )
-        if known:
-            return Figure(statistics.median(r.result["deployment"]["warming_s"] for r in known))
+        if nearest:
+            return Figure(statistics.median(r.result["deployment"]["warming_s"] for r in nearest))
         once = _points(load) * (min(load["duration_s"], WARMING_S) + _POINT_S)
         return self._assumed("warming an engine up", _PASSES * once)
 
     def _prepare(self, step: Step) -> Figure:
-        known = self._nearest(step, lambda r: r.kind == "prepare", same=lambda settings: settings.get("model"))
-        if known:
-            return Figure(known[0].seconds)
+        nearest = self._nearest(step, lambda r: r.kind == "prepare", same=lambda settings: settings.get("model"))
+        if nearest:
+            return Figure(nearest[0].seconds)
         return self._assumed("preparing a base model", _PREPARE_S)
 
     def _quantize(self, step: Step) -> Figure:
-        known = self._nearest(
+        nearest = self._nearest(
             step, lambda r: r.kind == "quantize" and r.inputs.get("base") == step.inputs.get("base"), _modifiers
         )
-        asked = _tokens(step.settings)
-        if known:
-            record = known[0]
+        tokens = _tokens(step.settings)
+        if nearest:
+            record = nearest[0]
             phase = record.result.get("seconds", {}).get("quantize", 0.0)
-            ratio = asked / _tokens(record.settings) if asked and _tokens(record.settings) else 1.0
+            ratio = tokens / _tokens(record.settings) if tokens and _tokens(record.settings) else 1.0
             return Figure(record.seconds + phase * (ratio - 1))
         size = self._parameters or 1e9
         billions = size / 1e9
-        seconds = 20 + billions * (_SAVING_S_PER_1E9 + asked / _TOKENS_PER_S[self._accelerator])
+        seconds = 20 + billions * (_SAVING_S_PER_1E9 + tokens / _TOKENS_PER_S[self._accelerator])
         return self._assumed("quantizing", seconds)
 
     def _evaluate(self, step: Step) -> Figure:
-        asked = self._documents(step)
-        known = self._nearest(step, lambda r: r.kind == "evaluate", same=_task_names)
-        if known:
-            done = sum(task["documents"] for task in known[0].result["tasks"].values())
-            return Figure(known[0].seconds * (sum(asked.values()) / done if done else 1.0))
+        documents = self._documents(step)
+        nearest = self._nearest(step, lambda r: r.kind == "evaluate", same=_task_names)
+        if nearest:
+            done = sum(task["documents"] for task in nearest[0].result["tasks"].values())
+            return Figure(nearest[0].seconds * (sum(documents.values()) / done if done else 1.0))
         size = (self._parameters or 1e9) / 1e9
-        return self._assumed("evaluating", 25 + sum(asked.values()) * size / _DOCUMENTS_PER_S[self._accelerator], asked)
+        return self._assumed(
+            "evaluating", 25 + sum(documents.values()) * size / _DOCUMENTS_PER_S[self._accelerator], documents
+        )
 
     def _benchmark(self, step: Step) -> Figure:
         load = step.settings["load"]
-        known = self._nearest(step, lambda r: r.kind == "benchmark", same=lambda _: None)
+        nearest = self._nearest(step, lambda r: r.kind == "benchmark", same=lambda _: None)
         points, measured = _points(load), _configured(load)
-        if not known:
+        if not nearest:
             return self._assumed("each point of load beside its own seconds", _POINT_S, extra=measured, times=points)
-        beside = [(_seconds_of_one(r) - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in known]
+        beside = [(_seconds_of_one(r) - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in nearest]
         return Figure(measured + points * max(0.0, statistics.median(beside)))
 
     def _documents(self, step: Step) -> dict[str, int]:
         """Documents of each task that a step asks for."""
         first, last = step.settings.get("share") or (0.0, 1.0)
-        found = {}
+        documents = {}
         for task in step.settings["tasks"]:
             name = task["name"]
             whole = task["limit"] or self._recorded_documents(name) or self._counted.get(name) or _UNLIMITED
-            found[name] = math.ceil(whole * (last - first))
-        return found
+            documents[name] = math.ceil(whole * (last - first))
+        return documents
 
     def _recorded_documents(self, task: str) -> int:
         """Of a task without a limit, as it was once answered in full."""
@@ -153,27 +157,27 @@ class History:
         return max(full, default=0)
 
     def _nearest(
-        self, step: Step, wanted: Callable[["_Seen"], bool], same: Callable[[dict[str, Any]], Any]
-    ) -> "list[_Seen]":
+        self, step: Step, wanted: Callable[["_PastStep"], bool], same: Callable[[dict[str, Any]], Any]
+    ) -> "list[_PastStep]":
         """Records that fit, the nearest first: of the same checkpoint, then of the same variant, then the latest; of
         them only those that are as near as the first."""
-        asked = same(dict(step.settings))
+        aspect = same(dict(step.settings))
 
-        def fits(seen: "_Seen") -> bool:
+        def fits(past: "_PastStep") -> bool:
             try:
-                return wanted(seen) and bool(same(seen.settings) == asked)
+                return wanted(past) and bool(same(past.settings) == aspect)
             except (KeyError, TypeError, AttributeError):
                 return False  # its settings are of an older shape
 
-        fitting = [seen for seen in map(_Seen, self._records) if fits(seen)]
+        fitting = [past for past in map(_PastStep, self._records) if fits(past)]
 
-        def distance(seen: "_Seen") -> tuple[bool, bool]:
-            other = seen.inputs.get("checkpoint") != step.inputs.get("checkpoint")
-            return (other, seen.variant != step.variant)
+        def distance(past: "_PastStep") -> tuple[bool, bool]:
+            other = past.inputs.get("checkpoint") != step.inputs.get("checkpoint")
+            return (other, past.variant != step.variant)
 
         nearest = min(map(distance, fitting), default=(True, True))
-        alike = [seen for seen in fitting if distance(seen) == nearest]
-        return sorted(alike, key=lambda seen: seen.finished_at, reverse=True)
+        alike = [past for past in fitting if distance(past) == nearest]
+        return sorted(alike, key=lambda past: past.finished_at, reverse=True)
 
     def _assumed(
         self,
@@ -188,7 +192,7 @@ class History:
         return Figure(extra + times * seconds, f"{what}{counted}: assumed {seconds:.0f} s, no record tells")
 
 
-class _Seen:
+class _PastStep:
     """A record, with the settings of its step at hand."""
 
     def __init__(self, record: Record) -> None:
@@ -213,7 +217,7 @@ def _can_be_read(record: Record) -> bool:
         return False
 
 
-def _seconds_of_one(benchmark: "_Seen") -> float:
+def _seconds_of_one(benchmark: "_PastStep") -> float:
     """That the load took on one engine, where the variant and the base were loaded one after the other."""
     turns = 2 if "base" in benchmark.result and not benchmark.result.get("company") else 1
     return float(benchmark.result.get("load_s", benchmark.seconds)) / turns

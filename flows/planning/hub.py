@@ -1,8 +1,8 @@
 """What a plan needs from the Hugging Face hub (or the mirror that HF_ENDPOINT names), and whether it can be had.
 
-What lies in the hub libraries' local caches needs nobody. For the rest the hub is asked as the libraries will
-ask it, by the head of one small file, and briefly. Offline (HF_HUB_OFFLINE) nobody is asked, and what is not in a
-cache is refused.
+What lies in the hub libraries' local caches needs nobody. For the rest the hub gets a request as the libraries
+will send it, for the head of one small file, and briefly. Offline (HF_HUB_OFFLINE) no request is sent, and what is not
+in a cache is refused.
 """
 
 import json
@@ -55,13 +55,13 @@ class Availability:
 
     words: str
     out_of_reach: bool = False
-    """Whether the hub could not be asked."""
+    """Whether the hub did not answer."""
 
 
 def check(plan: Plan) -> None:
     """Raise UserError for the first model or data set that cannot be had; a hub out of reach is no mistake."""
-    for one in needed(plan):
-        state(one)
+    for need in needed(plan):
+        state(need)
     model = plan.experiment.model
     if not (isinstance(model, WheelModel) and offline.is_set() and _missing(plan, plan.base.checkpoint)):
         return
@@ -74,14 +74,14 @@ def check(plan: Plan) -> None:
 
 def notes(plan: Plan) -> list[str]:
     """One line about each thing that is needed from the hub."""
-    states = [(one, state(one)) for one in needed(plan)]
-    known = [f"{one.what}: {of.words}" for one, of in states if not of.out_of_reach]
-    return known + [f"{one.what}: {of.words}" for one, of in states if of.out_of_reach][:1]
+    states = [(need, state(need)) for need in needed(plan)]
+    lines = [f"{need.what}: {of.words}" for need, of in states if not of.out_of_reach]
+    return lines + [f"{need.what}: {of.words}" for need, of in states if of.out_of_reach][:1]
 
 
 def needed(plan: Plan) -> list[Needed]:
     """What steps without a record fetch from the hub, each repository once."""
-    return list({(one.kind, one.repository, one.revision): one for one in _all_needed(plan)}.values())
+    return list({(need.kind, need.repository, need.revision): need for need in _all_needed(plan)}.values())
 
 
 def _all_needed(plan: Plan) -> Iterator[Needed]:
@@ -103,21 +103,21 @@ def _missing(plan: Plan, step: Any) -> bool:
     return Store.of(plan.experiment.storage).find(step) is None
 
 
-def state(one: Needed) -> Availability:
+def state(need: Needed) -> Availability:
     """How it can be had.
 
     Raises:
         UserError: it cannot.
     """
-    if _cached(one):
+    if _cached(need):
         return Availability("in the local cache")
     if not offline.is_set():
-        return _at_the_hub(one, endpoint())
+        return _at_the_hub(need, endpoint())
     if cluster.is_named():
         return Availability("not looked for: it must lie in the hub cache of every node, as HF_HUB_OFFLINE is set")
     raise UserError(
-        f"{one.field}: HF_HUB_OFFLINE is set, and the {one.what} is not in the local cache "
-        f"{cache_folder(one.kind)}; fetch it once with HF_HUB_OFFLINE unset, or give a local folder or file"
+        f"{need.field}: HF_HUB_OFFLINE is set, and the {need.what} is not in the local cache "
+        f"{cache_folder(need.kind)}; fetch it once with HF_HUB_OFFLINE unset, or give a local folder or file"
     )
 
 
@@ -133,11 +133,11 @@ def cached_model(repository: str, revision: str) -> Path | None:
     return folder
 
 
-def _cached(one: Needed) -> bool:
-    if one.kind == "model":
-        return cached_model(one.repository, one.revision) is not None
+def _cached(need: Needed) -> bool:
+    if need.kind == "model":
+        return cached_model(need.repository, need.revision) is not None
     # Where `datasets` itself looks when it is offline (CachedDatasetModuleFactory in its load.py).
-    *owner, name = one.repository.split("/")
+    *owner, name = need.repository.split("/")
     snake = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)).lower()
     return any((cache_folder("dataset") / "___".join([*owner, snake])).glob("*/*/*"))
 
@@ -155,21 +155,21 @@ def _expanded(path: str | Path) -> Path:
 
 
 def endpoint() -> str:
-    """The hub that is asked.
+    """The address of the hub.
 
     Raises:
         UserError: HF_ENDPOINT is no address. It is not repeated, as it may hold a password.
     """
-    given = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").strip().rstrip("/")
+    text = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").strip().rstrip("/")
     try:
-        address = urlsplit(given)
-        is_one = address.scheme in ("http", "https") and bool(address.hostname) and given.isprintable()
+        address = urlsplit(text)
+        is_address = address.scheme in ("http", "https") and bool(address.hostname) and text.isprintable()
         _ = address.port
     except ValueError:
-        is_one = False
-    if not is_one or " " in given:
+        is_address = False
+    if not is_address or " " in text:
         raise UserError("HF_ENDPOINT: is no address; give http(s)://HOST, or unset it")
-    return given
+    return text
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -182,12 +182,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @cache
-def _at_the_hub(one: Needed, at: str) -> Availability:
-    """What the hub says of a repository, asked once."""
+def _at_the_hub(need: Needed, at: str) -> Availability:
+    """What the hub says of a repository, by one request."""
     try:
-        _opened(one, at).close()
+        _opened(need, at).close()
     except urllib.error.HTTPError as answer:
-        return _judged(one, at, answer.code, answer.headers.get("X-Error-Code") or "")
+        return _judged(need, at, answer.code, answer.headers.get("X-Error-Code") or "")
     except HTTPException:
         return _out_of_reach(at, "it answers no HTTP")
     except (OSError, ValueError) as error:
@@ -202,17 +202,17 @@ def _out_of_reach(at: str, reason: str) -> Availability:
 
 def _shown(address: str) -> str:
     """An address without a user and a password."""
-    found = urlsplit(address)
-    return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 @cache
-def commit(one: Needed) -> str | None:
-    """The commit that a revision stands for now; None where the hub does not tell, or nobody may be asked."""
+def commit(need: Needed) -> str | None:
+    """The commit that a revision stands for now; None where the hub does not say it, or HF_HUB_OFFLINE is set."""
     if offline.is_set():
         return None
     try:
-        with _opened(one, endpoint()) as answer:
+        with _opened(need, endpoint()) as answer:
             known_commit: str | None = answer.headers.get("X-Repo-Commit")
     except urllib.error.HTTPError as answer:  # a large file's head leads elsewhere
         known_commit = answer.headers.get("X-Repo-Commit")
@@ -221,35 +221,35 @@ def commit(one: Needed) -> str | None:
     return known_commit if known_commit and re.fullmatch(r"[0-9a-f]{40}", known_commit) else None
 
 
-def _opened(one: Needed, at: str) -> Any:
+def _opened(need: Needed, at: str) -> Any:
     """The head of one small file of a repository.
 
     Raises:
         OSError, ValueError, HTTPException: it cannot be had.
     """
-    file = "config.json" if one.kind == "model" else "README.md"
-    place = one.repository if one.kind == "model" else f"datasets/{one.repository}"
-    request = urllib.request.Request(f"{at}/{place}/resolve/{quote(one.revision, safe='')}/{file}", method="HEAD")
-    if known := token():
-        request.add_unredirected_header("Authorization", f"Bearer {known}")
+    file = "config.json" if need.kind == "model" else "README.md"
+    path = need.repository if need.kind == "model" else f"datasets/{need.repository}"
+    request = urllib.request.Request(f"{at}/{path}/resolve/{quote(need.revision, safe='')}/{file}", method="HEAD")
+    if secret := token():
+        request.add_unredirected_header("Authorization", f"Bearer {secret}")
     return urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S)
 
 
-def _judged(one: Needed, at: str, code: int, error: str) -> Availability:
+def _judged(need: Needed, at: str, code: int, error: str) -> Availability:
     """An answer that is no success; the hub's own codes tell the cases apart (huggingface_hub, utils/_http.py)."""
     if 300 <= code < 400 or error == "EntryNotFound":
         return Availability(f"at {_shown(at)}")
     if error == "RevisionNotFound":
-        raise UserError(f"{one.field}: the {one.what} has no revision {one.revision!r}; check it")
+        raise UserError(f"{need.field}: the {need.what} has no revision {need.revision!r}; check it")
     if error == "GatedRepo":
-        raise UserError(f"{one.field}: the {one.what} {_GATED}")
+        raise UserError(f"{need.field}: the {need.what} {_GATED}")
     if code in (401, 403):
         raise UserError(
-            f"{one.field}: {_shown(at)} refuses the {one.what} ({code}); it {_GATED}. The hub says the same of a "
+            f"{need.field}: {_shown(at)} refuses the {need.what} ({code}); it {_GATED}. The hub says the same of a "
             "private repository, and of a name that does not exist"
         )
     if code == 404:
-        raise UserError(f"{one.field}: the {one.what} does not exist at {_shown(at)}; check its name")
+        raise UserError(f"{need.field}: the {need.what} does not exist at {_shown(at)}; check its name")
     return Availability(f"{_shown(at)} answered {code}; whether it can be had is not known")
 
 
@@ -261,11 +261,11 @@ def token() -> str | None:
     """
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
     file = _expanded(os.environ.get("HF_TOKEN_PATH") or home / "token")
-    given = os.environ.get("HF_TOKEN", "").strip()
-    found = given or (file.read_text(errors="replace").strip() if file.is_file() else "")
-    if not (found.isascii() and found.isprintable()):
-        raise UserError(f"{'HF_TOKEN' if given else file}: holds a character that no token has; set it again")
-    return found or None
+    variable = os.environ.get("HF_TOKEN", "").strip()
+    secret = variable or (file.read_text(errors="replace").strip() if file.is_file() else "")
+    if not (secret.isascii() and secret.isprintable()):
+        raise UserError(f"{'HF_TOKEN' if variable else file}: holds a character that no token has; set it again")
+    return secret or None
 
 
 @cache
@@ -275,8 +275,8 @@ def model_bytes(repository: str, revision: str) -> int | None:
         return None
     address = f"{endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
     request = urllib.request.Request(address)
-    if known := token():
-        request.add_unredirected_header("Authorization", f"Bearer {known}")
+    if secret := token():
+        request.add_unredirected_header("Authorization", f"Bearer {secret}")
     try:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S) as answer:
             files = json.load(answer)["siblings"]

@@ -14,24 +14,24 @@ _ARGUMENTS = ("EngineArgs", "AsyncEngineArgs")
 @cache
 def generating_architectures(accelerator: str) -> frozenset[str]:
     """Architectures that it generates text with, by the names of config.json; none where it is not installed here."""
-    found: set[str] = set()
+    architectures: set[str] = set()
     for node in _sources("inference", accelerator, "vllm/model_executor/models/registry.py"):
         target = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in _GENERATING:
             keys = node.value.keys if isinstance(node.value, ast.Dict) else []
-            found |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
-    return frozenset(found)
+            architectures |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+    return frozenset(architectures)
 
 
 @cache
 def engine_arguments(accelerator: str) -> tuple[str, ...]:
     """Names of the arguments of its engine; none where it is not installed here."""
-    found: list[str] = []
+    names: list[str] = []
     for node in _sources("inference", accelerator, "vllm/engine/arg_utils.py"):
         if isinstance(node, ast.ClassDef) and node.name in _ARGUMENTS:
             fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
-            found += [field.id for field in fields if isinstance(field, ast.Name) and not field.id.startswith("_")]
-    return tuple(found)
+            names += [field.id for field in fields if isinstance(field, ast.Name) and not field.id.startswith("_")]
+    return tuple(names)
 
 
 @cache
@@ -41,13 +41,13 @@ def native_classes(accelerator: str) -> dict[str, str]:
     for node in _sources("quantize", accelerator, "transformers/models/auto/modeling_auto.py"):
         target = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id == _NATIVE:
-            pairs = [one.elts for one in ast.walk(node.value) if isinstance(one, ast.Tuple) and len(one.elts) == 2]
-            names = [[one.value for one in pair if isinstance(one, ast.Constant)] for pair in pairs]
+            pairs = [part.elts for part in ast.walk(node.value) if isinstance(part, ast.Tuple) and len(part.elts) == 2]
+            names = [[element.value for element in pair if isinstance(element, ast.Constant)] for pair in pairs]
             return {str(pair[0]): str(pair[1]) for pair in names if len(pair) == 2}
     return {}
 
 
 def _sources(role: str, accelerator: str, file: str) -> list[ast.stmt]:
     folder: Path = environments.environment(role, accelerator).folder
-    place = next(folder.glob(f"lib/python*/site-packages/{file}"), None)
-    return ast.parse(place.read_text()).body if place else []
+    path = next(folder.glob(f"lib/python*/site-packages/{file}"), None)
+    return ast.parse(path.read_text()).body if path else []

@@ -1,6 +1,6 @@
 """Whether MLflow can be opened at an address: briefly, and before MLflow itself, which tries a database for minutes.
 
-The address itself is never told: a database's may hold a password.
+No message repeats the address itself: a database's may hold a password.
 """
 
 import os
@@ -41,17 +41,17 @@ def check_database(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    told = f"the MLflow server {urlsplit(uri).netloc.rpartition('@')[2]}"
+    server = f"the MLflow server {urlsplit(uri).netloc.rpartition('@')[2]}"
     try:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT_S).close()
     except urllib.error.HTTPError:
         return
     except HTTPException as error:
         reason = f"{type(error).__name__}: what listens there speaks no HTTP"
-        raise CannotBeOpened(f"{told} does not answer there ({reason}); check the address") from None
+        raise CannotBeOpened(f"{server} does not answer there ({reason}); check the address") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        raise CannotBeOpened(f"{told} is out of reach ({reason:.100}); start it or change tracking.uri") from None
+        raise CannotBeOpened(f"{server} is out of reach ({reason:.100}); start it or change tracking.uri") from None
 
 
 def _check_file(uri: str) -> None:

@@ -1,6 +1,6 @@
 """Whether a folder holds a model that this project can work on, by its files' own words (no torch).
 
-What is found here would otherwise be found by an engine, after minutes, and told in its own words.
+An engine would otherwise report the same faults, after minutes and in its own words.
 """
 
 import re
@@ -38,17 +38,17 @@ def check(folder: Path, accelerator: str, field: str = "model.path") -> None:
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise UserError(f"{field}: {folder} has no tokenizer; save the model's tokenizer beside it")
     try:
-        told = {name: checkpoints.json_object(folder / name) for name in _OBJECTS if (folder / name).is_file()}
+        objects = {name: checkpoints.json_object(folder / name) for name in _OBJECTS if (folder / name).is_file()}
         tensors = checkpoints.tensors(folder)
     except Damaged as damage:
         raise UserError(f"{field}: {damage}; copy or download it again") from None
     for why in (
-        _needs_code(told, accelerator),
-        _is_quantized(told["config.json"]),
-        _cannot_be_served(told["config.json"], accelerator),
-        _odd_numbers(told["config.json"]),
-        _odd_tensors(told["config.json"], tensors),
-        _odd_tokenizer(told.get("tokenizer.json", {}), tensors),
+        _needs_code(objects, accelerator),
+        _is_quantized(objects["config.json"]),
+        _cannot_be_served(objects["config.json"], accelerator),
+        _odd_numbers(objects["config.json"]),
+        _odd_tensors(objects["config.json"], tensors),
+        _odd_tokenizer(objects.get("tokenizer.json", {}), tensors),
     ):
         if why:
             raise UserError(f"{field}: {folder}: {why}")
@@ -64,10 +64,10 @@ def _check_weights_are_safetensors(folder: Path, field: str) -> None:
     raise UserError(f"{field}: {folder} has {named}; {hint}")
 
 
-def _needs_code(told: dict[str, dict[str, Any]], accelerator: str) -> str | None:
+def _needs_code(objects: dict[str, dict[str, Any]], accelerator: str) -> str | None:
     """Code of the model's own is never run. Many that bring some need none: transformers has a class of the same name
     for their type, which it takes then."""
-    for name, settings in told.items():
+    for name, settings in objects.items():
         if "auto_map" in settings and not (name == "config.json" and _is_native(settings, accelerator)):
             return (
                 f"{name} asks for code of its own (auto_map), which is never run, and transformers has nothing of that "
@@ -77,8 +77,8 @@ def _needs_code(told: dict[str, dict[str, Any]], accelerator: str) -> str | None
 
 
 def _is_native(config: dict[str, Any], accelerator: str) -> bool:
-    known = library_sources.native_classes(accelerator).get(str(config.get("model_type")))
-    return known is not None and config.get("architectures") == [known]
+    native = library_sources.native_classes(accelerator).get(str(config.get("model_type")))
+    return native is not None and config.get("architectures") == [native]
 
 
 def _is_quantized(config: dict[str, Any]) -> str | None:
@@ -117,11 +117,11 @@ def _odd_tensors(config: dict[str, Any], tensors: Sequence[Tensor]) -> str | Non
     for tensor in tensors:
         if tensor.dtype not in _DTYPES:
             return f"{tensor.name} is of dtype {tensor.dtype}, which this project does not quantize; give the original"
-    asked = config.get("num_hidden_layers")
-    held = {int(found[1]) for tensor in tensors if (found := _LAYER.match(tensor.name))}
-    most = (asked or 0) + (config.get("num_nextn_predict_layers") or 0)
-    if asked and held and not asked <= len(held) <= most:
-        return f"config.json tells of {asked} layers, the weights have {len(held)}; they do not belong together"
+    layers = config.get("num_hidden_layers")
+    held = {int(match[1]) for tensor in tensors if (match := _LAYER.match(tensor.name))}
+    most = (layers or 0) + (config.get("num_nextn_predict_layers") or 0)
+    if layers and held and not layers <= len(held) <= most:
+        return f"config.json tells of {layers} layers, the weights have {len(held)}; they do not belong together"
     shapes = {tensor.name: tensor.shape for tensor in tensors}
     wanted = (config.get("vocab_size"), config.get("hidden_size"))
     embedding = shapes.get(_EMBEDDING)

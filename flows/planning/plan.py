@@ -52,7 +52,7 @@ class Look:
     places: tuple[int, ...]
     """Of those that come with it, among the benchmarks."""
     step: Step | None
-    """That says whether they are enough with all before them; None where no more are asked for in any case."""
+    """That says whether they are enough with all before them; None for the last repeats, which no others follow."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def make(experiment: Experiment, hardware: Hardware) -> Plan:
 def extended(plan: Plan, schemes: Sequence[Scheme]) -> Plan:
     """The same plan with further schemes, which a search came upon."""
     maker = _Maker(plan.experiment, plan.hardware, plan.slots)
-    known = {variant.name for variant in plan.variants}
-    new = tuple(maker.variant(scheme.name, scheme) for scheme in schemes if scheme.name not in known)
+    names = {variant.name for variant in plan.variants}
+    new = tuple(maker.variant(scheme.name, scheme) for scheme in schemes if scheme.name not in names)
     return replace(plan, variants=plan.variants + new)
 
 
@@ -143,10 +143,12 @@ class _Maker:
     hardware: Hardware
     slots: DeviceSlots
 
-    def variant(self, name: str, asked: Scheme | None) -> VariantPlan:
-        scheme = asked.resolved_for(self.hardware) if asked else None
+    def variant(self, name: str, unresolved: Scheme | None) -> VariantPlan:
+        scheme = unresolved.resolved_for(self.hardware) if unresolved else None
         checkpoint = self._quantize(name, scheme) if scheme else self._prepare()
-        benchmarks = tuple(self._benchmark(scheme, name, checkpoint, *asked) for asked in self.experiment.benchmarks)
+        benchmarks = tuple(
+            self._benchmark(scheme, name, checkpoint, *benchmark) for benchmark in self.experiment.benchmarks
+        )
         return VariantPlan(
             name=name,
             scheme=scheme,
@@ -197,8 +199,8 @@ class _Maker:
 
     @property
     def quantizing_dtype(self) -> str:
-        asked = self.experiment.quantizing.dtype
-        return self.hardware.compute_dtype if asked == "auto" else asked
+        dtype = self.experiment.quantizing.dtype
+        return self.hardware.compute_dtype if dtype == "auto" else dtype
 
     @property
     def _shares(self) -> tuple[tuple[float, float] | None, ...]:
@@ -225,8 +227,8 @@ class _Maker:
         share: tuple[float, float] | None = None,
         concurrency: int | None = None,
     ) -> Step:
-        asked = self.experiment.accuracy
-        accuracy = asked.model_copy(update={"tasks": tasks or asked.tasks})
+        configured = self.experiment.accuracy
+        accuracy = configured.model_copy(update={"tasks": tasks or configured.tasks})
         settings = accuracy.model_dump(mode="json", exclude={**_HOW_ALLOWED, "tasks": {"__all__": _HOW_JUDGED}}) | {
             "concurrency": concurrency or accuracy.concurrency
         }
@@ -239,16 +241,16 @@ class _Maker:
 
     def _looks(self, name: str, benchmarks: Sequence[Step]) -> Iterator[Look]:
         """A look rests on the repeats until then, and on what a gain is judged by."""
-        asked = self.experiment.benchmarks
+        order = self.experiment.benchmarks
         decision = self.experiment.decision.model_dump(mode="json")
         for workload, load in self.experiment.loads.items():
-            places = [place for place, (of, _) in enumerate(asked) if of == workload]
+            indices = [index for index, (of, _) in enumerate(order) if of == workload]
             for first, last in pairwise((0, *load.looks)):
                 step = None
                 if last < load.looks[-1]:
-                    until = {f"repeat {repeat + 1}": benchmarks[places[repeat]].fingerprint for repeat in range(last)}
+                    until = {f"repeat {repeat + 1}": benchmarks[indices[repeat]].fingerprint for repeat in range(last)}
                     step = self._step("look", name, {"decision": decision, "looks": list(load.looks)}, until)
-                yield Look(workload, tuple(places[first:last]), step)
+                yield Look(workload, tuple(indices[first:last]), step)
 
     def _benchmark(self, scheme: Scheme | None, name: str, checkpoint: Step, workload: str, repeat: int) -> Step:
         """The workload's name is not in it: two names for the same load share their work."""

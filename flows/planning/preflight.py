@@ -1,4 +1,4 @@
-"""What cannot work, found before any device is taken: one clear line for each mistake."""
+"""What cannot work, checked before any device is taken: one clear line for each mistake."""
 
 import difflib
 import json
@@ -45,10 +45,12 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     if isinstance(experiment.model, PathModel):
         model_folder.check(experiment.model.path, accelerator)
         for position, scheme in enumerate(experiment.possible):
-            checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, experiment.place(position))
+            checkpoints.check_divides(
+                checkpoints.tensors(experiment.model.path), scheme, experiment.yaml_path(position)
+            )
     for position, scheme in enumerate(experiment.possible):
         if isinstance(scheme, RecipeFile):
-            _recipe(scheme, experiment.place(position))
+            _recipe(scheme, experiment.yaml_path(position))
     _calibration(experiment)
     tasks = experiment.accuracy.tasks
     may_run = experiment.accuracy.allow_code
@@ -59,8 +61,8 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
             f"racing.proxy: {experiment.racing.proxy.name!r} is no text with a perplexity; name one that is"
         )
     chats = {f"accuracy.tasks.{position}.chat_template": task.chat_template for position, task in enumerate(tasks)}
-    for field, asked in {"accuracy.chat_template": experiment.accuracy.chat_template, **chats}.items():
-        if asked:
+    for field, chat_template in {"accuracy.chat_template": experiment.accuracy.chat_template, **chats}.items():
+        if chat_template:
             _chat_template(experiment, field)
 
 
@@ -78,8 +80,8 @@ def check(plan: Plan) -> None:
             gpu_memory.check(experiment.serving, cluster.gpu_use(plan.hardware))
 
 
-def _recipe(scheme: RecipeFile, place: str) -> None:
-    field = f"{place}.path"
+def _recipe(scheme: RecipeFile, section: str) -> None:
+    field = f"{section}.path"
     if not scheme.path.is_file():
         raise UserError(f"{field}: {scheme.path} is not a file; give an llm-compressor recipe in YAML")
     try:
@@ -114,10 +116,10 @@ def _store_writable(root: Path) -> None:
 def _in_a_job() -> bool:
     """Whether a Ray job runs this in a working directory of its own; what is not Ray's says nothing."""
     try:
-        told = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+        config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
     except ValueError:
         return False
-    environment = told.get("runtime_env") if isinstance(told, dict) else None
+    environment = config.get("runtime_env") if isinstance(config, dict) else None
     return isinstance(environment, dict) and bool(environment.get("working_dir"))
 
 
@@ -127,13 +129,13 @@ def _calibration(experiment: Experiment) -> None:
     A token is at least one byte of text, so too few bytes are too few tokens; the exact count is
     known once the tokenizer is loaded.
     """
-    asked = experiment.calibration
+    configured = experiment.calibration
     calibrated = [scheme for scheme in experiment.possible if scheme.needs_calibration]
-    if asked is None or not calibrated:
+    if configured is None or not calibrated:
         return
-    largest = max(calibrated, key=lambda scheme: asked.for_scheme(scheme).samples)
-    calibration = asked.for_scheme(largest)
-    field = "calibration.samples" if calibration == asked else f"calibration_samples of scheme {largest.name!r}"
+    largest = max(calibrated, key=lambda scheme: configured.for_scheme(scheme).samples)
+    calibration = configured.for_scheme(largest)
+    field = "calibration.samples" if calibration == configured else f"calibration_samples of scheme {largest.name!r}"
     source = calibration.source
     if not isinstance(source, LocalText):
         return
@@ -217,15 +219,15 @@ def _definitions(task: Task, local: Path | None, accelerator: str) -> list[dict[
 
 
 def _known_to_lm_eval(task: Task, field: str, accelerator: str) -> None:
-    known = stock_tasks.kinds(accelerator)
-    if task.name not in known:
+    kinds = stock_tasks.kinds(accelerator)
+    if task.name not in kinds:
         local = [path.stem for path in TASKS_FOLDER.rglob("*.yaml")]
-        near = difflib.get_close_matches(task.name, [*local, *known], n=3)
+        near = difflib.get_close_matches(task.name, [*local, *kinds], n=3)
         hint = f"nearest names: {', '.join(near)}" if near else f"local tasks: {', '.join(sorted(local))}"
         raise UserError(f"{field}.name: {task.name!r} is no lm-eval task; {hint}")
-    if task.data_files and known[task.name] != "task":
+    if task.data_files and kinds[task.name] != "task":
         raise UserError(
-            f"{field}.data_files: {task.name!r} is a {known[task.name]} of several tasks, whose data differ; name "
+            f"{field}.data_files: {task.name!r} is a {kinds[task.name]} of several tasks, whose data differ; name "
             "its tasks one by one, or give a task file of your own as `path`"
         )
 

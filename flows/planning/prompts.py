@@ -1,4 +1,4 @@
-"""What a model is asked when it is evaluated: whether it fits into its context, and what a run says of what did not."""
+"""The prompts of an evaluation: whether they fit a model's context, and what a run reports of those that did not."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ _LONGEST_ANSWER = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completi
 
 
 def check(plan: Plan) -> None:
-    """Raise UserError where the context that is asked for is longer than the model's, or shorter than an answer."""
+    """Raise UserError where the context that is configured is longer than the model's, or shorter than an answer."""
     length = engine_args(plan.experiment, plan.hardware)["max_model_len"]
     if not isinstance(length, int):
         return
@@ -29,11 +29,11 @@ def check(plan: Plan) -> None:
             f"serving.max_model_len: {length} tokens asked for, the model's config.json has {positions} positions; "
             f"set it to {positions} or less"
         )
-    for place, task in enumerate(plan.experiment.accuracy.tasks):
+    for index, task in enumerate(plan.experiment.accuracy.tasks):
         for definition in definitions(task, plan.hardware.accelerator):
             if (longest := longest_answer(definition, task)) and longest >= length:
                 raise UserError(
-                    f"accuracy.tasks.{place}: {definition.get('task', task.name)!r} answers in up to {longest} tokens, "
+                    f"accuracy.tasks.{index}: {definition.get('task', task.name)!r} answers in up to {longest} tokens, "
                     f"and serving.max_model_len {length} leaves none for its prompt; raise that, or set "
                     "gen_kwargs: {max_gen_toks: ...} of the task"
                 )
@@ -43,11 +43,11 @@ def positions_of(config: dict[str, Any]) -> int | None:
     """How many positions a model has by its `config.json`; None where more may be possible."""
     text = config.get("text_config") or config
     scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
-    each = [scaling, *(one for one in scaling.values() if isinstance(one, dict))]  # one for all layers, or several
-    if "model_max_length" in config or any((one.get("rope_type") or one.get("type")) in _STRETCHED for one in each):
+    each = [scaling, *(part for part in scaling.values() if isinstance(part, dict))]  # one for all layers, or several
+    if "model_max_length" in config or any((part.get("rope_type") or part.get("type")) in _STRETCHED for part in each):
         return None
-    known = [text[name] for name in _POSITIONS if isinstance(text.get(name), int)]
-    return min(known) if known else None
+    limits = [text[name] for name in _POSITIONS if isinstance(text.get(name), int)]
+    return min(limits) if limits else None
 
 
 def longest_answer(definition: dict[str, Any], task: Task) -> int | None:
@@ -82,5 +82,5 @@ def remarks(result: dict[str, Any]) -> Iterator[str]:
     if how.get("system_left_out"):
         yield "the chat template refuses system messages: descriptions of tasks are left out"
     if left_out := how.get("generation_config_left_out"):
-        told = ", ".join(f"{name} {value}" for name, value in left_out.items())
-        yield f"evaluated without what generation_config.json says of sampling ({told})"
+        settings = ", ".join(f"{name} {value}" for name, value in left_out.items())
+        yield f"evaluated without what generation_config.json says of sampling ({settings})"

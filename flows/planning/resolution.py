@@ -19,21 +19,21 @@ def notes(plan: Plan, counted: Mapping[str, int]) -> list[str]:
     Args:
         counted: documents of tasks where they are known, by name.
     """
-    experiment, found = plan.experiment, []
+    experiment, lines = plan.experiment, []
     decision = experiment.decision.over(max(2, len(plan.tried) - 1))
     for task in experiment.accuracy.tasks:
         if task.recovery is not None or not _is_mean(task, plan.hardware.accelerator):
             continue
         percent = 100 * experiment.decision.constraints.max_accuracy_drop
         margin = (task.margin if task.margin is not None else percent) / 100
-        known = counted.get(task.name) or stock_tasks.DOCUMENTS.get(task.name)
-        count = min(filter(None, (known, task.limit)), default=None)
-        found.append(f"accuracy: {task.name}: {_note(count, margin, decision.confidence)}")
+        documents = counted.get(task.name) or stock_tasks.DOCUMENTS.get(task.name)
+        count = min(filter(None, (documents, task.limit)), default=None)
+        lines.append(f"accuracy: {task.name}: {_note(count, margin, decision.confidence)}")
     flips = " or ".join(f"{100 * share:g}" for share in FLIPS)
     assumed = (
         f"accuracy: assumed for this: {flips} % of the answers differ, as many for the better, and a power of 80 %"
     )
-    return [*found, assumed] if found else []
+    return [*lines, assumed] if lines else []
 
 
 def _note(documents: int | None, margin: float, confidence: float) -> str:
@@ -43,11 +43,11 @@ def _note(documents: int | None, margin: float, confidence: float) -> str:
         return f"a margin of {margin:g} needs about {wanted} documents; how many there are is known once its data are"
     least = [smallest_margin(documents, share, confidence) for share in FLIPS]
     shown = " or ".join(f"{value:.3f}" for value in least)
-    said = f"{documents:,} documents can show that a variant as good as the base stays within {shown}"
+    statement = f"{documents:,} documents can show that a variant as good as the base stays within {shown}"
     if margin >= max(least):
-        return f"{said}; the margin is {margin:g}"
+        return f"{statement}; the margin is {margin:g}"
     hardly = "hardly be met" if margin < min(least) else "be met by an 8-bit form only"
-    return f"WARNING: {said}; the margin of {margin:g} can {hardly}, it needs about {wanted} documents"
+    return f"WARNING: {statement}; the margin of {margin:g} can {hardly}, it needs about {wanted} documents"
 
 
 def _is_mean(task: Task, accelerator: str) -> bool:

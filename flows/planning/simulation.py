@@ -18,7 +18,7 @@ class Stay:
     seconds: float
     """Of work: quantizing, or an engine's start and its evaluations."""
     series: tuple[tuple[int, ...], ...] = ()
-    """Places of the benchmarks that follow, load by load; none for a stay that only works."""
+    """Indices of the benchmarks that follow, load by load; none for a stay that only works."""
     benchmarks: Mapping[int, float] = field(default_factory=dict)
     """Seconds of each of them."""
     slots: int = 1
@@ -53,7 +53,7 @@ class _Walker:
 def play(ways: Sequence[Way], slots: DeviceSlots, *, hosts: int, room: int) -> Played:
     """How long the variants take, `room` of them under way at the same time, on so many hosts. Where a round may be
     co-located, co-location is taken to cost too little to forbid it."""
-    return _Play(ways, SlotAllocation({f"host {place}": slots for place in range(hosts)}), room).through()
+    return _Play(ways, SlotAllocation({f"host {host}": slots for host in range(hosts)}), room).through()
 
 
 class _Play:
@@ -82,7 +82,7 @@ class _Play:
         elif series := walker.way.stays[walker.stay].series:
             walker.ready = True
             beside = ("base",) * (walker.way.stays[walker.stay].slots - 1)
-            self._allocation.ready(name, Member(name, tuple(Series(places, 1.0) for places in series), beside=beside))
+            self._allocation.ready(name, Member(name, tuple(Series(indices, 1.0) for indices in series), beside=beside))
         else:
             self._leave(walker)
 

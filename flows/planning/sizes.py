@@ -54,19 +54,19 @@ def model_of(plan: Plan, store: Store) -> Model | None:
             return Model(checkpoints.weight_bytes(folder), shapes, checkpoints.config(folder))
     if record is not None:
         return Model(int(record.result["weight_bytes"]))
-    asked = plan.experiment.model
-    size = hub.model_bytes(asked.repository, asked.revision) if isinstance(asked, HubModel) else None
+    model = plan.experiment.model
+    size = hub.model_bytes(model.repository, model.revision) if isinstance(model, HubModel) else None
     return Model(size) if size else None
 
 
 @contextlib.contextmanager
 def _folder(plan: Plan, record: Record | None, store: Store) -> Iterator[Path | None]:
     """Where the base's shapes can be read for the length of the block; nothing is pulled for a plan."""
-    asked = plan.experiment.model
-    if isinstance(asked, PathModel):
-        yield asked.path
+    model = plan.experiment.model
+    if isinstance(model, PathModel):
+        yield model.path
     elif record is None:
-        yield hub.cached_model(asked.repository, asked.revision) if isinstance(asked, HubModel) else None
+        yield hub.cached_model(model.repository, model.revision) if isinstance(model, HubModel) else None
     elif kept := record.result.get("folder"):
         yield Path(kept) if (Path(kept) / "config.json").is_file() else None
     elif store.is_shared:

@@ -15,7 +15,7 @@ _NAME = re.compile(r"""^["']?(task|group|tag)["']?:[ \t]*["']?([\w./-]+)["']?\s*
 _TAGS = re.compile(r"""^["']?tag["']?:[ \t]*\n((?:[ \t]*-.*\n?)+)""", re.MULTILINE)
 _TAG = re.compile(r"""-[ \t]*["']?([\w./-]+)""")
 _PACKAGED = {"json", "csv", "text", "parquet", "arrow", "xml", "pandas", "webdataset"}
-"""Readers of local files in `datasets`, which a task may name in place of a data set."""
+"""Readers of local files in `datasets`, which a task may name instead of a data set."""
 
 
 DOCUMENTS = {
@@ -71,37 +71,37 @@ def files(name: str, accelerator: str) -> list[Path]:
 
 def _of(name: str, accelerator: str) -> list[tuple[Path, dict[str, Any]]]:
     """Task files, each with what its group says otherwise."""
-    found: list[tuple[Path, dict[str, Any]]] = []
+    tasks: list[tuple[Path, dict[str, Any]]] = []
     waiting: list[tuple[str, dict[str, Any]]] = [(name, {})]
-    seen = set()
+    visited = set()
     while waiting:
-        asked, changes = waiting.pop()
-        kind, file = _index(accelerator).get(asked, ("", ""))
-        if asked in seen or not file:
+        member, changes = waiting.pop()
+        kind, file = _index(accelerator).get(member, ("", ""))
+        if member in visited or not file:
             continue
-        seen.add(asked)
+        visited.add(member)
         path = _folder(accelerator) / file
         if kind == "task":
-            found.append((path, changes))
+            tasks.append((path, changes))
         if kind == "group":
             waiting += _members(read(path))
         if kind == "tag":
-            tagged = [other for other in path.parent.glob("*.yaml") if ("tag", asked) in _names(other)]
+            tagged = [other for other in path.parent.glob("*.yaml") if ("tag", member) in _names(other)]
             waiting += [(str(read(other).get("task", "")), {}) for other in tagged]
-    return found
+    return tasks
 
 
 def _members(group: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The names in a group, each with what the group says otherwise than the task's own file."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    members: list[tuple[str, dict[str, Any]]] = []
     for member in group.get("task") or []:
         if isinstance(member, str):
-            found.append((member, {}))
+            members.append((member, {}))
         elif isinstance(member.get("task"), list):
-            found += _members(member)
+            members += _members(member)
         else:
-            found.append((str(member.get("task") or member.get("group", "")), member))
-    return found
+            members.append((str(member.get("task") or member.get("group", "")), member))
+    return members
 
 
 @cache
@@ -124,10 +124,10 @@ def _index(accelerator: str) -> dict[str, tuple[str, str]]:
     if kept.is_file():
         return {name: (kind, file) for name, (kind, file) in json.loads(kept.read_text()).items()}
     folder = _folder(accelerator)
-    found = {
+    entries = {
         (kind, name, str(file.relative_to(folder))) for file in folder.rglob("*.yaml") for kind, name in _names(file)
     }
-    index = {name: (kind, file) for kind, name, file in sorted(found, key=_tasks_last)}
+    index = {name: (kind, file) for kind, name, file in sorted(entries, key=_tasks_last)}
     kept.write_text(json.dumps(index))
     return index
 
@@ -139,9 +139,9 @@ def _names(file: Path) -> set[tuple[str, str]]:
     return {*_NAME.findall(text), *listed}
 
 
-def _tasks_last(found: tuple[str, str, str]) -> tuple[bool, str, str, str]:
+def _tasks_last(entry: tuple[str, str, str]) -> tuple[bool, str, str, str]:
     """Of two kinds under one name, the task counts."""
-    kind, name, file = found
+    kind, name, file = entry
     return (kind == "task", kind, name, file)
 
 

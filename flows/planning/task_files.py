@@ -24,14 +24,14 @@ def read(file: Path, task: Task) -> dict[str, Any]:
     """A task file of people's own with what it includes.
 
     Raises:
-        Malformed: it is none, or would run code that nobody has asked for.
+        Malformed: it is none, or would run code without `runs_code`.
     """
     definition = _read(file, task, ())
     for key, named in (("metric_list", "metric"), ("filter_list", "name")):
         listed = definition.get(key)
         if listed is not None and not (
             isinstance(listed, list)
-            and all(isinstance(one, dict) and isinstance(one.get(named), str) for one in listed)
+            and all(isinstance(entry, dict) and isinstance(entry.get(named), str) for entry in listed)
         ):
             raise Malformed(f"{file.name}: {key} is no list of mappings that each have a `{named}`")
     if not isinstance(definition.get("dataset_kwargs", {}), dict | None):
@@ -71,7 +71,7 @@ def _code(text: str, own: dict[str, Any]) -> str | None:
             return f"has a template that reaches beyond a document ({value!r:.60})"
     metrics = own.get("metric_list")
     listed = metrics if isinstance(metrics, list) else []
-    if any(isinstance(one, dict) and one.get("hf_evaluate") for one in listed):
+    if any(isinstance(entry, dict) and entry.get("hf_evaluate") for entry in listed):
         return "fetches a metric (hf_evaluate)"
     return None
 
@@ -101,19 +101,21 @@ def check_documents(task: Task, definition: dict[str, Any], files: Mapping[str, 
     """Raise Malformed unless every document is one of the task's, and there are enough of them."""
     splits = {use: str(definition[use]) for use in _SPLITS if definition.get(use)}
     if splits and (unknown := sorted(set(files) - set(splits.values()))):
-        known = ", ".join(sorted(set(splits.values())))
-        raise Malformed(f"{task.name} has no split {unknown[0]!r}; splits: {known}")
-    asked = next((splits[use] for use in ("test_split", "validation_split") if splits.get(use) in files), None)
-    if splits and asked is None:
+        split_names = ", ".join(sorted(set(splits.values())))
+        raise Malformed(f"{task.name} has no split {unknown[0]!r}; splits: {split_names}")
+    test_split = next((splits[use] for use in ("test_split", "validation_split") if splits.get(use) in files), None)
+    if splits and test_split is None:
         raise Malformed(f"{task.name} is asked about none of {', '.join(sorted(files))}; give its test split")
     wanted = _columns(definition)
     counts = {split: _count(file, wanted, task.name) for split, file in files.items()}
-    if asked is None:
+    if test_split is None:
         return
-    if counts[asked] < _LEAST_DOCUMENTS:
-        raise Malformed(f"{files[asked].name} holds {counts[asked]} documents; at least {_LEAST_DOCUMENTS} are needed")
-    shown = next((splits[use] for use in ("fewshot_split", *_SPLITS[:3]) if splits.get(use) in files), asked)
-    most = counts[shown] - (shown == asked)
+    if counts[test_split] < _LEAST_DOCUMENTS:
+        raise Malformed(
+            f"{files[test_split].name} holds {counts[test_split]} documents; at least {_LEAST_DOCUMENTS} are needed"
+        )
+    shown = next((splits[use] for use in ("fewshot_split", *_SPLITS[:3]) if splits.get(use) in files), test_split)
+    most = counts[shown] - (shown == test_split)
     if task.fewshot and task.fewshot > most:
         raise Malformed(f"fewshot: {task.fewshot} examples, and {files[shown].name} holds {counts[shown]} documents")
 
@@ -122,14 +124,14 @@ def _columns(definition: dict[str, Any]) -> set[str]:
     """Fields that every document must have, by the task's templates; none where Python makes documents of them."""
     if definition.get("process_docs"):
         return set()
-    found: set[str] = set()
+    columns: set[str] = set()
     for key in _TEMPLATES:
         template = definition.get(key)
         if isinstance(template, str) and "{%" not in template:
-            found |= set(_COLUMN.findall(template))
+            columns |= set(_COLUMN.findall(template))
             if key == "doc_to_choice" and template.isidentifier():
-                found.add(template)
-    return found - _LITERALS
+                columns.add(template)
+    return columns - _LITERALS
 
 
 def _count(file: Path, wanted: set[str], name: str) -> int:

@@ -36,27 +36,27 @@ def lacking(files: Sequence[Path], accelerator: str) -> list[str]:
 
 def _modules(files: Sequence[Path]) -> set[Path]:
     """The Python files whose functions task files name, those that they include too."""
-    found, waiting, seen = set[Path](), list(files), set[Path]()
+    modules, waiting, visited = set[Path](), list(files), set[Path]()
     while waiting:
         file = waiting.pop()
-        if file in seen or not file.is_file():
+        if file in visited or not file.is_file():
             continue
-        seen.add(file)
+        visited.add(file)
         text = file.read_text(errors="ignore")
-        found |= {file.parent / f"{module.replace('.', '/')}.py" for module in _FUNCTION.findall(text)}
+        modules |= {file.parent / f"{module.replace('.', '/')}.py" for module in _FUNCTION.findall(text)}
         waiting += [(file.parent / name).resolve() for name in _INCLUDE.findall(text)]
-    return {module for module in found if module.is_file()}
+    return {module for module in modules if module.is_file()}
 
 
 @cache
 def _needed(first: Path, site: Path) -> frozenset[str]:
     """Top names of all that a module imports when it is loaded, by way of other modules of lm-eval's tasks too."""
-    found, waiting, seen = set[str](), [first], set[Path]()
+    packages, waiting, visited = set[str](), [first], set[Path]()
     while waiting:
         module = waiting.pop()
-        if module in seen:
+        if module in visited:
             continue
-        seen.add(module)
+        visited.add(module)
         for name in _imported(ast.parse(module.read_text()).body):
             top = name.partition(".")[0]
             if beside := _file(module.parent / top):
@@ -64,13 +64,13 @@ def _needed(first: Path, site: Path) -> frozenset[str]:
             elif name.startswith("lm_eval.tasks."):
                 waiting += filter(None, [_file(site / name.replace(".", "/"))])
             elif top not in sys.stdlib_module_names:
-                found.add(top)
-    return frozenset(found)
+                packages.add(top)
+    return frozenset(packages)
 
 
 def _file(module: Path) -> Path | None:
-    places = (module.with_suffix(".py"), module / "__init__.py")
-    return next((place for place in places if place.is_file()), None)
+    paths = (module.with_suffix(".py"), module / "__init__.py")
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from configs.experiment import Experiment
 
 _FILE = "running"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EINVAL}
-"""What a file system says that has no locks: there everybody goes on, as nobody can be told apart."""
+"""What a file system says that has no locks: there everybody goes on, as no run can know of another."""
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ def prepare_base(run: Run, services: Services) -> None:
     for position, scheme in enumerate(experiment.possible):
         resolved = scheme.resolved_for(hardware)
         if not resolved.cannot_be_served_on(hardware):
-            checkpoints.check_divides(tensors, resolved, experiment.place(position))
+            checkpoints.check_divides(tensors, resolved, experiment.yaml_path(position))
 
 
 def _needs(run: Run, slot: Slot) -> Needs:

@@ -198,7 +198,7 @@ def test_optuna_leaves_schemes_as_listed_and_names_the_corners_for_checks() -> N
     asked = experiment(FINE, schemes=[{"kind": "fp8-dynamic"}], search="optuna", samples=3)
     assert [scheme.name for scheme in asked.schemes] == ["fp8-dynamic"]
     assert [scheme.name for scheme in asked.possible] == ["fp8-dynamic", f"{INT8}-sq0.25", f"{INT8}-sq0.75"]
-    assert [asked.place(position) for position in range(3)] == ["schemes.0", "sweep.space.0", "sweep.space.0"]
+    assert [asked.yaml_path(position) for position in range(3)] == ["schemes.0", "sweep.space.0", "sweep.space.0"]
     assert experiment(FINE, search="optuna", samples=3).schemes == ()
 
 

@@ -40,8 +40,8 @@ class KeyGuard:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         else:
-            told = [(b"www-authenticate", b"Bearer"), (b"content-length", b"0")]
-            await send({"type": "http.response.start", "status": 401, "headers": told})
+            headers = [(b"www-authenticate", b"Bearer"), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
 
     def _is_known(self, scope: Scope) -> bool:

@@ -127,7 +127,7 @@ def test_manifests_for_kserve_are_printed_and_nothing_is_applied(decided: Path, 
     runtime, service = yaml.safe_load_all(capfd.readouterr().out)
     assert "--load-format=safetensors" in runtime["spec"]["containers"][0]["args"]
     found = candidate.choose(_state(load_experiment(decided)), None)
-    assert service["spec"]["predictor"]["model"]["storageUri"] == (f"pvc://models/{found.place}")
+    assert service["spec"]["predictor"]["model"]["storageUri"] == (f"pvc://models/{found.path_in_store}")
     assert main(["deploy", str(decided), "--target", "kserve"]) == BAD_INPUT
     assert "add --apply, or --print" in capfd.readouterr().err
     assert main(["deploy", str(decided), "--target", "kserve", "--print"]) == BAD_INPUT
