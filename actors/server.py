@@ -6,15 +6,17 @@ It runs in the `inference` environment and holds no device itself: the replicas 
 import time
 from typing import Any
 
+from actors.artifacts import EngineSpec
+
 
 class Server:
     """Deploys, checks and removes Serve applications; several may start at the same time."""
 
-    def submit(self, name: str, checkpoint: str, lease: str, settings: dict[str, Any]) -> None:
+    def submit(self, spec: EngineSpec, node: str) -> None:
         """Ask for a variant's application. See `actors.engines.ray_serve.submit`."""
         from actors.engines import ray_serve
 
-        ray_serve.submit(name, checkpoint, lease=lease, **settings)
+        ray_serve.submit(spec, node)
 
     def wait(self, name: str, timeout_s: float) -> tuple[str, float]:
         """Wait until an application's engine answers; return where, and the seconds that it took."""
@@ -47,11 +49,11 @@ class Server:
 
         return [name for name in ray_serve.applications() if name.startswith(prefix)]
 
-    def offer(self, ingress: str, revision: str, checkpoint: str, settings: dict[str, Any]) -> None:
+    def offer(self, ingress: str, revision: str, spec: EngineSpec, settings: dict[str, Any]) -> None:
         """Ask for a revision of a deployment; see `actors.engines.serve_ingress.offer`."""
         from actors.engines import serve_ingress
 
-        serve_ingress.offer(ingress, revision, checkpoint, **settings)
+        serve_ingress.offer(ingress, revision, spec, **settings)
 
     def direct(self, ingress: str, revision: str | None, settings: dict[str, Any]) -> None:
         """Make a revision the live one; see `actors.engines.serve_ingress.direct`."""

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from actors.artifacts import EngineSpec
 from actors.placement import processes
 from actors.placement.coordinator import claimed
 from actors.placement.lease import Needs, lease, on_node, prove_ended
@@ -50,50 +51,25 @@ def serve_in_hand(coordinator: Any) -> AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def deployed(
-    coordinator: Any,
-    server: ActorHandle[Any],
-    name: str,
-    checkpoint: str,
-    *,
-    node: str,
-    engine: dict[str, Any],
-    cores: tuple[int, ...],
-    kv_cache_gib: int,
-    gpus: float,
-    key: str,
-    cache: str,
-    start_timeout_s: float,
+    coordinator: Any, server: ActorHandle[Any], spec: EngineSpec, *, node: str, cores: tuple[int, ...]
 ) -> Iterator[Deployment]:
-    """A checkpoint's deployment until the block ends. It starts inside the block: `await_ready`.
+    """An engine until the block ends. It starts inside the block: `await_ready`.
 
     What somebody who died left behind under the same name is ended first.
 
     Args:
-        node: the id of the node that the engine runs on.
-        cores: what the engine's compute threads are bound to, on a CPU; empty with GPUs.
-        key: what the engine asks for.
-        cache: the node's folder for what vLLM compiles.
+        node: the id of the node that it runs on.
+        cores: what its compute threads are bound to, on a CPU; empty with GPUs.
     """
-    mark = mark_of(name)
-    settings = {
-        "engine": engine,
-        "variables": vllm_server.variables(cores, kv_cache_gib),
-        "cores": len(cores),
-        "gpus": gpus,
-        "node": next(n["NodeManagerAddress"] for n in ray.nodes() if n["NodeID"] == node),
-        "key": key,
-        "host": LOOPBACK,
-        "cache": cache,
-        "start_timeout_s": start_timeout_s,
-    }
-    end_deployment(server, name, [node])
+    address = next(n["NodeManagerAddress"] for n in ray.nodes() if n["NodeID"] == node)
+    end_deployment(server, spec.model, [node])
     try:
         with serve_in_hand(coordinator):
-            submitted: Any = server.submit.remote(name, checkpoint, mark, settings)
+            submitted: Any = server.submit.remote(spec, address)
             ray.get(submitted)
-        yield Deployment(model=name, lease=mark, node=node, cores=cores, key=key)
+        yield Deployment(model=spec.model, lease=spec.lease, node=node, cores=cores, key=spec.key or "")
     finally:
-        end_deployment(server, name, [node], patience_s=10)
+        end_deployment(server, spec.model, [node], patience_s=10)
 
 
 def mark_of(name: str) -> str:

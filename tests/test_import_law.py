@@ -32,8 +32,8 @@ MAY_IMPORT: dict[str, dict[str, str]] = {
         "quantizer": "engines",
         "evaluator": "engines placement programs",
         "benchmarker": "engines placement programs",
-        "server": "engines",
-        "serving": "placement programs server",
+        "server": "artifacts engines",
+        "serving": "artifacts placement programs server",
     },
     "flows": {
         "interruption": "",

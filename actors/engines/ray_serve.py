@@ -23,6 +23,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from actors import openai_client
+from actors.artifacts import EngineSpec
 from actors.placement.processes import LEASE_MARK
 from actors.programs import compile_cache, vllm_server
 from actors.programs.session import Session
@@ -42,44 +43,36 @@ _SCALED_BY = "requests"
 class Engine:
     """One vLLM server, which lives as long as this replica does."""
 
-    def __init__(
-        self,
-        model: str,
-        checkpoint: str,
-        *,
-        engine: dict[str, Any],
-        variables: dict[str, str],
-        key: str | None,
-        host: str | None,
-        cache: str,
-        start_timeout_s: float,
-    ) -> None:
+    def __init__(self, spec: EngineSpec) -> None:
         """Start it, and wait until it answers.
-
-        Args:
-            key: what it asks for; None where it answers everybody.
-            host: where it listens; None for its node's own address.
 
         Raises:
             NotStarted: it does not.
         """
-        host = host or ray.util.get_node_ip_address()
+        host = spec.host or ray.util.get_node_ip_address()
         port = vllm_server.free_port(host)
-        self._key = key
+        self._key = spec.key
         self._url = vllm_server.address(host, port)
         folder = Path(get_serve_logs_dir())
-        log = folder / f"vllm-{re.sub(r'[^A-Za-z0-9._-]', '-', model)}-{port}.log"
-        compiled = compile_cache.prepare(Path(cache))
-        key_variables = vllm_server.key_variables(key)
+        log = folder / f"vllm-{re.sub(r'[^A-Za-z0-9._-]', '-', spec.model)}-{port}.log"
+        compiled = compile_cache.prepare(Path(spec.cache))
+        command = vllm_server.command(
+            sys.executable, spec.checkpoint, spec.model, spec.arguments, host, port, guarded=bool(spec.key)
+        )
         with log.open("w") as output:
             self._session = Session(
-                vllm_server.command(sys.executable, checkpoint, model, engine, host, port, guarded=bool(key)),
-                variables={**vllm_server.inherited(), **compiled, **variables, **key_variables},
+                command,
+                variables={
+                    **vllm_server.inherited(),
+                    **compiled,
+                    **spec.variables,
+                    **vllm_server.key_variables(spec.key),
+                },
                 folder=folder,  # not one whose modules it would import
                 log=output,
             )
         self._log = WatchedLog(log)
-        vllm_server.await_healthy(self._url, log, lambda: self._session.status, start_timeout_s)
+        vllm_server.await_healthy(self._url, log, lambda: self._session.status, spec.start_timeout_s)
 
     def url(self) -> str:
         """Where it answers, without /v1; another one than before where it had to start again."""
@@ -110,18 +103,16 @@ class Engine:
             session.end()
 
 
-def submit(name: str, checkpoint: str, *, node: str, **engine: Any) -> None:
+def submit(spec: EngineSpec, node: str) -> None:
     """Ask for an application with one engine, without waiting for it.
 
     Args:
         node: address of the node that it runs on.
-        engine: see `engine_application`.
     """
     start()
     with CONFIGURING:
-        beside = {f"node:{node}": 0.001}
-        app = engine_application(name, checkpoint, **engine, beside=beside, scale=(1, 1, 1.0), drain_s=5)
-        serve.run_many([RunTarget(app, name=name, route_prefix=None)], wait_for_applications_running=False)
+        app = engine_application(spec, beside={f"node:{node}": 0.001}, scale=(1, 1, 1.0), drain_s=5)
+        serve.run_many([RunTarget(app, name=spec.model, route_prefix=None)], wait_for_applications_running=False)
 
 
 def start() -> None:
@@ -137,34 +128,11 @@ def start() -> None:
 
 
 def engine_application(
-    model: str,
-    checkpoint: str,
-    *,
-    engine: dict[str, Any],
-    variables: dict[str, str],
-    lease: str,
-    cores: int,
-    gpus: float,
-    key: str | None,
-    host: str | None,
-    cache: str,
-    start_timeout_s: float,
-    beside: dict[str, float],
-    scale: tuple[int, int, float],
-    drain_s: float,
+    spec: EngineSpec, *, beside: dict[str, float], scale: tuple[int, int, float], drain_s: float
 ) -> serve.Application:
     """What is the same for every engine, whether it is benchmarked or deployed.
 
     Args:
-        model: the name that requests give.
-        engine: vLLM engine arguments.
-        variables: environment variables of the engine's processes.
-        lease: mark of all its processes.
-        cores: CPU cores of a replica where it runs on a CPU; 0 with GPUs.
-        gpus: GPUs of a replica: several, or a share of one.
-        key: what it asks for, in Ray's memory and the engine's environment alone; None where it answers everybody.
-        host: where it listens on its node; None for the node's own address.
-        cache: the node's folder for what vLLM compiles.
         beside: further resources of a replica.
         scale: engines at least and at most, and the requests under way in each that another one is added for.
         drain_s: what Serve gives a replica to end.
@@ -176,23 +144,14 @@ def engine_application(
         health_check_timeout_s=_HEALTH_S,
         graceful_shutdown_timeout_s=drain_s,
         ray_actor_options={
-            "num_cpus": cores or max(1, int(gpus)),
-            "num_gpus": gpus,
+            "num_cpus": spec.cores or max(1, int(spec.gpus)),
+            "num_gpus": spec.gpus,
             "resources": beside,
-            "runtime_env": {"env_vars": {LEASE_MARK: lease}},
+            "runtime_env": {"env_vars": {LEASE_MARK: spec.lease}},
         },
         **_scaled(*scale),
     )
-    application: serve.Application = deployment.bind(
-        model,
-        checkpoint,
-        engine=engine,
-        variables=variables,
-        key=key,
-        host=host,
-        cache=cache,
-        start_timeout_s=start_timeout_s,
-    )
+    application: serve.Application = deployment.bind(spec)
     return application
 
 

@@ -22,6 +22,7 @@ from ray.serve._private.logging_utils import get_serve_logs_dir
 from ray.serve.api import RunTarget
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
+from actors.artifacts import EngineSpec
 from actors.engines import ray_serve
 from actors.placement.processes import LEASE_MARK
 from actors.programs import haproxy, vllm_server
@@ -120,29 +121,30 @@ class Ingress:
 def offer(
     ingress: str,
     revision: str,
-    checkpoint: str,
+    spec: EngineSpec,
     *,
-    model: str,
+    scale: tuple[int, int, float],
+    drain_s: float,
     route: str,
-    marks: tuple[str, str],
+    mark: str,
     bind: tuple[str, int],
-    **engine: Any,
 ) -> None:
     """Ask for a revision, and for its ingress where there is none, without waiting.
 
     Args:
+        spec: of the revision's engines.
+        scale: of them, as `drain_s`; see `actors.engines.ray_serve.engine_application`.
         route: the ingress's path.
-        marks: of the ingress's processes, and of the engines'.
+        mark: of the ingress's processes.
         bind: host and port of the ingress.
-        engine: see `actors.engines.ray_serve.engine_application`.
     """
     ray_serve.start()
     now = live(ingress)
     with ray_serve.CONFIGURING:
-        app = ray_serve.engine_application(model, checkpoint, **engine, lease=marks[1], beside={})
+        app = ray_serve.engine_application(spec, beside={}, scale=scale, drain_s=drain_s)
         name = f"{ingress}:{revision}"
         serve.run_many([RunTarget(app, name=name, route_prefix=None)], wait_for_applications_running=False)
-    _put(ingress, now, route=route, mark=marks[0], bind=bind)
+    _put(ingress, now, route=route, mark=mark, bind=bind)
 
 
 def direct(

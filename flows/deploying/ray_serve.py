@@ -18,6 +18,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors import environments, openai_client
+from actors.artifacts import EngineSpec
 from actors.placement.coordinator import claimed, coordinator
 from actors.placement.lease import Needs, check_feasible
 from actors.programs import vllm_server
@@ -93,31 +94,36 @@ class _Offered:
 
     revision: str
     cores: tuple[int, ...]
-    settings: dict[str, Any]
+    spec: EngineSpec
+    scaling: dict[str, Any]
+    """How many engines there are, and what they get to end."""
 
     @classmethod
     def of(cls, candidate: Candidate, ingress: str) -> "_Offered":
         plan, deploying = candidate.run.plan, candidate.run.plan.experiment.deploying
-        serving = plan.experiment.serving
-        settings = {
-            "model": plan.experiment.name,
-            "engine": candidate.engine,
-            "gpus": 0 if plan.hardware.on_cpu else serving.gpus,
+        serving, cores = plan.experiment.serving, _slot(candidate)
+        gpus = 0 if plan.hardware.on_cpu else serving.gpus
+        scaling = {
             "scale": (deploying.replicas, deploying.most, deploying.target_ongoing_requests or serving.max_num_seqs),
             "drain_s": deploying.drain_s,
         }
-        named = json.dumps({**settings, "checkpoint": candidate.checkpoint.fingerprint}, sort_keys=True)
-        cores = _slot(candidate)
-        here = {
-            "variables": vllm_server.variables(cores, serving.kv_cache_gib),
-            "cores": len(cores),
-            "key": api_key(),
-            "host": LOOPBACK if len(_nodes()) == 1 else None,  # else the ingress asks from another node
-            "cache": str(plan.experiment.storage.compiled),
-            "start_timeout_s": serving.start_timeout_s,
-        }
-        revision = hashlib.sha256(named.encode()).hexdigest()[:8]
-        return cls(revision, cores, settings | here)
+        named = {"model": plan.experiment.name, "engine": candidate.engine, "gpus": gpus, **scaling}
+        text = json.dumps({**named, "checkpoint": candidate.checkpoint.fingerprint}, sort_keys=True)
+        revision = hashlib.sha256(text.encode()).hexdigest()[:8]
+        spec = EngineSpec(
+            model=plan.experiment.name,
+            checkpoint=str(candidate.folder),
+            arguments=candidate.engine,
+            lease=mark_of(f"{ingress}:{revision}"),
+            variables=vllm_server.variables(cores, serving.kv_cache_gib),
+            cores=len(cores),
+            gpus=gpus,
+            host=LOOPBACK if len(_nodes()) == 1 else None,  # else the ingress asks from another node
+            cache=str(plan.experiment.storage.compiled),
+            start_timeout_s=serving.start_timeout_s,
+            key=api_key(),
+        )
+        return cls(revision, cores, spec, scaling)
 
 
 @dataclass(frozen=True)
@@ -180,11 +186,11 @@ class _Work:
 def _start(work: _Work, candidate: Candidate, offered: _Offered) -> Deployed:
     """Ask for a revision and wait until it answers."""
     experiment, application = candidate.run.plan.experiment, f"{work.ingress}:{offered.revision}"
-    serving, marks = experiment.serving, (mark_of(work.ingress), mark_of(application))
-    settings = {**work.settings, **offered.settings, "marks": marks}
+    serving = experiment.serving
+    settings = {**work.settings, **offered.scaling, "mark": mark_of(work.ingress)}
     try:
         with serve_in_hand(work.coordinator):
-            ref: Any = work.server.offer.remote(work.ingress, offered.revision, str(candidate.folder), settings)
+            ref: Any = work.server.offer.remote(work.ingress, offered.revision, offered.spec, settings)
             ray.get(ref)
         for name in (application, work.ingress):
             waited: Any = work.server.wait.remote(name, serving.start_timeout_s)
@@ -203,7 +209,7 @@ def _start(work: _Work, candidate: Candidate, offered: _Offered) -> Deployed:
         how=f"{again} --variant {candidate.variant}",
         stop=f"{again} --delete",
         log=f"{work.logs}/serve",
-        mark=marks[1],
+        mark=offered.spec.lease,
         cores=offered.cores,
         application=application,
     )

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from actors import openai_client
+from actors.artifacts import EngineSpec
 from actors.placement.allocation import Slot
 from actors.placement.lease import asked_on
-from actors.serving import Deployment, await_ready, deployed
+from actors.programs import vllm_server
+from actors.serving import LOOPBACK, Deployment, await_ready, deployed, mark_of
 from flows.analysis import reference_gap
 from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
 from flows.store import checkpoints
@@ -55,20 +57,21 @@ def serving(run: Run, outcome: Outcome, services: Services, slot: Slot, beside: 
     with outcome.checkpoint_on(slot.host) as folder:
         run.store.near(slot.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
         name = run.application(f"{beside}_{outcome.name}" if beside else outcome.name)
-        with deployed(
-            services.coordinator,
-            services.server,
-            name,
-            str(folder),
-            node=slot.host,
-            engine=outcome.plan.engine_args,
-            cores=run.plan.slots.engines[slot.index],
-            kv_cache_gib=settings.kv_cache_gib,
+        cores = run.plan.slots.engines[slot.index]
+        spec = EngineSpec(
+            model=name,
+            checkpoint=str(folder),
+            arguments=outcome.plan.engine_args,
+            lease=mark_of(name),
+            variables=vllm_server.variables(cores, settings.kv_cache_gib),
+            cores=len(cores),
             gpus=0 if hardware.on_cpu else settings.gpus,
-            key=services.key,
+            host=LOOPBACK,
             cache=str(run.plan.experiment.storage.compiled),
             start_timeout_s=settings.start_timeout_s,
-        ) as deployment:
+            key=services.key,
+        )
+        with deployed(services.coordinator, services.server, spec, node=slot.host, cores=cores) as deployment:
             started = Started(outcome, slot, deployment, folder, beside)
             started.say(run, "starting its server ...")
             yield started

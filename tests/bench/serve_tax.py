@@ -27,6 +27,7 @@ import ray
 from bare_engine import MODEL, bare_engine
 
 from actors import environments
+from actors.artifacts import EngineSpec
 from actors.benchmarker import Benchmarker
 from actors.placement import processes
 from actors.placement.coordinator import coordinator
@@ -76,64 +77,46 @@ class Bench:
         ) as url:
             yield MODEL, url
 
+    def _spec(self, model: str, lease: str) -> EngineSpec:
+        return EngineSpec(
+            model=model,
+            checkpoint=self.checkpoint,
+            arguments=self.engine,
+            lease=lease,
+            variables=vllm_server.variables(self.cores, 1),
+            cores=len(self.cores),
+            gpus=0 if self.cores else 1,
+            host=LOOPBACK,
+            cache=str(self.cache),
+            start_timeout_s=START_S,
+            key=KEY,
+        )
+
     @contextlib.contextmanager
     def served(self, server: Any) -> Iterator[tuple[str, str]]:
         """A variant of a run."""
-        with deployed(
-            self.coordinator,
-            server,
-            "tax.served",
-            self.checkpoint,
-            node=self.node,
-            engine=self.engine,
-            cores=self.cores,
-            kv_cache_gib=1,
-            gpus=0 if self.cores else 1,
-            key=KEY,
-            cache=str(self.cache),
-            start_timeout_s=START_S,
-        ) as deployment:
+        spec = self._spec("tax.served", mark_of("tax.served"))
+        with deployed(self.coordinator, server, spec, node=self.node, cores=self.cores) as deployment:
             url, _ = await_ready(server, deployment, START_S)
             yield "tax.served", url
 
     @contextlib.contextmanager
     def front(self, server: Any) -> Iterator[tuple[str, str]]:
-        """The live generation of a deployment."""
-        front, generation = "deployed:tax", "abcdef12"
-        marks, route = (mark_of(front), mark_of(f"{front}:{generation}")), "/deployed/tax"
-        bind = (LOOPBACK, vllm_server.free_port(LOOPBACK))
-        told: dict[str, Any] = {
-            "model": "tax",
-            "engine": self.engine,
-            "variables": vllm_server.variables(self.cores, 1),
-            "cores": len(self.cores),
-            "gpus": 0 if self.cores else 1,
-            "key": KEY,
-            "host": LOOPBACK,
-            "cache": str(self.cache),
-            "start_timeout_s": START_S,
-            "scale": (1, 1, 1.0),
-            "drain_s": 5,
-        }
+        """The live revision of a deployment."""
+        front, revision = "deployed:tax", "abcdef12"
+        spec, route = self._spec("tax", mark_of(f"{front}:{revision}")), "/deployed/tax"
+        ingress = {"route": route, "mark": mark_of(front), "bind": (LOOPBACK, vllm_server.free_port(LOOPBACK))}
         try:
-            ray.get(
-                server.offer.remote(
-                    front, generation, self.checkpoint, {**told, "route": route, "marks": marks, "bind": bind}
-                )
-            )
-            for name in (f"{front}:{generation}", front):
+            ray.get(server.offer.remote(front, revision, spec, {**ingress, "scale": (1, 1, 1.0), "drain_s": 5}))
+            for name in (f"{front}:{revision}", front):
                 url, _ = ray.get(server.wait.remote(name, START_S))
-            ray.get(
-                server.direct.remote(
-                    front, generation, {"route": route, "mark": marks[0], "bind": bind, "timeout_s": 60}
-                )
-            )
+            ray.get(server.direct.remote(front, revision, {**ingress, "timeout_s": 60}))
             if self.cores:
-                processes.keep_off(marks[1], list(self.cores))
+                processes.keep_off(spec.lease, list(self.cores))
             yield "tax", url
         finally:
             end_deployment(server, front, [self.node], 10)
-            end_deployment(server, f"{front}:{generation}", [self.node], 10)
+            end_deployment(server, f"{front}:{revision}", [self.node], 10)
 
     def measure(self, way: str, server: Any, client: Any) -> list[dict[str, Any]]:
         """Start an engine in one way, go through the grid once to warm it, and measure."""

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import Any
 
+from actors.artifacts import EngineSpec
 from actors.engines import pace, serve_ingress
 from actors.placement.processes import LEASE_MARK
 
@@ -40,13 +41,13 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def submit(name: str, checkpoint: str, *, lease: str, host: str, key: str, **_: Any) -> None:
-    _keys[name] = key
+def submit(spec: EngineSpec, node: str) -> None:
+    _keys[spec.model] = spec.key or ""
     if not _server:
-        _server.append(http.server.ThreadingHTTPServer((host, 0), _Answers))
+        _server.append(http.server.ThreadingHTTPServer((spec.host or "", 0), _Answers))
         threading.Thread(target=_server[0].serve_forever, daemon=True).start()
     sleeping = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
-    _engines[name] = subprocess.Popen(sleeping, env={**os.environ, LEASE_MARK: lease})
+    _engines[spec.model] = subprocess.Popen(sleeping, env={**os.environ, LEASE_MARK: spec.lease})
 
 
 def wait(name: str, timeout_s: float) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from actors.artifacts import EngineSpec
 from actors.placement import processes
 from actors.placement.processes import LEASE_MARK
 from actors.serving import mark_of
@@ -32,21 +33,20 @@ def folder() -> Path:
 def offer(
     ingress: str,
     revision: str,
-    checkpoint: str,
+    spec: EngineSpec,
     *,
-    model: str,
     route: str,
-    marks: tuple[str, str],
+    mark: str,
     bind: tuple[str, int],
     **_: Any,
 ) -> None:
-    fault = Path(checkpoint).parents[3] / "fault"
+    fault = Path(spec.checkpoint).parents[3] / "fault"
     if not (folder() / ingress).is_file():
         _write(ingress, {"live": None, "url": f"http://{bind[0]}:{bind[1]}{route}"})
-        _start([sys.executable, str(_SERVER), str(folder()), ingress, route, model, str(bind[1])], marks[0])
+        _start([sys.executable, str(_SERVER), str(folder()), ingress, route, spec.model, str(bind[1])], mark)
         _await(*bind)
     _write(f"{ingress}:{revision}", {"fault": fault.read_text() if fault.is_file() else ""})
-    _start([sys.executable, "-S", "-c", "'import time; time.sleep(600)'"], marks[1])
+    _start([sys.executable, "-S", "-c", "'import time; time.sleep(600)'"], spec.lease)
 
 
 def direct(ingress: str, revision: str | None, **_: Any) -> None:
