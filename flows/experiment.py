@@ -45,7 +45,7 @@ def _run(plan: Plan, progress: Says) -> tuple[Run, Judgement]:
             with services(run) as shared:
                 prepare_base(run, shared)
                 if run.base.failure is None:
-                    sweep(run, shared, unfinished)
+                    sweep(run, shared, unfinished)  # each variant goes the way of flows/stages/variant.py
             failures.keep(run)
     judgement = compare.judge(run)
     report.write(run, judgement, anew=False)
