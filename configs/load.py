@@ -234,7 +234,10 @@ class RateLoad(_Load):
 Load = Annotated[ConcurrentLoad | RateLoad, Field(discriminator="kind")]
 
 
+_LOAD: TypeAdapter[Load] = TypeAdapter(Load)
+
+
 def load_of(settings: Mapping[str, Any]) -> Load:
     """The load that a step's settings describe; how often it is repeated is not in them."""
-    load: Load = TypeAdapter(Load).validate_python(settings)
+    load: Load = _LOAD.validate_python(settings)
     return load

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from configs import yaml_files
 from configs.base import REPOSITORY, UserError, unknown_key
-from configs.experiment import Experiment
+from configs.experiment import ONLY, Experiment, section
 
 _OLD_LOAD_KEYS = {"company": "colocate"}
 """Keys of a load that have another name since the last version."""
@@ -49,12 +49,14 @@ def _read(path: Path) -> dict[str, Any]:
 def _rename(values: dict[str, Any]) -> None:
     """Take the keys of the last version for those of this one, with a warning."""
     workloads = values.get("workloads")
-    loads = {"load": values.get("load"), **(workloads if isinstance(workloads, dict) else {})}
+    loads = {ONLY: values.get("load"), **(workloads if isinstance(workloads, dict) else {})}
     for name, load in loads.items():
         for old in _OLD_LOAD_KEYS.keys() & (load if isinstance(load, dict) else {}):
             new = _OLD_LOAD_KEYS[old]
-            print(f"warning: {name}.{old} is {name}.{new} now; the old key goes with the next version", file=sys.stderr)
-            load.setdefault(new, load.pop(old))
+            if new not in load:  # or else both stand there, which is refused
+                where = section(name)
+                print(f"warning: {where}.{old} is {new} now; the old key goes with the next version", file=sys.stderr)
+                load[new] = load.pop(old)
 
 
 def _is_file(path: Path) -> bool:

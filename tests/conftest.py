@@ -12,7 +12,7 @@ import pytest
 import ray
 import yaml
 from fsspec.registry import known_implementations
-from tests_support import free_port
+from tests_support import BIG_CPU, free_port
 
 from actors import environments
 from configs.base import REPOSITORY
@@ -21,13 +21,6 @@ from flows import cluster
 from flows.cli import DONE, main
 
 FAKES = REPOSITORY / "tests" / "fakes"
-BIG_CPU = Hardware(
-    accelerator="cpu",
-    name="a CPU",
-    cores=2,
-    memory_bytes=64 << 30,
-    instructions=("avx2", "avx512f", "avx512_vnni"),
-)
 
 
 @pytest.fixture

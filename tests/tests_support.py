@@ -1,4 +1,4 @@
-"""What several tests need: a model folder made of one layer, a large model's shapes, a port, a variant's records."""
+"""What several tests need: machines, a model folder of one layer, a large model's shapes, a port, records."""
 
 import json
 import socket
@@ -8,6 +8,7 @@ from typing import Any
 
 from configs.accuracy import Task
 from configs.decision import Decision
+from configs.hardware import Hardware
 from configs.metrics import PERPLEXITIES
 from flows.analysis import accuracy, answers
 from flows.analysis.judgement import Difference
@@ -16,6 +17,23 @@ from flows.store.checkpoints import Tensor
 from flows.store.folder import FolderFiles
 from flows.store.records import Record, Store
 from flows.store.steps import Step
+
+BIG_CPU = Hardware(
+    accelerator="cpu",
+    name="a CPU",
+    cores=2,
+    memory_bytes=64 << 30,
+    instructions=("avx2", "avx512f", "avx512_vnni"),
+)
+H100 = Hardware(
+    accelerator="cuda",
+    name="NVIDIA H100 80GB HBM3",
+    cores=16,
+    memory_bytes=1 << 37,
+    gpus=1,
+    gpu_memory_bytes=81559 << 20,
+    compute_capability=9.0,
+)
 
 
 def write_model(folder: Path, inputs: int = 64) -> Path:

@@ -25,7 +25,7 @@ class Slot:
     """The index of the second."""
 
     @property
-    def indexes(self) -> tuple[int, ...]:
+    def indices(self) -> tuple[int, ...]:
         return (self.index,) if self.beside is None else (self.index, self.beside)
 
     def at(self, index: int) -> "Slot":

@@ -23,8 +23,6 @@ from actors.programs.session import Session
 
 _SETTINGS, _ANSWER, _HOME, _LOG = "told.json", "answer.json", "home", "log"
 _POLL_S = 0.2
-_SECRET = frozenset({"VLLM_API_KEY"})
-"""Of what an engine may have, what no code may."""
 
 
 def ask(module: str, settings: Mapping[str, Any], known: Mapping[str, str]) -> Any:
@@ -63,11 +61,10 @@ def ask(module: str, settings: Mapping[str, Any], known: Mapping[str, str]) -> A
 
 def variables(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
     """The environment of such a process. The hub's libraries send no token, and find what is in their cache."""
-    allowed = {name: value for name, value in vllm_server.inherited().items() if name not in _SECRET}
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return {
         "HF_HOME": str(caches / "huggingface"),
-        **allowed,
+        **vllm_server.inherited(),
         **known,
         "HOME": str(folder / _HOME),
         "HF_TOKEN_PATH": str(folder / _HOME / "no-token"),

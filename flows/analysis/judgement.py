@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured", "differs by workload"]
-ReplaceableTarget = Literal["keeps", "breaks", "not shown"]
+Standing = Literal["keeps", "breaks", "not shown"]
 """What the repeats show of a limit."""
 CLIENT_LIMIT, COMPILED, FEW_REQUESTS = "client at its limit", "compiled", "few requests"
 VOID = frozenset({CLIENT_LIMIT, COMPILED})
@@ -176,7 +176,7 @@ class Point:
         return self.counts and not {"saturated", "late client", "errors", "unfinished requests"} & set(self.labels)
 
     @property
-    def standing(self) -> ReplaceableTarget:
+    def standing(self) -> Standing:
         """Whether a variant could be run at this load: it is sound, and all limits are kept."""
         if self.violations and not self.void:
             return "breaks"

@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 from actors.artifacts import REQUESTS
 from configs.decision import Constraints, Decision
 from flows.analysis import requests
-from flows.analysis.judgement import FEW_REQUESTS, VOID, Capacity, Estimate, Point, ReplaceableTarget
+from flows.analysis.judgement import FEW_REQUESTS, VOID, Capacity, Estimate, Point, Standing
 from flows.analysis.ratios import FEWEST
 from flows.statistics import percentiles
 from flows.statistics.intervals import Bounds, mean_interval
@@ -131,7 +131,7 @@ def _pooled(latencies: _Latencies, confidence: float) -> dict[str, Estimate]:
     return pooled
 
 
-_Limit = tuple[ReplaceableTarget, str]
+_Limit = tuple[Standing, str]
 """What the repeats show of a limit, and in words why it is not kept."""
 
 
@@ -173,7 +173,7 @@ def _attainment(rows: list[dict[str, Any]], decision: Decision) -> _Limit:
     return standing, f"{words}: {100 * decision.attainment:g} % should"
 
 
-def _shared(within: list[tuple[int, int]], share: float, confidence: float) -> tuple[ReplaceableTarget, Bounds]:
+def _shared(within: list[tuple[int, int]], share: float, confidence: float) -> tuple[Standing, Bounds]:
     """Whether at least a share of the requests is shown to be within, or less, with the interval of that share."""
     low, high = share_bounds(within, confidence)
     return ("keeps" if low >= share else "breaks" if high < share else "not shown"), (low, high)
@@ -196,7 +196,7 @@ def _within_limits(
     return limits
 
 
-def _by_bounds(p95: Estimate, limit: float) -> ReplaceableTarget:
+def _by_bounds(p95: Estimate, limit: float) -> Standing:
     """Of figures without their requests: a limit is kept where the whole interval over repeats is within."""
     if p95.low is None or p95.high is None:
         return "not shown"
@@ -204,7 +204,7 @@ def _by_bounds(p95: Estimate, limit: float) -> ReplaceableTarget:
 
 
 def _in_words(
-    name: str, p95: Estimate, limit: float, standing: ReplaceableTarget, rows: list[dict[str, Any]], confidence: float
+    name: str, p95: Estimate, limit: float, standing: Standing, rows: list[dict[str, Any]], confidence: float
 ) -> str:
     """Why a limit is not kept."""
     measured, ended = f"{name} p95 is {p95.mean:.4g}", round(sum(row["requests"] for row in rows))

@@ -137,9 +137,9 @@ def _block(
             words = f"{load.looks[-1]}, and {load.looks[0]} where the first look shows that they are enough"
             take(Figure(0.0, f"repeats of {f'load {name}'.rstrip()} that end by themselves: assumed the most, {words}"))
     begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[indices[0]])
-    up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
-    warmed = sum(take(warming) for _ in range(len(starts) * (engines if alone else 1)))
     turns = 1 if plan.slots.together else engines
+    up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
+    warmed = sum(take(warming) for _ in range(len(starts) * turns))
     figures = {index: history.seconds(variant.benchmarks[index]) for index in indices}
     seconds = {index: sum(take(figure) for _ in range(turns)) for index, figure in figures.items()}
     return Stay(up + warmed + evaluating_s, _series(experiment, indices), seconds, slots=1 if alone else engines)

@@ -185,7 +185,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _at_the_hub(need: Needed, at: str) -> Availability:
     """What the hub says of a repository, by one request."""
     try:
-        _opened(need, at).close()
+        _head(need, at).close()
     except urllib.error.HTTPError as answer:
         return _judged(need, at, answer.code, answer.headers.get("X-Error-Code") or "")
     except HTTPException:
@@ -212,16 +212,16 @@ def commit(need: Needed) -> str | None:
     if offline.is_set():
         return None
     try:
-        with _opened(need, endpoint()) as answer:
-            known_commit: str | None = answer.headers.get("X-Repo-Commit")
+        with _head(need, endpoint()) as answer:
+            header: str | None = answer.headers.get("X-Repo-Commit")
     except urllib.error.HTTPError as answer:  # a large file's head leads elsewhere
-        known_commit = answer.headers.get("X-Repo-Commit")
+        header = answer.headers.get("X-Repo-Commit")
     except (OSError, ValueError, HTTPException):
         return None
-    return known_commit if known_commit and re.fullmatch(r"[0-9a-f]{40}", known_commit) else None
+    return header if header and re.fullmatch(r"[0-9a-f]{40}", header) else None
 
 
-def _opened(need: Needed, at: str) -> Any:
+def _head(need: Needed, at: str) -> Any:
     """The head of one small file of a repository.
 
     Raises:
@@ -229,7 +229,12 @@ def _opened(need: Needed, at: str) -> Any:
     """
     file = "config.json" if need.kind == "model" else "README.md"
     path = need.repository if need.kind == "model" else f"datasets/{need.repository}"
-    request = urllib.request.Request(f"{at}/{path}/resolve/{quote(need.revision, safe='')}/{file}", method="HEAD")
+    return _opened(f"{at}/{path}/resolve/{quote(need.revision, safe='')}/{file}", method="HEAD")
+
+
+def _opened(address: str, method: str = "GET") -> Any:
+    """What the hub answers there, with the user's token."""
+    request = urllib.request.Request(address, method=method)
     if secret := token():
         request.add_unredirected_header("Authorization", f"Bearer {secret}")
     return urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S)
@@ -274,11 +279,8 @@ def model_bytes(repository: str, revision: str) -> int | None:
     if offline.is_set():
         return None
     address = f"{endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
-    request = urllib.request.Request(address)
-    if secret := token():
-        request.add_unredirected_header("Authorization", f"Bearer {secret}")
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S) as answer:
+        with _opened(address) as answer:
             files = json.load(answer)["siblings"]
         return sum(file["size"] for file in files if file["rfilename"].endswith(".safetensors")) or None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException):

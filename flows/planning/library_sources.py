@@ -1,6 +1,7 @@
 """What the installed vLLM and transformers know, read from their sources without importing them."""
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +16,9 @@ _ARGUMENTS = ("EngineArgs", "AsyncEngineArgs")
 def generating_architectures(accelerator: str) -> frozenset[str]:
     """Architectures that it generates text with, by the names of config.json; none where it is not installed here."""
     architectures: set[str] = set()
-    for node in _sources("inference", accelerator, "vllm/model_executor/models/registry.py"):
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in _GENERATING:
-            keys = node.value.keys if isinstance(node.value, ast.Dict) else []
-            architectures |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+    for value in _assigned("inference", accelerator, "vllm/model_executor/models/registry.py", _GENERATING):
+        keys = value.keys if isinstance(value, ast.Dict) else []
+        architectures |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
     return frozenset(architectures)
 
 
@@ -38,13 +37,18 @@ def engine_arguments(accelerator: str) -> tuple[str, ...]:
 def native_classes(accelerator: str) -> dict[str, str]:
     """The class with which transformers itself loads a text generating model, by the `model_type` of config.json; none
     where it is not installed here."""
-    for node in _sources("quantize", accelerator, "transformers/models/auto/modeling_auto.py"):
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id == _NATIVE:
-            pairs = [part.elts for part in ast.walk(node.value) if isinstance(part, ast.Tuple) and len(part.elts) == 2]
-            names = [[element.value for element in pair if isinstance(element, ast.Constant)] for pair in pairs]
-            return {str(pair[0]): str(pair[1]) for pair in names if len(pair) == 2}
+    for value in _assigned("quantize", accelerator, "transformers/models/auto/modeling_auto.py", (_NATIVE,)):
+        pairs = [part.elts for part in ast.walk(value) if isinstance(part, ast.Tuple) and len(part.elts) == 2]
+        names = [[element.value for element in pair if isinstance(element, ast.Constant)] for pair in pairs]
+        return {str(pair[0]): str(pair[1]) for pair in names if len(pair) == 2}
     return {}
+
+
+def _assigned(role: str, accelerator: str, file: str, names: tuple[str, ...]) -> Iterator[ast.expr]:
+    """What a module assigns to some of its names."""
+    for node in _sources(role, accelerator, file):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in names:
+            yield node.value
 
 
 def _sources(role: str, accelerator: str, file: str) -> list[ast.stmt]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ class _Maker:
 
     def variant(self, name: str, unresolved: Scheme | None) -> VariantPlan:
         scheme = unresolved.resolved_for(self.hardware) if unresolved else None
-        checkpoint = self._quantize(name, scheme) if scheme else self._prepare()
+        checkpoint = self._quantize(name, scheme) if scheme else self._prepare
         benchmarks = tuple(
             self._benchmark(scheme, name, checkpoint, *benchmark) for benchmark in self.experiment.benchmarks
         )
@@ -176,7 +176,9 @@ class _Maker:
         versions = libraries(role, self.hardware.accelerator, names)
         return Step(kind, variant, settings, inputs, versions, files or {}, local or {})
 
+    @cached_property
     def _prepare(self) -> Step:
+        """Made once: it digests a model's folder."""
         model = self.experiment.model
         files = {"folder": model.path} if isinstance(model, PathModel) else {}
         settings = {"model": model.model_dump(mode="json"), "dtype": self.hardware.compute_dtype}
@@ -195,7 +197,7 @@ class _Maker:
             local["calibration"] = calibration.model_dump(mode="json")
             if calibration.source.kind == "local":
                 files["calibration"] = calibration.source.path
-        return self._step("quantize", name, settings, {"base": self._prepare().fingerprint}, files, local)
+        return self._step("quantize", name, settings, {"base": self._prepare.fingerprint}, files, local)
 
     @property
     def quantizing_dtype(self) -> str:
@@ -263,7 +265,7 @@ class _Maker:
             "hardware": self.hardware.name,
             "engine_cores": len(self.slots.engines[0]),
         }
-        beside = {"base": self._prepare().fingerprint} if scheme or load.control else {}
+        beside = {"base": self._prepare.fingerprint} if scheme or load.control else {}
         return self._step("benchmark", name, settings, {"checkpoint": checkpoint.fingerprint, **beside})
 
 

@@ -58,8 +58,8 @@ def _calibration_commit(run: Run) -> str | None:
         return None
     made = [outcome.checkpoint.result for outcome in run.outcomes.values() if outcome.checkpoint]
     known: list[str] = [result["calibration_commit"] for result in made if result.get("calibration_commit")]
-    asked = hub.Needed("calibration.source.dataset", "dataset", source.dataset, source.revision)
-    return known[0] if known else hub.commit(asked)
+    need = hub.Needed("calibration.source.dataset", "dataset", source.dataset, source.revision)
+    return known[0] if known else hub.commit(need)
 
 
 def _nodes(run: Run) -> list[str]:

@@ -92,7 +92,7 @@ class _Block:
 
     def side_by_side(self, first: _First | None) -> None:
         """With all engines up, repeat by repeat, each when it is this block's turn on the host."""
-        slots = self.slot.indexes[:: -1 if self._drawn(self.start) else 1]
+        slots = self.slot.indices[:: -1 if self._drawn(self.start) else 1]
         with ExitStack() as up:
             pairs = zip(self._sides, slots, strict=True)
             started = {side: up.enter_context(self._engine(side, slot)) for side, slot in pairs}

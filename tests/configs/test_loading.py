@@ -1,6 +1,7 @@
 """Experiment files: the shipped ones load, and a mistake gets one line that says what to do."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +76,12 @@ def test_relative_paths_start_at_the_repository() -> None:
     calibration = load_experiment(DEMO).calibration
     assert calibration is not None
     assert calibration.source.path.is_file()  # type: ignore[union-attr]
+
+
+def test_key_of_the_last_version_is_taken_with_a_warning(experiment_file: Any, capfd: Any) -> None:
+    load = {"kind": "concurrent", "streams": [1]}
+    new = load_experiment(experiment_file(load={**load, "colocate": "never"}))
+    assert load_experiment(experiment_file(load={**load, "company": "never"})) == new
+    assert "warning: load.company is colocate now" in capfd.readouterr().err
+    with pytest.raises(UserError, match=r"load\S*company"):
+        load_experiment(experiment_file(load={**load, "company": "never", "colocate": "auto"}))

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests_support import H100
 
 from actors.placement import machine, processes
 from configs.base import UserError
-from configs.hardware import Hardware
 from configs.serving import Serving
 from flows import cluster
 from flows.cli import BAD_INPUT, DONE, main
@@ -25,15 +25,6 @@ case "$*" in
   *) cat {gpus} ;;
 esac
 """
-H100 = Hardware(
-    accelerator="cuda",
-    name="NVIDIA H100 80GB HBM3",
-    cores=16,
-    memory_bytes=1 << 37,
-    gpus=1,
-    gpu_memory_bytes=81559 << 20,
-    compute_capability=9.0,
-)
 
 
 @pytest.fixture

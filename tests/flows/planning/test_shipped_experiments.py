@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests_support import BIG_CPU, H100
 
 from actors import environments
 from configs.base import REPOSITORY
 from configs.experiment import Experiment
-from configs.hardware import Hardware
 from configs.loading import load_experiment
 from flows import cluster
 from flows.cli import DONE, main
@@ -16,22 +16,6 @@ from flows.planning import gpu_memory, judgeable, stock_tasks
 from flows.planning.preflight import check_inputs
 
 FILES = sorted((REPOSITORY / "configs/experiments").glob("*.yaml"))
-CPU = Hardware(
-    accelerator="cpu",
-    name="a CPU",
-    cores=2,
-    memory_bytes=64 << 30,
-    instructions=("avx2", "avx512f", "avx512_vnni"),
-)
-GPU = Hardware(
-    accelerator="cuda",
-    name="NVIDIA H100 80GB HBM3",
-    cores=16,
-    memory_bytes=128 << 30,
-    gpus=1,
-    gpu_memory_bytes=80 << 30,
-    compute_capability=9.0,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +28,7 @@ def _a_machine_that_has_nothing(built: None, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(
         environments, "environment", lambda role, kind=None: real(role, "cpu" if role == "inference" else kind)
     )
-    monkeypatch.setattr(cluster, "this_machine", lambda asked: GPU if asked.accelerator == "cuda" else CPU)
+    monkeypatch.setattr(cluster, "this_machine", lambda asked: H100 if asked.accelerator == "cuda" else BIG_CPU)
     monkeypatch.setattr(gpu_memory, "check", lambda *_: None)
     for name, value in {"MSF_STORE": tmp_path / "store", "HF_HOME": tmp_path / "hub"}.items():
         monkeypatch.setenv(name, str(value))
