@@ -1,5 +1,6 @@
 """The load that is put on a served variant."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -24,6 +25,16 @@ _REACH = 5
 """Standard deviations from the mean that a length reaches where nothing bounds it; GuideLLM's own."""
 
 
+Unit = Literal["streams", "requests_per_second"]
+"""Of a point of a load: clients, each with one request under way, or a rate."""
+
+
+def in_words(point: float, unit: str) -> str:
+    """A point of a load as a person names it."""
+    words = "requests/s" if unit != "streams" else "client" if point == 1 else "clients"
+    return f"{point:g} {words}"
+
+
 _Repeats = Annotated[
     Annotated[int, Field(ge=1, le=1000), Tag("")] | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if isinstance(value, str) else ""),
@@ -34,6 +45,8 @@ _Repeats = Annotated[
 class _Load(Settings):
     open_loop: ClassVar[bool]
     """Whether requests come at a rate, whatever becomes of those before them."""
+    unit: ClassVar[Unit]
+    """Of its points."""
     preset: Literal["chat", "rag", "code", "reasoning"] | None = Field(default=None, exclude=True)
     """A kind of traffic by its name, in place of `prompt_tokens` and `output_tokens`: chat 512 and 1024, rag (long
     prompts with what was retrieved) 2000 and 500, code 512 and 512, reasoning 300 and 1500."""
@@ -141,6 +154,17 @@ class _Load(Settings):
         return {**{name: getattr(self, name) for name in names}, "open_loop": self.open_loop}
 
     @property
+    def requested(self) -> dict[str, Any]:
+        """What a load generator is asked for, by the arguments of `actors.engines.guidellm.benchmark`."""
+        tokens = {"prompt_tokens": self.prompt_tokens, "output_tokens": self.output_tokens, "lengths": self.lengths}
+        return {"profile": self.profile, **tokens, "pace": self.pace}
+
+    @property
+    @abstractmethod
+    def profile(self) -> dict[str, Any]:
+        """GuideLLM's profile of the points."""
+
+    @property
     def longest_point_s(self) -> float:
         """Seconds after which a point that has not ended never will."""
         window = max(self.duration_s, self.longest_s) if self.requests else self.duration_s
@@ -191,6 +215,7 @@ class ConcurrentLoad(_Load):
     """A fixed number of clients, each with one request under way."""
 
     open_loop = False
+    unit = "streams"
     kind: Literal["concurrent"]
     streams: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, max_length=1000)
     """Numbers of clients, a point for each."""
@@ -198,6 +223,14 @@ class ConcurrentLoad(_Load):
     @property
     def points(self) -> tuple[float, ...]:
         return tuple(float(s) for s in self.streams)
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        return {"kind": self.kind, "streams": list(self.streams)}
+
+    def at(self, point: float) -> Self:
+        """The same load at one of its points alone."""
+        return self.model_copy(update={"streams": (int(point),)})
 
     @property
     def most_at_once(self) -> int | None:
@@ -209,6 +242,7 @@ class RateLoad(_Load):
     """Requests at a fixed mean rate, evenly spaced (`constant`) or as a Poisson process."""
 
     open_loop = True
+    unit = "requests_per_second"
     kind: Literal["constant", "poisson"]
     rates: tuple[Annotated[float, Field(gt=0, le=100_000)], ...] = Field(min_length=1, max_length=1000)
     """Requests per second."""
@@ -224,6 +258,14 @@ class RateLoad(_Load):
     @property
     def points(self) -> tuple[float, ...]:
         return self.rates
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        return {"kind": self.kind, "rate": list(self.rates)}
+
+    def at(self, point: float) -> Self:
+        """The same load at one of its points alone."""
+        return self.model_copy(update={"rates": (point,)})
 
     @property
     def most_at_once(self) -> int | None:

@@ -200,7 +200,7 @@ def _status(experiment: Experiment, options: argparse.Namespace) -> int:
 
 def _report(experiment: Experiment, options: argparse.Namespace) -> int:
     run = _state(experiment)
-    judgement = compare.judge(run)
+    judgement = compare.judge(run.evidence)
     report.write(run, judgement)
     report.show(run, judgement, _console())
     print(f"\nreport    {experiment.results / 'report.html'}")

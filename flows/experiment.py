@@ -47,7 +47,7 @@ def _run(plan: Plan, progress: Says) -> tuple[Run, Judgement]:
                 if run.base.failure is None:
                     sweep(run, shared, unfinished)  # each variant goes the way of flows/stages/variant.py
             failures.keep(run)
-    judgement = compare.judge(run)
+    judgement = compare.judge(run.evidence)
     report.write(run, judgement, anew=False)
     mirror(run, judgement)
     return run, judgement
@@ -56,7 +56,7 @@ def _run(plan: Plan, progress: Says) -> tuple[Run, Judgement]:
 def _unfinished(run: Run, searching: bool) -> list[str]:
     """Variants for which there is something left to do, the base first; a search that goes on asks again for
     those that it came upon."""
-    stopped = {stop.name for stop in compare.stopped(run)}
+    stopped = {stop.name for stop in compare.stopped(run.evidence)}
     names = run.plan.experiment.variants if searching else tuple(run.outcomes)
     outcomes = [run.outcomes[name] for name in names]
     return [o.name for o in outcomes if not (o.complete or o.failure or o.name in stopped)]

@@ -99,6 +99,17 @@ def test_library_has_one_owner_in_flows(library: str, owner: str) -> None:
     assert all(f"{user}/".startswith((f"{owner}/", f"{owner}.py/")) for user in users)
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "flows/analysis").glob("*.py")), ids=lambda p: p.name)
+def test_analysis_knows_no_live_run_and_nothing_that_acts(file: Path) -> None:
+    """What it says depends on its arguments alone, and the files of records, which never change."""
+    acting = ("ray", "mlflow", "subprocess", "socket", "shutil", "tempfile", "time", "datetime", "random", "os")
+    live = ("flows.runtime.context", "flows.store.records.Store", "actors.placement", "actors.serving")
+    names = imported(file)
+    assert not [name for name in names for other in (*acting, *live) if f"{name}.".startswith(f"{other}.")]
+    called = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+    assert not called & {"write_text", "write_bytes", "mkdir", "unlink", "rename", "open_run", "remote"}
+
+
 def test_engines_are_imported_lazily_by_actors() -> None:
     for file in (ROOT / "actors").glob("*.py"):
         top = ast.parse(file.read_text()).body

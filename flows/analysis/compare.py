@@ -9,34 +9,34 @@ from configs.accuracy import Accuracy
 from configs.decision import Decision
 from configs.experiment import ONLY, Experiment, section
 from configs.hardware import Hardware
+from configs.load import in_words
 from flows.analysis import accuracy, answers, early_stopping
 from flows.analysis.decide import decide, for_all, rival_of, standing
-from flows.analysis.judgement import Difference, Judged, Judgement, Stopped, Verdict, load_in_words
+from flows.analysis.judgement import Difference, Judged, Judgement, Stopped, Verdict
 from flows.analysis.leads import excluded
 from flows.analysis.measured import Measured, base_under_load, described, spread_among, under_load
 from flows.analysis.ratios import SpreadOf
 from flows.analysis.reasons import better, describe_objective, fits, rank
-from flows.runtime import search_state
-from flows.runtime.context import Outcome, Run
+from flows.runtime.outcome import Evidence, Outcome
 
 
-def judge(run: Run) -> Judgement:
+def judge(evidence: Evidence) -> Judgement:
     """The judgement over every variant that was measured completely, for every load."""
-    experiment, base = run.plan.experiment, run.base
-    reasons = {o.name: o.failure for o in run.outcomes.values() if o.failure}
+    experiment, base = evidence.experiment, evidence.base
+    reasons = {name: outcome.failure for name, outcome in evidence.variants.items() if outcome.failure}
     if not base.complete:
         why = base.failure or f"{base.missing} missing"
         sentence = f"Nothing can be compared: the base model was not measured in full ({why})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
-    differences = _differences(run)
-    benchmarked = {workload: _Benchmarked.of(run, workload) for workload in experiment.loads}
-    judged = {workload: _judged(run, everybody, differences) for workload, everybody in benchmarked.items()}
-    ended = _stopped(run, benchmarked, judged)
+    differences = _differences(evidence)
+    benchmarked = {workload: _Benchmarked.of(evidence, workload) for workload in experiment.loads}
+    judged = {workload: _judged(evidence, everybody, differences) for workload, everybody in benchmarked.items()}
+    ended = _stopped(evidence, benchmarked, judged)
     reasons |= {stop.name: f"stopped after {stop.documents} documents: {stop.reason}" for stop in ended}
-    unfinished = [o for o in run.outcomes.values() if not o.complete and o.name not in reasons]
+    unfinished = [o for o in evidence.variants.values() if not o.complete and o.name not in reasons]
     reasons |= {o.name: f"not measured in full: {o.missing} missing" for o in unfinished}
-    still_open = [f"{len(unfinished)} of {len(run.outcomes)} variants"] if unfinished else []
-    still_open += ["what the search asks for next"] if search_state.goes_on(run.plan, run.store) else []
+    still_open = [f"{len(unfinished)} of {len(evidence.variants)} variants"] if unfinished else []
+    still_open += ["what the search asks for next"] if evidence.search_goes_on else []
     settings, final = experiment.decision, not still_open
     decided = {
         workload: decide(variants, settings, reasons, section(workload), final=final, stopped=ended)
@@ -50,13 +50,16 @@ def judge(run: Run) -> Judgement:
     )
 
 
-def _judged(run: Run, benchmarked: "_Benchmarked", differences: Mapping[str, tuple[Difference, ...]]) -> list[Judged]:
+def _judged(
+    evidence: Evidence, benchmarked: "_Benchmarked", differences: Mapping[str, tuple[Difference, ...]]
+) -> list[Judged]:
     """Every variant that was measured completely under one load, the base first."""
-    decision, hardware, variants = run.plan.experiment.decision, run.plan.hardware, []
+    decision, variants = evidence.experiment.decision, []
     for name in differences:
-        if name != run.base.name:
-            compared = _compared(benchmarked.judged(name, decision, compared_in(run)), differences[name])
-            variants.append(replace(compared, slower=_slower(compared, run.outcomes[name], hardware)))
+        if name != evidence.base.name:
+            compared = _compared(benchmarked.judged(name, decision, evidence.compared), differences[name])
+            slower = _slower(compared, evidence.variants[name], evidence.hardware)
+            variants.append(replace(compared, slower=slower))
     base = base_under_load(benchmarked.base, decision, benchmarked.spread)
     return [replace(base, differences=differences[base.name]), *corrected(variants)]
 
@@ -70,54 +73,49 @@ class _Benchmarked:
     spread: SpreadOf
 
     @classmethod
-    def of(cls, run: Run, workload: str) -> "_Benchmarked":
-        benchmarked = [outcome for outcome in run.outcomes.values() if outcome.checkpoint and outcome.benchmarked]
-        variants = {outcome.name: Measured.of(outcome, run.plan.experiment, workload) for outcome in benchmarked}
-        base = variants.pop(run.base.name)
+    def of(cls, evidence: Evidence, workload: str) -> "_Benchmarked":
+        benchmarked = [outcome for outcome in evidence.variants.values() if outcome.checkpoint and outcome.benchmarked]
+        variants = {outcome.name: Measured.of(outcome, evidence.experiment, workload) for outcome in benchmarked}
+        base = variants.pop(evidence.base.name)
         return cls(base, variants, spread_among(list(variants.values()), base if base.base else None))
 
     def judged(self, name: str, decision: Decision, variants: int) -> Judged:
         """A variant by its size and its load.
 
         Args:
-            variants: as of `compared_in`.
+            variants: how many are compared with the base.
         """
         return under_load(self.variants[name], self.base.size_bytes, decision, variants, self.spread)
 
 
-def compared_in(run: Run) -> int:
-    """How many variants are compared with the base: also those that a race stopped or that are still to be measured,
-    as who is left depends on the results. Who failed says nothing."""
-    return sum(outcome is not run.base and not outcome.failure for outcome in run.outcomes.values())
-
-
-def accuracy_of(run: Run) -> Decision:
+def accuracy_of(evidence: Evidence) -> Decision:
     """The decision with the intervals that verdicts of accuracy go by: for all variants at once, and never narrower
     than the configured confidence makes them, as they are shown, too."""
-    return run.plan.experiment.decision.over(max(2, compared_in(run)))
+    return evidence.experiment.decision.over(max(2, evidence.compared))
 
 
-def fails(run: Run, outcome: Outcome, base: Outcome) -> bool:
+def fails(evidence: Evidence, outcome: Outcome) -> bool:
     """Whether the accuracy of a variant that was evaluated in full, as the base was, is shown to fail."""
-    if not (outcome.evaluated and base.evaluated):
+    if not (outcome.evaluated and evidence.base.evaluated):
         return False
-    return any(difference.verdict == "fail" for difference in _between(run, outcome, base))
+    return any(difference.verdict == "fail" for difference in _between(evidence, outcome))
 
 
-def _between(run: Run, outcome: Outcome, base: Outcome) -> tuple[Difference, ...]:
+def _between(evidence: Evidence, outcome: Outcome) -> tuple[Difference, ...]:
     """How a variant answers otherwise than the base; both were evaluated in full."""
-    settings = run.plan.experiment.accuracy
-    return accuracy.differences(_answers(outcome, settings), _answers(base, settings), accuracy_of(run), settings.seed)
+    settings = evidence.experiment.accuracy
+    ours, theirs = _answers(outcome, settings), _answers(evidence.base, settings)
+    return accuracy.differences(ours, theirs, accuracy_of(evidence), settings.seed)
 
 
-def _differences(run: Run) -> dict[str, tuple[Difference, ...]]:
+def _differences(evidence: Evidence) -> dict[str, tuple[Difference, ...]]:
     """How every variant that was measured completely answers otherwise than the base, which comes first: with
     what differs when nothing does but the size of its batches."""
-    settings, decision = run.plan.experiment.accuracy, accuracy_of(run)
-    theirs = _answers(run.base, settings)
-    differences = {run.base.name: _of_the_control(run.base, theirs, settings, decision)}
-    for outcome in run.outcomes.values():
-        if outcome.complete and outcome is not run.base:
+    base, settings, decision = evidence.base, evidence.experiment.accuracy, accuracy_of(evidence)
+    theirs = _answers(base, settings)
+    differences = {base.name: _of_the_control(base, theirs, settings, decision)}
+    for outcome in evidence.variants.values():
+        if outcome.complete and outcome.name != base.name:
             differences[outcome.name] = accuracy.differences(
                 _answers(outcome, settings), theirs, decision, settings.seed
             )
@@ -138,28 +136,28 @@ def _of_the_control(
     return tuple(replace(d, verdict=None, smallest_detectable=None, documents_needed=None) for d in again)
 
 
-def stopped(run: Run) -> tuple[Stopped, ...]:
+def stopped(evidence: Evidence) -> tuple[Stopped, ...]:
     """Variants that the records so far show to have lost, though they were not measured in full."""
-    return judge(run).stopped if run.plan.experiment.racing else ()
+    return judge(evidence).stopped if evidence.experiment.racing else ()
 
 
 def _stopped(
-    run: Run, benchmarked: Mapping[str, _Benchmarked], judged: Mapping[str, Sequence[Judged]]
+    evidence: Evidence, benchmarked: Mapping[str, _Benchmarked], judged: Mapping[str, Sequence[Judged]]
 ) -> tuple[Stopped, ...]:
     """Those of `stopped`.
 
     Args:
         judged: by workload those that were measured in full, the base first.
     """
-    experiment, base, stops = run.plan.experiment, run.base, []
+    experiment, stops = evidence.experiment, []
     if experiment.racing is None:
         return ()
-    for outcome in run.outcomes.values():
+    for outcome in evidence.variants.values():
         if outcome.complete or outcome.failure:
             continue
-        reason = early_stopping.beaten(outcome, base, experiment)
+        reason = early_stopping.beaten(outcome, evidence.base, experiment)
         if reason is None and outcome.checkpoint and outcome.benchmarked:
-            reason = _best_nowhere(outcome, benchmarked, judged, experiment, compared_in(run))
+            reason = _best_nowhere(outcome, benchmarked, judged, experiment, evidence.compared)
         if reason is not None:
             stops.append(reason)
     return tuple(sorted(stops, key=lambda stop: (stop.at, stop.name)))
@@ -175,7 +173,7 @@ def _best_nowhere(
     """Why a variant can be recommended for no load any more.
 
     Args:
-        variants: as of `compared_in`.
+        variants: how many are compared with the base.
     """
     reasons = {}
     for workload, everybody in benchmarked.items():
@@ -206,28 +204,28 @@ def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) ->
     return f"{reason} against {value}"
 
 
-def score(run: Run, outcome: Outcome) -> float | None:
+def score(evidence: Evidence, name: str) -> float | None:
     """What a search maximizes under the one load: the objective, turned so that more is better; None for a
     variant that is not measured in full, breaks a constraint or loses too much accuracy."""
-    decision = run.plan.experiment.decision
-    if not (outcome.complete and run.base.complete):
+    decision, outcome = evidence.experiment.decision, evidence.variants[name]
+    if not (outcome.complete and evidence.base.complete):
         return None
-    judged = _Benchmarked.of(run, ONLY).judged(outcome.name, decision, compared_in(run))
-    compared = _compared(judged, _between(run, outcome, run.base))
+    judged = _Benchmarked.of(evidence, ONLY).judged(name, decision, evidence.compared)
+    compared = _compared(judged, _between(evidence, outcome))
     if compared.objective is None or compared.broken_constraints or compared.verdict == "fail":
         return None
     return better(decision) * compared.objective.mean
 
 
-def ranking(run: Run, benchmarked: Sequence[Outcome]) -> list[str]:
+def ranking(evidence: Evidence, benchmarked: Sequence[Outcome]) -> list[str]:
     """Names of variants that were benchmarked, first whom the decision would take if all passed; of several workloads
     each names its first, then each its second."""
-    experiment, decision, orders = run.plan.experiment, run.plan.experiment.decision, []
+    experiment, decision, orders = evidence.experiment, evidence.experiment.decision, []
     for workload in experiment.loads:
-        if run.base.checkpoint and run.base.benchmarked:
-            everybody = _Benchmarked.of(run, workload)
+        if evidence.base.checkpoint and evidence.base.benchmarked:
+            everybody = _Benchmarked.of(evidence, workload)
             base = described(everybody.base, decision)
-            names, variants = [outcome.name for outcome in benchmarked], compared_in(run)
+            names, variants = [outcome.name for outcome in benchmarked], evidence.compared
             judged = [base if n == base.name else everybody.judged(n, decision, variants) for n in names]
             rival = rival_of(base)
         else:
@@ -255,7 +253,7 @@ def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None
         return None
     worst = min(lower, key=lambda gain: gain.ratio.value)
     cause = outcome.plan.scheme.why_slower_on(hardware) if outcome.plan.scheme else None
-    load = load_in_words(worst.asked, worst.unit)
+    load = in_words(worst.asked, worst.unit)
     return f"{worst.ratio.value:.2f} times the base's tokens/s at {load}; {cause or 'the cause is not known'}"
 
 

@@ -16,7 +16,7 @@ from configs.experiment import Experiment
 from flows.analysis import accuracy, answers
 from flows.analysis.answers import Answers
 from flows.analysis.judgement import Stopped
-from flows.runtime.context import Outcome
+from flows.runtime.outcome import Outcome
 from flows.store.records import Record
 
 

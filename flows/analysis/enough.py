@@ -4,8 +4,7 @@ import math
 
 from configs.decision import Decision
 from configs.experiment import Experiment, section
-from configs.load import Load
-from flows.analysis.judgement import load_in_words
+from configs.load import Load, in_words
 from flows.analysis.points import LIMITED
 from flows.statistics.percentiles import fewest
 
@@ -35,8 +34,7 @@ def _of(where: str, load: Load, needed: int) -> str | None:
     if load.requests >= each:
         return None
     raised = f"set {where}.requests: {each}"
-    unit = "requests_per_second" if load.open_loop else "streams"
-    at = f"{where}: {load_in_words(lightest, unit)} for {load.duration_s:g} s in {load.looks[0]} repeats"
+    at = f"{where}: {in_words(lightest, load.unit)} for {load.duration_s:g} s in {load.looks[0]} repeats"
     limit = f"of the {needed} that a limit needs to be shown"
     if not load.open_loop:
         most = lightest * load.duration_s / each

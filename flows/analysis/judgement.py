@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from configs.load import in_words
+
 Verdict = Literal["pass", "fail", "inconclusive"]
 Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured", "differs by workload"]
 Standing = Literal["keeps", "breaks", "not shown"]
@@ -135,19 +137,13 @@ class Lead(Ratio):
     """Of both engines, over which the repeats are spread."""
 
 
-def load_in_words(load: float, unit: str) -> str:
-    """A point of the load as a person names it."""
-    words = "requests/s" if unit != "streams" else "client" if load == 1 else "clients"
-    return f"{load:g} {words}"
-
-
 @dataclass(frozen=True)
 class Point:
     """One load, over its repeats."""
 
     asked: float
     unit: str
-    """`streams` or `requests_per_second`."""
+    """As of `configs.load.Unit`."""
     repeats: int
     figures: dict[str, Estimate]
     labels: tuple[str, ...]
@@ -190,7 +186,7 @@ class Point:
     @property
     def in_words(self) -> str:
         """The load as a person names it."""
-        return load_in_words(self.asked, self.unit)
+        return in_words(self.asked, self.unit)
 
 
 @dataclass(frozen=True)

@@ -11,42 +11,25 @@ from configs.decision import Decision
 from flows.analysis import compare, leads
 from flows.analysis.judgement import Lead
 from flows.analysis.measured import Measured, base_under_load, spread_among, under_load
-from flows.runtime.context import Outcome, Run, Services
-from flows.store.records import Draft
+from flows.runtime.outcome import Evidence, Outcome
 
 
-def take(run: Run, outcome: Outcome, services: Services) -> None:
-    """Fill in every look whose repeats are there."""
-    for index in outcome.open_looks:
-        look = outcome.plan.looks[index]
-        assert look.step is not None, "the last is not open"
-
-        def see(draft: Draft, workload: str = look.workload) -> None:
-            enough, why = _enough(run, outcome, workload)
-            draft.result = {"enough": enough, "why": why}
-
-        record = outcome.looks[index] = run.do_once(look.step, services, see)
-        words = "enough repeats" if record.result["enough"] else "more repeats"
-        run.progress.say(outcome.name, f"{words}: {record.result['why']}")
-
-
-def _enough(run: Run, outcome: Outcome, workload: str) -> tuple[bool, str]:
-    """Whether they are, and why."""
-    experiment, decision = run.plan.experiment, run.plan.experiment.decision
+def enough(evidence: Evidence, outcome: Outcome, workload: str) -> tuple[bool, str]:
+    """Whether the repeats of a load are enough, and why."""
+    experiment, decision, base = evidence.experiment, evidence.experiment.decision, evidence.base
     ours = Measured.of(outcome, experiment, workload)
-    if outcome.name == run.plan.base.name:
+    if outcome.name == base.name:
         return _of_base(ours, decision)
-    base = Outcome.of(run.plan.base, run.store)
-    if compare.fails(run, outcome, base):
+    if compare.fails(evidence, outcome):
         return True, "its accuracy is shown to fail"
     control = Measured.of(base, experiment, workload) if any(base.benchmarks) else None
     spread = spread_among([ours], control if control and control.base else None)
     size = base.checkpoint.result["weight_bytes"] if base.checkpoint else ours.size_bytes
-    lead = under_load(ours, size, decision, compare.compared_in(run), spread).against_base
+    lead = under_load(ours, size, decision, evidence.compared, spread).against_base
     if lead is None:
         return False, "no load that both keep tells how it compares"
-    enough = leads.shown(lead, decision) or leads.excluded(lead, decision)
-    return enough, f"{lead.value:.3f} times the base by {lead.repeats} repeats"
+    shown = leads.shown(lead, decision) or leads.excluded(lead, decision)
+    return shown, f"{lead.value:.3f} times the base by {lead.repeats} repeats"
 
 
 def _of_base(base: Measured, decision: Decision) -> tuple[bool, str]:

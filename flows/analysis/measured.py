@@ -11,7 +11,7 @@ from configs.experiment import Experiment
 from flows.analysis import leads, performance
 from flows.analysis.judgement import Judged, Point
 from flows.analysis.ratios import Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, spread_of
-from flows.runtime.context import Outcome
+from flows.runtime.outcome import Outcome
 from flows.store.records import Record
 
 

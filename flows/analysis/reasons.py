@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from configs.decision import Decision
-from flows.analysis.judgement import Difference, Judged, Lead, Ratio, load_in_words
+from configs.load import in_words
+from flows.analysis.judgement import Difference, Judged, Lead, Ratio
 from flows.analysis.leads import excluded
 from flows.analysis.performance import compared_figure
 
@@ -66,7 +67,7 @@ def losses(variant: Judged, decision: Decision) -> list[str]:
     much as the smallest gain."""
     figures = {compared_figure(decision)[0], "output_tokens_per_second"}
     return [
-        f"{times(gain.ratio)} the base's {_FIGURES[gain.figure]} at {load_in_words(gain.asked, gain.unit)}"
+        f"{times(gain.ratio)} the base's {_FIGURES[gain.figure]} at {in_words(gain.asked, gain.unit)}"
         for gain in variant.gains
         if gain.figure in figures
         and gain.ratio.high is not None

@@ -15,7 +15,8 @@ from configs.load import Load
 from flows.analysis import compare, performance
 from flows.analysis.judgement import Judged, Judgement, Point
 from flows.planning.plan import engine_args
-from flows.runtime.context import Outcome, Run
+from flows.runtime.context import Run
+from flows.runtime.outcome import Outcome
 from flows.store import checkpoints
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record
@@ -128,7 +129,7 @@ def again_as_recorded(run: Run, variant: str) -> Candidate:
     Raises:
         UserError: its records are not there any more, or the machines are others.
     """
-    judgement = compare.judge(run)
+    judgement = compare.judge(run.evidence)
     return _measured(run, variant, judgement, "deploy what is decided for now, without --rollback")
 
 

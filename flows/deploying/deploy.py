@@ -10,7 +10,7 @@ from rich.console import Console
 
 from configs.base import UserError
 from configs.experiment import Experiment
-from flows.analysis.judgement import load_in_words
+from configs.load import in_words
 from flows.deploying import card, verify
 from flows.deploying.candidate import Candidate, check_files
 from flows.deploying.kserve import KServeText
@@ -18,7 +18,7 @@ from flows.deploying.kserve_cluster import KServeCluster
 from flows.deploying.local_vllm import LocalVllm
 from flows.deploying.ray_serve import RayServe
 from flows.deploying.target import Deployed, ReplaceableTarget, Target, Text
-from flows.runtime.context import StepFailed
+from flows.runtime.errors import StepFailed
 from flows.store.records import DEPLOYMENT, Store
 from flows.tracking import registry
 from flows.tracking.client import missed_by, out_of_reach
@@ -152,7 +152,7 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     scheme = candidate.outcome.plan.scheme
     tags = {"verdict": candidate.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
     if (capacity := candidate.judged.capacity) is not None:
-        kept = "none" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
+        kept = "none" if capacity.asked is None else in_words(capacity.asked, capacity.unit)
         tags["load_within_limits"] = kept
     for difference in candidate.judged.differences if scheme else ():
         if difference.recovery is not None:

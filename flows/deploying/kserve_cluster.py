@@ -24,7 +24,7 @@ from configs.serving import api_key
 from flows.deploying import kserve
 from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
-from flows.runtime.context import StepFailed
+from flows.runtime.errors import StepFailed
 
 _ANSWER_S = 60.0
 """For one answer of kubectl."""

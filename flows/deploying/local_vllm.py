@@ -20,7 +20,7 @@ from configs.serving import api_key
 from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
 from flows.planning.preflight import check_port_free
-from flows.runtime.context import StepFailed
+from flows.runtime.errors import StepFailed
 
 _ENDING_S = 20.0
 """What vLLM is given to end by itself, before it is killed."""

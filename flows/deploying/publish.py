@@ -20,7 +20,7 @@ from configs.experiment import BASE
 from flows.deploying import card
 from flows.deploying.candidate import Candidate, check_files
 from flows.planning import hub
-from flows.runtime.context import StepFailed
+from flows.runtime.errors import StepFailed
 from flows.tracking import registry
 from flows.tracking.client import missed_by, out_of_reach
 

@@ -29,7 +29,7 @@ from configs.serving import api_key
 from flows import cluster
 from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
-from flows.runtime.context import StepFailed
+from flows.runtime.errors import StepFailed
 from flows.runtime.faults import fault
 from flows.store.records import DEPLOYMENT
 

@@ -22,7 +22,8 @@ from configs.serving import api_key
 from flows import cluster
 from flows.analysis import reference_gap, requests
 from flows.deploying.candidate import Candidate
-from flows.runtime.context import StepFailed, answer
+from flows.runtime.context import answer
+from flows.runtime.errors import StepFailed
 from flows.runtime.faults import fault
 from flows.store import checkpoints
 
@@ -231,9 +232,7 @@ def _short_load(candidate: Candidate, url: str, model: str, key: str | None) -> 
     """The figures of the decision's point, loaded once more for a few seconds from this machine."""
     load, slots, point = candidate.load, candidate.run.plan.slots, candidate.point
     openai_client.exercise(f"{url}/v1", model, candidate.run.plan.experiment.at_once(load), key)
-    brief = load.model_copy(update={"duration_s": min(LOAD_S, load.duration_s), "requests": 0})
-    open_loop = load.open_loop
-    level = point.asked if open_loop else int(point.asked)
+    brief = load.at(point.asked).model_copy(update={"duration_s": min(LOAD_S, load.duration_s), "requests": 0})
     with (
         cluster.connected(candidate.run.plan.hardware.accelerator),
         lease(Benchmarker, Needs(), node=ray.get_runtime_context().get_node_id()) as benchmarker,
@@ -244,17 +243,13 @@ def _short_load(candidate: Candidate, url: str, model: str, key: str | None) -> 
             model=model,
             key=key,
             tokenizer=str(candidate.folder),
-            profile={"kind": load.kind, "rate" if open_loop else "streams": [level]},
-            prompt_tokens=load.prompt_tokens,
-            output_tokens=load.output_tokens,
-            lengths=load.lengths,
-            pace=brief.pace,
+            **brief.requested,
             seed=load.seed,
             cores=list(slots.clients[0]),
             destination=scratch,
         )
         windows = answer(ref, brief.longest_point_s)
-        (measured,) = requests.read(Path(scratch), [window.seconds for window in windows], open_loop=open_loop)
+        (measured,) = requests.read(Path(scratch), [window.seconds for window in windows], open_loop=load.open_loop)
     return requests.figures(measured)
 
 

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from configs.decision import Constraints
-from flows.analysis.judgement import Judged, Judgement, load_in_words
+from configs.load import in_words
+from flows.analysis.judgement import Judged, Judgement
 
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
@@ -20,6 +21,8 @@ _ON_WHITE: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1
 """Behind words that a line may cross."""
 _WIDTH = 4.6
 """Inches of a figure: its letters can still be read where a phone shrinks it, and two stand side by side."""
+_AXES: dict[str, str] = {"streams": "concurrent clients", "requests_per_second": "requests/s"}
+"""What an axis of loads is called, by the unit of its points."""
 
 
 def accuracy(judgement: Judgement) -> str:
@@ -69,8 +72,7 @@ def _against_load(judgement: Judgement, name: str, label: str, limit: float | No
     single = len(loads) == 1
     for index, variant in enumerate(judgement.judged):
         _curve(axes, variant, name, index, shift=index if single else 0)
-    unit = "concurrent clients" if points[0].unit == "streams" else "requests/s"
-    where = f"at {load_in_words(loads[0], points[0].unit)}" if single else unit
+    where = f"at {in_words(loads[0], points[0].unit)}" if single else _AXES[points[0].unit]
     axes.set_xlabel(f"{where} (hollow: see the notes)")
     axes.set_xticks([] if single else loads, [] if single else [f"{load:g}" for load in loads])
     axes.set_ylabel(label)

@@ -14,7 +14,7 @@ from flows.planning.estimate import Estimate, estimate
 from flows.planning.history import History
 from flows.planning.plan import Plan, VariantPlan
 from flows.planning.sizes import Sizes
-from flows.runtime.context import Outcome
+from flows.runtime.outcome import Outcome
 from flows.store import records
 from flows.store.records import Record, Store
 from flows.store.steps import Step

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from configs.decision import Decision
 from configs.load import Load
-from flows.analysis.compare import accuracy_of, compared_in
+from flows.analysis.compare import accuracy_of
 from flows.analysis.judgement import Judgement
 from flows.analysis.points import LATENCY_WORDS
 from flows.reporting import tables
@@ -133,7 +133,7 @@ def _evidence(judgement: Judgement) -> dict[str, str]:
 
 def _how(run: Run) -> list[tuple[str, str]]:
     """How it was measured, as pairs of words."""
-    plan, experiment = run.plan, run.plan.experiment
+    plan, experiment, evidence = run.plan, run.plan.experiment, run.evidence
     loaded = [pair for workload, load in experiment.loads.items() for pair in _how_loaded(run, workload, load)]
     return [
         ("hardware", f"{plan.hardware.name}, {plan.hardware.cores} cores, {plan.hardware.accelerator}"),
@@ -146,8 +146,9 @@ def _how(run: Run) -> list[tuple[str, str]]:
         (
             "intervals",
             f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents, "
-            f"{100 * accuracy_of(run).confidence:.4g} % for {compared_in(run)} variants at once; load: over repeats "
-            "(Student's t), ratios to the base over its turns in the same block, by starts where there are several",
+            f"{100 * accuracy_of(evidence).confidence:.4g} % for {evidence.compared} variants at once; load: over "
+            "repeats (Student's t), ratios to the base over its turns in the same block, by starts where there are "
+            "several",
         ),
         ("latencies", _latencies(experiment.loads)),
         ("asked for", _requirements(experiment.decision)),

@@ -19,7 +19,7 @@ def show_status(run: Run, console: Console) -> None:
     table = Table(title=run.plan.experiment.name, box=box.SIMPLE_HEAD)
     for header in ("variant", "checkpoint", "accuracy", "load", "last event"):
         table.add_column(header)
-    stopped = {stop.name: f"stopped: {stop.reason}" for stop in compare.stopped(run)}
+    stopped = {stop.name: f"stopped: {stop.reason}" for stop in compare.stopped(run.evidence)}
     events = progress.latest(progress.events_folder(run.logs))
     for outcome in run.outcomes.values():
         loads = [outcome.benchmarks[index] for index in outcome.due]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from configs.decision import Decision
 from configs.experiment import BASE
+from configs.load import in_words
 from flows.analysis.judgement import (
     Capacity,
     Difference,
@@ -15,7 +16,6 @@ from flows.analysis.judgement import (
     Point,
     Pooled,
     Ratio,
-    load_in_words,
 )
 from flows.analysis.reasons import unit_of
 
@@ -145,8 +145,8 @@ def _capacity(capacity: Capacity) -> str:
     if capacity.asked is None and not others:
         return "not measured"
     if not others:
-        return f"{load_in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
-    reach = "no load" if capacity.asked is None else load_in_words(capacity.asked, capacity.unit)
+        return f"{in_words(capacity.asked or 0.0, capacity.unit)}\nor more"
+    reach = "no load" if capacity.asked is None else in_words(capacity.asked, capacity.unit)
     again = ", ".join(f"{load:g}" for load in capacity.kept_again)
     word = "not" if others[0] in capacity.violating else "not shown"
     return f"{reach},\n{word} at {others[0]:g}{f', again at {again}' if again else ''}"
@@ -181,7 +181,7 @@ def same_load(judgement: Judgement) -> Table | None:
             at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (load, unit)}
             cells = (_gain(at.get(figure)) for figure in shown)
             name = f"{variant.name} (control)" if variant.name == BASE else variant.name
-            rows.append((name if row == 0 else "", load_in_words(load, unit), *cells))
+            rows.append((name if row == 0 else "", in_words(load, unit), *cells))
     headers = (
         "variant",
         "load",
@@ -227,7 +227,7 @@ def _pooled(pooled: Pooled) -> tuple[str, ...]:
 def _point(point: Point) -> tuple[str, ...]:
     figures = point.figures
     return (
-        load_in_words(point.asked, point.unit),
+        in_words(point.asked, point.unit),
         _estimate(figures["output_tokens_per_second"]),
         _pair(point, "ttft", 0),
         _pair(point, "tpot", 1),

@@ -1,8 +1,8 @@
-"""What every stage of a run shares, and what is known of each variant so far."""
+"""What every stage of a run shares."""
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,13 @@ from ray.actor import ActorHandle
 from actors.placement.allocation import Slot
 from actors.placement.coordinator import Occupant, claimed, holding_slots
 from configs.schemes import Scheme
-from flows.planning.plan import Plan, VariantPlan, extended
+from flows.planning.plan import Plan, extended
+from flows.runtime import search_state
+from flows.runtime.errors import StepFailed, TimedOut
+from flows.runtime.outcome import Evidence, Outcome
 from flows.runtime.progress import Says
-from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Draft, Record, Store
 from flows.store.steps import Step
-
-
-class StepFailed(Exception):
-    """A step that could not be finished; the message is its reason."""
-
-
-class TimedOut(StepFailed):
-    """A step that came to no result in its time, and may do so another time."""
 
 
 def answer(ref: ObjectRef[Any], within_s: float) -> Any:
@@ -39,124 +33,6 @@ def answer(ref: ObjectRef[Any], within_s: float) -> Any:
         return ray.get(ref, timeout=within_s)
     except ray.exceptions.GetTimeoutError:
         raise TimedOut(f"its engine did not answer within {within_s:.0f} s") from None
-
-
-class EarlyStopped(Exception):
-    """A variant that can no longer win; what is known of it stays."""
-
-
-@dataclass
-class Outcome:
-    """What is known of one variant: the records of its steps, or why there will be no more."""
-
-    plan: VariantPlan
-    checkpoint: Record | None = None
-    proxy: Record | None = None
-    """A short text before all else, where variants race."""
-    evaluations: list[Record | None] = field(default_factory=list)
-    """One for each slice of the documents."""
-    control: Record | None = None
-    """The evaluation again, in batches of another size; of the base alone."""
-    benchmarks: list[Record | None] = field(default_factory=list)
-    """One for each repeat of every load, at the most; None also for those that are no longer due."""
-    looks: list[Record | None] = field(default_factory=list)
-    """Of every look, whether the repeats are enough; None for the last, which has no step."""
-    failure: str | None = None
-
-    @classmethod
-    def of(cls, plan: VariantPlan, store: Store) -> "Outcome":
-        """What the store has of a variant."""
-        outcome = cls(
-            plan=plan,
-            checkpoint=store.find(plan.checkpoint),
-            proxy=store.find(plan.proxy) if plan.proxy else None,
-            evaluations=[store.find(step) for step in plan.evaluations],
-            control=store.find(plan.control) if plan.control else None,
-            benchmarks=[store.find(step) for step in plan.benchmarks],
-            looks=[store.find(look.step) if look.step else None for look in plan.looks],
-            failure=f"left out: {plan.left_out}" if plan.left_out else None,
-        )
-        due = set(outcome.due)
-        outcome.benchmarks = [record if index in due else None for index, record in enumerate(outcome.benchmarks)]
-        return outcome
-
-    @property
-    def name(self) -> str:
-        return self.plan.name
-
-    @property
-    def evaluated(self) -> bool:
-        """Whether all that is to be answered was."""
-        return self.evaluated_on(range(len(self.evaluations)))
-
-    def evaluated_on(self, slices: Sequence[int]) -> bool:
-        """Whether every document of some slices was answered; with the last of all, also as the control."""
-        with_control = self.plan.control is not None and len(self.evaluations) - 1 in slices
-        answered = all(self.evaluations[index] is not None for index in slices)
-        return answered and not (with_control and self.control is None)
-
-    @property
-    def due(self) -> list[int]:
-        """Indices of the benchmarks to be made, as far as the records say: of every load until a look says that they
-        are enough, or until the next look."""
-        due: list[int] = []
-        over: set[str] = set()
-        for look, record in zip(self.plan.looks, self.looks, strict=True):
-            if look.workload not in over:
-                due += look.places
-                if not self._has(look.places) or (look.step and (record is None or record.result["enough"])):
-                    over.add(look.workload)
-        return due
-
-    @property
-    def open_looks(self) -> list[int]:
-        """Indices of the looks whose repeats are all there, and that nobody has taken yet."""
-        due = set(self.due)
-        return [
-            index
-            for index, (look, record) in enumerate(zip(self.plan.looks, self.looks, strict=True))
-            if look.step and record is None and due.issuperset(look.places) and self._has(look.places)
-        ]
-
-    def _has(self, indices: Sequence[int]) -> bool:
-        return all(self.benchmarks[index] is not None for index in indices)
-
-    @property
-    def benchmarked(self) -> bool:
-        """Whether every repeat that is due was made, and no look has to say whether they are enough."""
-        return self._has(self.due) and not self.open_looks
-
-    @property
-    def complete(self) -> bool:
-        return self.checkpoint is not None and self.evaluated and self.benchmarked
-
-    @property
-    def missing(self) -> str:
-        """What is not measured yet, in words; empty where all is."""
-        answers = [*self.evaluations, *([self.control] if self.plan.control else [])]
-        counted = [
-            f"{records.count(None)} of {len(records)} {what}"
-            for what, records in (("evaluations", answers), ("loads", [self.benchmarks[index] for index in self.due]))
-            if None in records
-        ]
-        return ", ".join(counted if self.checkpoint else ["its checkpoint", *counted])
-
-    @contextlib.contextmanager
-    def checkpoint_on(self, node: str | None) -> Iterator[Path]:
-        """A folder with the weights on a node, for the length of the block: beside the record, or where the user or
-        the hub keeps them.
-
-        Args:
-            node: its id; None for this machine.
-        """
-        if self.checkpoint is None:
-            raise StepFailed(f"{self.name} has no checkpoint")
-        if own := self.checkpoint.result.get("folder"):
-            yield Path(own)
-            return
-        files = self.checkpoint.files
-        with files.held() if node is None else files.held_on(node) as folder:
-            yield folder / CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -195,9 +71,22 @@ class Run:
     def base(self) -> Outcome:
         return self.outcomes[self.plan.base.name]
 
-    def look_again(self) -> None:
-        """What the records say of everybody by now."""
-        self.outcomes = {name: Outcome.of(outcome.plan, self.store) for name, outcome in self.outcomes.items()}
+    @property
+    def evidence(self) -> Evidence:
+        """What it can be judged by now."""
+        searching = search_state.goes_on(self.plan, self.store)
+        return Evidence(self.plan.experiment, self.plan.hardware, self.base, dict(self.outcomes), searching)
+
+    def evidence_on(self, outcome: Outcome) -> Evidence:
+        """The same where this variant is at work here and the base, maybe, elsewhere."""
+        if outcome is not self.base:
+            self.look_again(self.base.name)
+        return self.evidence
+
+    def look_again(self, *names: str) -> None:
+        """What the records say of some variants by now; of all where none is named."""
+        for name in names or tuple(self.outcomes):
+            self.outcomes[name] = Outcome.of(self.outcomes[name].plan, self.store)
 
     def add(self, scheme: Scheme) -> None:
         """One more variant, which a search came upon."""

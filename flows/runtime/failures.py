@@ -1,6 +1,7 @@
 """Why variants failed in the last run, for the commands that come after it: records say only what went well."""
 
-from flows.runtime.context import Outcome, Run
+from flows.runtime.context import Run
+from flows.runtime.outcome import Outcome
 
 _FILE = "failed.json"
 

@@ -7,7 +7,7 @@ import ray
 
 from actors.files.digests import Damaged
 from actors.placement.lease import Infeasible
-from flows.runtime.context import StepFailed, TimedOut
+from flows.runtime.errors import StepFailed, TimedOut
 
 Kind = Literal["infeasible", "out of memory", "crashed", "timed out", "rejected"]
 _EXPECTED = (ray.exceptions.RayError, StepFailed, Damaged, Infeasible, OSError, RuntimeError)

@@ -7,7 +7,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.schemes import Scheme
 from flows.planning.plan import Plan
-from flows.runtime.context import Run
 from flows.store.records import Store
 
 _FILE = "searched.json"
@@ -41,13 +40,12 @@ def goes_on(plan: Plan, store: Store) -> bool:
     return sweep is not None and sweep.search == "optuna" and not recall(plan, store).ended
 
 
-def keep(run: Run, *, ended: bool) -> None:
+def keep(plan: Plan, store: Store, *, ended: bool) -> None:
     """Write down how far a search has come, and that its records are in use."""
-    plan = run.plan
     listed = plan.experiment.variants
     schemes = [v.scheme.model_dump(mode="json") for v in plan.variants if v.scheme and v.name not in listed]
-    run.store.keep(plan.experiment.name, _FILE, {"asked": _identity(plan), "schemes": schemes, "ended": ended})
-    run.store.refer(plan.experiment.name, plan.steps)
+    store.keep(plan.experiment.name, _FILE, {"asked": _identity(plan), "schemes": schemes, "ended": ended})
+    store.refer(plan.experiment.name, plan.steps)
 
 
 def _identity(plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import ray
 from actors.placement.lease import await_up
 from configs.load import Load
 from flows.analysis import engine_log, requests
-from flows.runtime.context import Run, Services, TimedOut, answer
+from flows.runtime.context import Run, Services, answer
+from flows.runtime.errors import TimedOut
 from flows.stages.served import Served
 
 _MOST_PASSES = 4
@@ -51,8 +52,6 @@ def sweep(
     Raises:
         TimedOut: the load generator did not end; it starts anew.
     """
-    values, open_loop = list(load.points), load.open_loop
-    unit = "requests_per_second" if open_loop else "streams"
     benchmarker = services.benchmarkers[served.slot]
     await_up(benchmarker)
     ref: Any = benchmarker.benchmark.remote(
@@ -60,17 +59,13 @@ def sweep(
         model=served.deployment.model,
         key=served.deployment.key,
         tokenizer=str(served.folder),
-        profile={"kind": load.kind, "rate" if open_loop else "streams": values},
-        prompt_tokens=load.prompt_tokens,
-        output_tokens=load.output_tokens,
-        lengths=load.lengths,
-        pace={**load.pace, "grace_s": 0.0} if cut else load.pace,
+        **load.requested | ({"pace": {**load.pace, "grace_s": 0.0}} if cut else {}),
         seed=load.seed + repeat,
         cores=list(run.plan.slots.clients[served.slot.index]),
         destination=str(destination),
     )
     try:
-        windows = answer(ref, len(values) * load.longest_point_s)
+        windows = answer(ref, len(load.points) * load.longest_point_s)
     except TimedOut:
         ray.kill(benchmarker, no_restart=False)
         raise
@@ -78,10 +73,10 @@ def sweep(
     logs: Any = services.server.wrote.remote(served.deployment.model, spans)
     compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
     seconds = [window.seconds for window in windows]
-    points = run.store.near(served.slot.host, requests.read, destination, seconds, open_loop=open_loop)
+    points = run.store.near(served.slot.host, requests.read, destination, seconds, open_loop=load.open_loop)
     point_figures = []
-    for value, point, window, pause in zip(values, points, windows, compiled, strict=True):
-        rate = value if open_loop else None
+    for value, point, window, pause in zip(load.points, points, windows, compiled, strict=True):
+        rate = value if load.open_loop else None
         figures = requests.figures(point, client_share=window.client_share, compiled=pause, rate=rate)
-        point_figures.append({"asked": value, "unit": unit, **figures})
+        point_figures.append({"asked": value, "unit": load.unit, **figures})
     return point_figures

@@ -29,9 +29,10 @@ from actors.placement.machine import host_and_driver
 from actors.placement.rounds import Member, Series, Turn
 from actors.serving import check_up
 from configs.load import load_of
-from flows.analysis import looks
-from flows.runtime.context import Outcome, Run, Services
+from flows.runtime.context import Run, Services
+from flows.runtime.outcome import Outcome
 from flows.stages.benchmark import fastest, sweep, warmed_up
+from flows.stages.looks import look_at
 from flows.stages.served import Served, Started, bring_up, serving
 from flows.store.records import Draft
 
@@ -41,7 +42,7 @@ _First = Callable[[Served], None]
 _T = TypeVar("_T")
 
 
-def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First | None = None) -> None:
+def benchmark_in_blocks(run: Run, outcome: Outcome, services: Services, first: _First | None = None) -> None:
     """Every repeat of every load that has no record yet, start by start.
 
     Args:
@@ -50,7 +51,7 @@ def put_under_load(run: Run, outcome: Outcome, services: Services, first: _First
     room = len(run.plan.slots.engines) > 1
     slots = 2 if room and outcome.plan.beside_base else 1
     with run.holding_slots(outcome, services, to_be_measured=True, slots=slots) as slot:
-        looks.take(run, outcome, services)
+        look_at(run, outcome, services)
         while starts := _starts(run, outcome):
             block = _Block(run, outcome, services, slot, min(starts))
             if room or not outcome.plan.beside_base:
@@ -103,13 +104,13 @@ class _Block:
             began = time.time()
             while due := self._due:
                 self._take_turns(self._series(due), lambda turn: self._turn(turn, served, began))
-                looks.take(self.run, self.outcome, self.services)
+                look_at(self.run, self.outcome, self.services)
 
     def one_after_the_other(self, first: _First | None) -> None:
         """Each engine for itself, with all repeats of this start: the whole of it is one turn on the host."""
         alone = (Series((self.start,), 1.0),)
         self._take_turns(alone, lambda _: self._each_for_itself(self._due, first))
-        looks.take(self.run, self.outcome, self.services)
+        look_at(self.run, self.outcome, self.services)
 
     def _take_turns(self, series: tuple[Series, ...], take: Callable[[Turn], float]) -> None:
         name, coordinator = self.outcome.name, self.services.coordinator

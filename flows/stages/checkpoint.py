@@ -7,8 +7,9 @@ from typing import Any
 from actors.placement.allocation import Slot
 from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
-from flows.runtime.context import Outcome, Run, Services, answer
+from flows.runtime.context import Run, Services, answer
 from flows.runtime.faults import fault
+from flows.runtime.outcome import Outcome
 from flows.stages.inputs import unchanged
 from flows.store import checkpoints
 from flows.store.checkpoints import CHECKPOINT

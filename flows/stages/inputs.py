@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from actors.placement.lease import on_node
-from flows.runtime.context import StepFailed
+from flows.runtime.errors import StepFailed
 from flows.store.checkpoints import digest
 from flows.store.steps import Step
 

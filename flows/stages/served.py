@@ -14,7 +14,9 @@ from actors.placement.lease import asked_on
 from actors.programs import vllm_server
 from actors.serving import LOOPBACK, Deployment, await_ready, deployed, mark_of
 from flows.analysis import reference_gap
-from flows.runtime.context import Outcome, Run, Services, StepFailed, answer
+from flows.runtime.context import Run, Services, answer
+from flows.runtime.errors import StepFailed
+from flows.runtime.outcome import Outcome
 from flows.store import checkpoints
 
 

@@ -1,19 +1,23 @@
-"""A variant's way through the stages, rung by rung. Between rungs it holds nothing.
+"""A variant's way: quantize, serve, evaluate, benchmark; rung by rung, and between rungs it holds nothing.
 
-In the first rung it is compressed, served, evaluated and benchmarked; where variants race, evaluated on the
-first slice of the documents only, and in the second rung on the rest. A rung that an earlier run was through
-is over at once.
+Where variants race, the first rung evaluates on the first slice of the documents only, the second on the rest. A rung
+that an earlier run was through is over at once.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.placement.coordinator import away_after, claimed
 from actors.placement.lease import await_up
-from flows.runtime.context import EarlyStopped, Outcome, Run, Services
+from flows.runtime.context import Run, Services
+from flows.runtime.errors import EarlyStopped
 from flows.runtime.faults import fault
+from flows.runtime.outcome import Outcome
+from flows.stages.block import benchmark_in_blocks
 from flows.stages.checkpoint import make_checkpoint
-from flows.stages.measure import measure
+from flows.stages.evaluate import evaluate_in_actor, evaluate_served, evaluator_at, stop_if_hopeless
+from flows.stages.served import Served, bring_up, serving
 
 _BEFORE_ANOTHER_S = 1.0
 """Before another attempt: what has just died is noticed by then."""
@@ -39,17 +43,18 @@ def run_rung(run: Run, name: str, services: Services, *, first: bool) -> Finish:
 def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
     attempts, attempt = 1 + run.plan.experiment.retries, 1
     while True:
-        run.outcomes[run.base.name] = Outcome.of(run.plan.base, run.store)
-        outcome = run.outcomes[name] = Outcome.of(run.outcomes[name].plan, run.store)
+        run.look_again(run.base.name, name)
+        outcome = run.outcomes[name]
         if outcome.failure:
             return Finish(last=True, failure=outcome.failure)
         try:
-            finish = _rung(run, outcome, services, first)
-            if finish.last:
+            slices = range(len(outcome.evaluations))
+            _stages(run, outcome, services, slices[:1] if first else slices)
+            if outcome.complete:
                 run.progress.say(name, "measured in full", "measured")
             else:
                 run.progress.say(name, "paused: waiting for all variants to finish this rung")
-            return finish
+            return Finish(last=outcome.complete)
         except EarlyStopped as why:
             run.progress.say(name, f"stopped: {why}", "stopped")
             return Finish(last=True)
@@ -67,8 +72,28 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
             await_up(services.server)
 
 
-def _rung(run: Run, outcome: Outcome, services: Services, first: bool) -> Finish:
-    slices = range(len(outcome.evaluations))
+def _stages(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
+    """Whatever of a variant's stages has no record yet, with the evaluation on some slices of the documents."""
+
+    def evaluate_first(served: Served) -> None:
+        with evaluator_at(served.slot) as evaluator:
+            evaluate_served(run, served, services, evaluator, slices)
+
     make_checkpoint(run, outcome, services)
-    measure(run, outcome, services, slices[:1] if first else slices)
-    return Finish(last=outcome.complete)
+    stop_if_hopeless(run, outcome)
+    if run.plan.experiment.accuracy.engine != "served":
+        evaluate_in_actor(run, outcome, services, slices)
+    one_engine = len(run.plan.slots.engines) == 1
+    if one_engine and not (outcome.evaluated_on(slices) or outcome.benchmarked):
+        # It has the host for itself: the one that is evaluated is benchmarked before another is started.
+        benchmark_in_blocks(run, outcome, services, evaluate_first)
+    if not outcome.evaluated_on(slices):
+        benchmarked_next = not outcome.benchmarked
+        with (
+            run.holding_slots(outcome, services, to_be_measured=False, to_be_measured_next=benchmarked_next) as slot,
+            serving(run, outcome, services, slot) as started,
+            evaluator_at(slot) as evaluator,
+        ):
+            evaluate_served(run, bring_up(run, services, started), services, evaluator, slices)
+    if not outcome.benchmarked:
+        benchmark_in_blocks(run, outcome, services)

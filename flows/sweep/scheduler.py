@@ -63,9 +63,9 @@ class Racing(FIFOScheduler):
         """Who stands where, by the records."""
         run = self._run
         run.look_again()
-        beaten = {stopped.name: stopped.reason for stopped in compare.stopped(run)}
+        beaten = {stopped.name: stopped.reason for stopped in compare.stopped(run.evidence)}
         for name in sorted(set(beaten) - self._beaten):
             run.progress.say(name, f"stopped: {beaten[name]}", "stopped")
         self._beaten = set(beaten)
         loaded = [o for o in run.outcomes.values() if o.benchmarked and o.checkpoint and not o.complete]
-        self._waiting = compare.ranking(run, loaded)
+        self._waiting = compare.ranking(run.evidence, loaded)

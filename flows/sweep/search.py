@@ -62,11 +62,11 @@ class Search:
         while len(self._open) >= self._lag:
             suggestion = self._open.pop(0)
             self._run.look_again()
-            score = compare.score(self._run, self._run.outcomes[suggestion.variant])
+            score = compare.score(self._run.evidence, suggestion.variant)
             self._optuna.on_trial_complete(suggestion.question, None if score is None else {"score": score})
         scheme = self._new(trial_id)
         self._left = 0 if scheme is None else self._left - 1
-        search_state.keep(self._run, ended=self.ended)
+        search_state.keep(self._run.plan, self._run.store, ended=self.ended)
         return scheme
 
     def on_trial_complete(self, trial_id: str) -> None:

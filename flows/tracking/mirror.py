@@ -14,7 +14,8 @@ from configs.experiment import Experiment
 from flows.analysis import answers, requests
 from flows.analysis.judgement import Judgement
 from flows.reporting import tables
-from flows.runtime.context import Outcome, Run
+from flows.runtime.context import Run
+from flows.runtime.outcome import Outcome
 from flows.store.records import Record
 from flows.tracking.client import connect, missed_by, out_of_reach, remember, remembered, uri
 from flows.tracking.models import log_model

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.files.digests import Digests
-from flows.runtime.context import Outcome, Run
+from flows.runtime.context import Run
+from flows.runtime.outcome import Outcome
 from flows.store import links
 from flows.tracking.client import FINGERPRINT
 

@@ -31,7 +31,7 @@ from flows import cluster
 from flows.analysis import performance, requests
 from flows.analysis.judgement import Gain, Ratio
 from flows.planning import plan
-from flows.runtime.context import Outcome
+from flows.runtime.outcome import Outcome
 from flows.store.records import Store
 
 COMPARED = ("output_tokens_per_second", "ttft_p50_ms", "tpot_p50_ms")
@@ -74,11 +74,7 @@ def sweep(load: Any, repeat: int, url: str, checkpoint: Path, client: Any, folde
         url=url,
         model=MODEL,
         tokenizer=str(checkpoint),
-        profile={"kind": "concurrent", "streams": list(load.streams)},
-        prompt_tokens=load.prompt_tokens,
-        output_tokens=load.output_tokens,
-        lengths=load.lengths,
-        pace=load.pace,
+        **load.requested,
         seed=load.seed + repeat,
         cores=[],
         destination=str(destination),
@@ -86,8 +82,8 @@ def sweep(load: Any, repeat: int, url: str, checkpoint: Path, client: Any, folde
     windows = ray.get(asked)
     seen = requests.read(destination, [window.seconds for window in windows], open_loop=False)
     return [
-        {"asked": float(streams), "unit": "streams", **requests.figures(point, client_share=window.client_share)}
-        for streams, point, window in zip(load.streams, seen, windows, strict=True)
+        {"asked": point_load, "unit": load.unit, **requests.figures(point, client_share=window.client_share)}
+        for point_load, point, window in zip(load.points, seen, windows, strict=True)
     ]
 
 

@@ -57,7 +57,7 @@ def main() -> None:
         write_records(store, variant, 1e9, answers, sweeps, beside)
     started = time.monotonic()
     run = Run.of(made, store, Progress(), options.folder)
-    judgement = compare.judge(run)
+    judgement = compare.judge(run.evidence)
     judged = time.monotonic()
     report.write(run, judgement)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -164,7 +164,7 @@ def read(file: Path, root: Path) -> Sweep:
     """The judgement of a finished sweep, and every document's result."""
     experiment = load_experiment(file, [f"storage.root={root.resolve()}"])
     run = Run.of(plan.make(experiment, this_machine(experiment)), Store.of(Storage(root=root)), Progress(), root)
-    judgement = compare.judge(run)
+    judgement = compare.judge(run.evidence)
     right, measured = {}, {}
     for name in (one.name for one in judgement.judged if one.objective):
         measured[name] = Measured.of(run.outcomes[name], experiment, next(iter(experiment.loads)))

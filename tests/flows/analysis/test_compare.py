@@ -34,5 +34,5 @@ def test_some_variant_that_loses_the_margin_passes_as_rarely_as_promised(
         low, _ = tango(gained, lost, DOCUMENTS, level)
         return float((low >= GAINED - LOST).any(axis=0).mean())
 
-    assert somebody_passes(compare.accuracy_of(run).confidence) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 500)
+    assert somebody_passes(compare.accuracy_of(run.evidence).confidence) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 500)
     assert somebody_passes(0.95) == pytest.approx(uncorrected, abs=0.07)

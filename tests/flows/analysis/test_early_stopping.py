@@ -20,7 +20,8 @@ from flows.analysis.answers import TaskAnswers
 from flows.analysis.early_stopping import Look, at_every_look, beaten, beyond_margin
 from flows.cli import DONE, main
 from flows.planning import plan as planning
-from flows.runtime.context import Outcome, Run
+from flows.runtime.context import Run
+from flows.runtime.outcome import Outcome
 from flows.runtime.progress import Progress
 from flows.store.records import Store
 
@@ -147,9 +148,9 @@ def test_lead_that_is_not_shown_stops_nobody_whose_lead_is(
         if variant.name not in ("base", through):
             shutil.rmtree(Path(store.root) / "records/evaluate" / variant.evaluations[-1].fingerprint)
     run = Run.of(made, store, Progress(), tmp_path)
-    reasons = {stop.name: stop.reason for stop in compare.stopped(run)}
+    reasons = {stop.name: stop.reason for stop in compare.stopped(run.evidence)}
     assert reasons == {name: f"{through} already passes {reason}" for name, reason in stopped.items()}
-    assert compare.ranking(run, list(run.outcomes.values())) == ["steady", "jumpy", "slow", "base"]
+    assert compare.ranking(run.evidence, list(run.outcomes.values())) == ["steady", "jumpy", "slow", "base"]
 
 
 @pytest.mark.usefixtures("fake_engines")

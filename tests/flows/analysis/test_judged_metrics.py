@@ -199,7 +199,7 @@ def judged(
             with store.writing(step) as draft:
                 point = {**POINT, "output_tokens_per_second": 40.0}
                 draft.result = {"points": [point], "base": {"points": [point]}, "company": [], "deployment": {}}
-    judgement = compare.judge(Run.of(made, store, Progress(), tmp_path))
+    judgement = compare.judge(Run.of(made, store, Progress(), tmp_path).evidence)
     json.loads(judgement.to_json())
     return {difference.task: difference for difference in judgement.judged[1].differences}
 

@@ -15,7 +15,7 @@ from flows.analysis.leads import excluded, of_pairs, shown
 from flows.analysis.looks import near
 from flows.planning import plan as planning
 from flows.planning.plan import Plan
-from flows.runtime.context import Outcome
+from flows.runtime.outcome import Outcome
 from flows.store.records import Store
 
 POINT = {"asked": 1.0, "unit": "streams", "requests": 100, "errors": 0, "seconds": 6.0, "client_share": 0.1}

@@ -133,7 +133,7 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
             write_records(store, variant, 1e9, [kept] * len(evaluations_of(variant)), sweeps, beside)
     run = Run.of(made, store, Progress(), tmp_path)
     run.outcomes[BROKEN].failure = WENT_WRONG
-    judgement = compare.judge(run)
+    judgement = compare.judge(run.evidence)
     report.write(run, judgement)
     file = experiment.results / "report.html"
     return Written(file, run, judgement, tables.all_of(judgement, experiment.decision))
@@ -216,7 +216,7 @@ def test_points_that_do_not_count_are_hollow(written: Written) -> None:
 
 def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(written: Written) -> None:
     written.run.outcomes[BROKEN].failure = None
-    judgement = compare.judge(written.run)
+    judgement = compare.judge(written.run.evidence)
     assert judgement.sentence == f"Not measured in full: 1 of 4 variants. So far: {written.judgement.sentence}"
     assert judgement.reasons[BROKEN] == "not measured in full: its checkpoint, 1 of 1 evaluations, 4 of 4 loads missing"
     assert judgement.recommended == written.judgement.recommended
@@ -224,7 +224,7 @@ def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(written: Wri
 
 def test_base_is_not_kept_before_all_are_judged(on_workloads: Written) -> None:
     on_workloads.run.outcomes[BROKEN].failure = None
-    answers = {name: part.answer for name, part in compare.judge(on_workloads.run).workloads.items()}
+    answers = {name: part.answer for name, part in compare.judge(on_workloads.run.evidence).workloads.items()}
     assert on_workloads.judgement.workloads["rag"].answer == "keep the base"
     assert answers == {"chat": "deploy", "rag": "not enough evidence"}
 

@@ -6,7 +6,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
 from actors.files.digests import Damaged
 from actors.placement.lease import Infeasible
-from flows.runtime.context import StepFailed, TimedOut
+from flows.runtime.errors import StepFailed, TimedOut
 from flows.runtime.faults import Kind, fault
 
 

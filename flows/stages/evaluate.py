@@ -1,81 +1,71 @@
-"""Accuracy and load of one checkpoint: it is served, compared with its reference, then evaluated slice by slice; and
-benchmarked in turn with the base (`flows.stages.block`)."""
+"""The accuracy of a checkpoint, slice by slice of the documents."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 from ray.actor import ActorHandle
 
 from actors.evaluator import Evaluator
+from actors.placement.allocation import Slot
 from actors.placement.lease import Needs, lease
 from actors.programs import vllm_server
 from actors.serving import check_up
 from configs.accuracy import TASKS_FOLDER
 from flows.analysis import early_stopping
 from flows.planning import prompts
-from flows.runtime.context import EarlyStopped, Outcome, Run, Services, StepFailed, answer
-from flows.stages.block import put_under_load
+from flows.runtime.context import Run, Services, answer
+from flows.runtime.errors import EarlyStopped, StepFailed
+from flows.runtime.outcome import Outcome
 from flows.stages.inputs import unchanged
-from flows.stages.served import Served, bring_up, serving
+from flows.stages.served import Served
 from flows.store.records import Draft, Record
 from flows.store.steps import Step
 
 
-def measure(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
-    """Fill in the evaluation of some slices of the documents, and the benchmarks; what has a record stays.
+def evaluator_at(slot: Slot) -> AbstractContextManager[ActorHandle[Any]]:
+    """An evaluator beside an engine; it imports its libraries while that starts."""
+    return lease(Evaluator, Needs(), node=slot.host)
+
+
+def evaluate_served(
+    run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], slices: Sequence[int]
+) -> None:
+    """Every evaluation on some slices of the documents that has no record, by requests to an engine that is up.
 
     Raises:
         EarlyStopped: a slice shows that the variant cannot be acceptable.
     """
-    _stop_if_hopeless(run, outcome)
-    if run.plan.experiment.accuracy.engine != "served":
-        _fill_in(run, outcome, slices, partial(_evaluate_alone, run, outcome, services))
-    # Where one engine has the host for itself, the one that answers is loaded before another is started.
-    one_engine = len(run.plan.slots.engines) == 1
-    if one_engine and not (outcome.evaluated_on(slices) or outcome.benchmarked):
-        put_under_load(run, outcome, services, partial(_answer_first, run, services, slices))
-    if not outcome.evaluated_on(slices):
-        with (
-            run.holding_slots(
-                outcome, services, to_be_measured=False, to_be_measured_next=not outcome.benchmarked
-            ) as slot,
-            serving(run, outcome, services, slot) as started,
-            lease(Evaluator, Needs(), node=slot.host) as evaluator,  # imports its libraries while the engine starts
-        ):
-            served = bring_up(run, services, started)
-            _fill_in(run, outcome, slices, partial(_evaluate, run, served, services, evaluator))
-    if not outcome.benchmarked:
-        put_under_load(run, outcome, services)
+    _fill_in(run, served.outcome, slices, partial(_by_requests, run, served, services, evaluator))
 
 
-def _answer_first(run: Run, services: Services, slices: Sequence[int], served: Served) -> None:
-    """The evaluation of a variant that is loaded next."""
-    with lease(Evaluator, Needs(), node=served.slot.host) as evaluator:
-        _fill_in(run, served.outcome, slices, partial(_evaluate, run, served, services, evaluator))
+def evaluate_in_actor(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
+    """The same with an engine in the evaluating actor, which owns the device for it."""
+    _fill_in(run, outcome, slices, partial(_in_actor, run, outcome, services))
 
 
 def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Callable[[Step, str], Record]) -> None:
-    """Every evaluation that has no record: the proxy, the slices, with the last of them the control.
+    """The proxy, the slices, with the last of them the control.
 
     Args:
         evaluated: does a step, which progress calls by the second argument.
     """
     if outcome.plan.proxy and outcome.proxy is None:
         outcome.proxy = evaluated(outcome.plan.proxy, "a short text")
-        _stop_if_hopeless(run, outcome)
+        stop_if_hopeless(run, outcome)
     for index in slices:
         if outcome.evaluations[index] is None:
             outcome.evaluations[index] = evaluated(outcome.plan.evaluations[index], "")
-            _stop_if_hopeless(run, outcome)
+            stop_if_hopeless(run, outcome)
     if outcome.plan.control and not outcome.evaluated_on(slices):
         outcome.control = evaluated(outcome.plan.control, "as control")
 
 
-def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
+def stop_if_hopeless(run: Run, outcome: Outcome) -> None:
     """Raise EarlyStopped where the records so far say so; those of the base as far as it has got."""
-    base = run.base if outcome is run.base else Outcome.of(run.plan.base, run.store)
-    if stopped := early_stopping.beaten(outcome, base, run.plan.experiment):
+    evidence = run.evidence_on(outcome)
+    if stopped := early_stopping.beaten(outcome, evidence.base, evidence.experiment):
         raise EarlyStopped(stopped.reason)
 
 
@@ -89,11 +79,9 @@ def _of_evaluation(step: Step) -> dict[str, Any]:
     }
 
 
-def _evaluate(
+def _by_requests(
     run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], step: Step, called: str
 ) -> Record:
-    """Accuracy by requests to the deployment."""
-
     def ask(draft: Draft) -> None:
         run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
         with draft.on(served.slot.host) as work, unchanged(step, served.slot.host):
@@ -113,8 +101,7 @@ def _evaluate(
     return _reported(run, served.outcome, run.do_once(step, services, ask))
 
 
-def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, called: str) -> Record:
-    """Accuracy with an engine in the evaluating actor, which owns the device for it."""
+def _in_actor(run: Run, outcome: Outcome, services: Services, step: Step, called: str) -> Record:
     experiment, hardware = run.plan.experiment, run.plan.hardware
     engine, in_vllm = step.orders["engine"], step.orders["engine_args"]
     in_transformers = {
