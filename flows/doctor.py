@@ -22,13 +22,13 @@ from actors import environments
 from actors.files import object_store
 from actors.placement import machine
 from actors.placement.lease import on_nodes
-from configs.base import UserError
 from configs.experiment import Experiment
 from configs.serving import Serving
 from configs.storage import Storage, storage_at
 from flows import cluster
 from flows.planning import gpu_memory
 from flows.planning.memory import ENGINE_OVERHEAD, GIB
+from flows.store.folder import check_writable
 from flows.store.records import Store
 
 HERE = "here"
@@ -75,13 +75,8 @@ def examine(experiment: Experiment | None) -> list[Finding]:
 @contextlib.contextmanager
 def _probe(storage: Storage, name: str) -> Iterator[None]:
     """A file in the store, which every node should see inside the block."""
-    try:
-        storage.local.mkdir(parents=True, exist_ok=True)
-        (storage.local / name).touch()
-    except OSError as error:
-        raise UserError(
-            f"storage.root: {storage.local} is not writable ({error.strerror}); choose another folder"
-        ) from None
+    check_writable(storage.local)
+    (storage.local / name).touch()
     try:
         if isinstance(storage.root, str):
             Store.of(storage).check_usable()

@@ -33,6 +33,7 @@ from flows.planning import (
 )
 from flows.planning.plan import Plan
 from flows.store import checkpoints
+from flows.store.folder import check_writable
 from flows.store.records import Store
 
 
@@ -104,13 +105,7 @@ def _store_writable(root: Path) -> None:
             f"storage.root: {root} lies inside the working directory of a Ray job, which Ray deletes; give a folder "
             "that every node reaches, in the experiment or in MSF_STORE"
         )
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"storage.root: {root} is not writable ({error.strerror}); choose another folder") from None
+    check_writable(root)
 
 
 def _in_a_job() -> bool:

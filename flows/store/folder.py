@@ -199,6 +199,17 @@ def _extent(folder: Path) -> tuple[int, int, float]:
     return size, linked, changed_at
 
 
+def check_writable(root: Path) -> None:
+    """Raise UserError where nothing can be written into the folder of a store; it is made where there is none."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"storage.root: {root} is not writable ({error.strerror}); choose another folder") from None
+
+
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
