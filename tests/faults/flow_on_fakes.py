@@ -68,8 +68,10 @@ class Flow:
         return len(file.read_text().splitlines()) if file.is_file() else 0
 
     @property
-    def records(self) -> set[str]:
-        return {path.parent.name for path in self.store.glob("records/*/*/record.json")}
+    def recorded(self) -> int:
+        """Engine calls that the records are of: two for a benchmark, of the variant and the base in turn with it."""
+        kinds = [path.parent.parent.name for path in self.store.glob("records/*/*/record.json")]
+        return len(kinds) + kinds.count("benchmark")
 
 
 def _experiment(store: Path, tracking: str | None) -> dict[str, Any]:

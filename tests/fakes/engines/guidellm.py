@@ -27,7 +27,7 @@ def benchmark(
 ) -> list[tuple[float, float]]:
     """Ten clients' worth of requests of eight tokens, one after the other, a little different with each seed.
     What is named stuck never ends, the first time; of what is named idle no request ends."""
-    pace.take_time()
+    pace.take_time(of_a_step="records" in destination.parts)
     store = next((folder for folder in destination.parents if folder.name == "store"), destination)
     if model.endswith("stuck") and not (mark := store / "was_stuck").exists():
         mark.touch()

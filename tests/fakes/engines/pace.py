@@ -7,13 +7,16 @@ import time
 from pathlib import Path
 
 
-def take_time() -> None:
+def take_time(*, of_a_step: bool = True) -> None:
     """As long as MSF_FAKE_SECONDS says; one line goes into MSF_FAKE_CALLS.
+
+    Args:
+        of_a_step: whether a record comes of the call; of what warms an engine up, none does, and no line.
 
     Raises:
         RuntimeError: there was a file `raise` in MSF_FAULTS_FOLDER; it stands for one call.
     """
-    if calls := os.environ.get("MSF_FAKE_CALLS"):
+    if of_a_step and (calls := os.environ.get("MSF_FAKE_CALLS")):
         with Path(calls).open("a") as file:
             file.write(f"{os.getpid()}\n")
     rest()
