@@ -13,6 +13,7 @@ from flows.analysis.judgement import Lead
 from flows.analysis.measured import Measured, base_under_load, spread_among, under_load
 from flows.runtime.context import Outcome, Run, Services
 from flows.store.records import Draft
+from flows.store.results import LookResult
 
 
 def take(run: Run, outcome: Outcome, services: Services) -> None:
@@ -21,13 +22,13 @@ def take(run: Run, outcome: Outcome, services: Services) -> None:
         look = outcome.plan.looks[index]
         assert look.step is not None, "the last is not open"
 
-        def see(draft: Draft, workload: str = look.workload) -> None:
+        def see(draft: Draft[LookResult], workload: str = look.workload) -> None:
             enough, why = _enough(run, outcome, workload)
-            draft.result = {"enough": enough, "why": why}
+            draft.result = LookResult(enough, why)
 
         record = outcome.looks[index] = run.do_once(look.step, services, see)
-        words = "enough repeats" if record.result["enough"] else "more repeats"
-        run.progress.say(outcome.name, f"{words}: {record.result['why']}")
+        words = "enough repeats" if record.result.enough else "more repeats"
+        run.progress.say(outcome.name, f"{words}: {record.result.why}")
 
 
 def _enough(run: Run, outcome: Outcome, workload: str) -> tuple[bool, str]:
@@ -41,7 +42,7 @@ def _enough(run: Run, outcome: Outcome, workload: str) -> tuple[bool, str]:
         return True, "its accuracy is shown to fail"
     control = Measured.of(base, experiment, workload) if any(base.benchmarks) else None
     spread = spread_among([ours], control if control and control.base else None)
-    size = base.checkpoint.result["weight_bytes"] if base.checkpoint else ours.size_bytes
+    size = base.checkpoint.result.weight_bytes if base.checkpoint else ours.size_bytes
     lead = under_load(ours, size, decision, compare.compared_in(run), spread).against_base
     if lead is None:
         return False, "no load that both keep tells how it compares"

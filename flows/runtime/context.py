@@ -11,6 +11,7 @@ import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
 
+from actors.artifacts import Checkpoint, Evaluation
 from actors.placement.allocation import Slot
 from actors.placement.coordinator import Occupant, claimed, holding_slots
 from configs.schemes import Scheme
@@ -18,6 +19,7 @@ from flows.planning.plan import Plan, VariantPlan, extended
 from flows.runtime.progress import Says
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Draft, Record, Store
+from flows.store.results import Benchmark, LookResult, R
 from flows.store.steps import Step
 
 
@@ -50,16 +52,16 @@ class Outcome:
     """What is known of one variant: the records of its steps, or why there will be no more."""
 
     plan: VariantPlan
-    checkpoint: Record | None = None
-    proxy: Record | None = None
+    checkpoint: Record[Checkpoint] | None = None
+    proxy: Record[Evaluation] | None = None
     """A short text before all else, where variants race."""
-    evaluations: list[Record | None] = field(default_factory=list)
+    evaluations: list[Record[Evaluation] | None] = field(default_factory=list)
     """One for each slice of the documents."""
-    control: Record | None = None
+    control: Record[Evaluation] | None = None
     """The evaluation again, in batches of another size; of the base alone."""
-    benchmarks: list[Record | None] = field(default_factory=list)
+    benchmarks: list[Record[Benchmark] | None] = field(default_factory=list)
     """One for each repeat of every load, at the most; None also for those that are no longer due."""
-    looks: list[Record | None] = field(default_factory=list)
+    looks: list[Record[LookResult] | None] = field(default_factory=list)
     """Of every look, whether the repeats are enough; None for the last, which has no step."""
     failure: str | None = None
 
@@ -104,7 +106,7 @@ class Outcome:
         for look, record in zip(self.plan.looks, self.looks, strict=True):
             if look.workload not in over:
                 due += look.places
-                if not self._has(look.places) or (look.step and (record is None or record.result["enough"])):
+                if not self._has(look.places) or (look.step and (record is None or record.result.enough)):
                     over.add(look.workload)
         return due
 
@@ -151,7 +153,7 @@ class Outcome:
         """
         if self.checkpoint is None:
             raise StepFailed(f"{self.name} has no checkpoint")
-        if own := self.checkpoint.result.get("folder"):
+        if own := self.checkpoint.result.folder:
             yield Path(own)
             return
         files = self.checkpoint.files
@@ -233,15 +235,15 @@ class Run:
             slots=slots,
         )
 
-    def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
+    def do_once(self, step: Step[R], services: Services, work: Callable[[Draft[R]], None]) -> Record[R]:
         """The record of a step; where there is none, it is done here, or waited for where another experiment
         is doing it."""
         records = self.do_all([step], services, lambda drafts: work(drafts[step.fingerprint]))
         return records[step.fingerprint]
 
     def do_all(
-        self, steps: Sequence[Step], services: Services, work: Callable[[dict[str, Draft]], None]
-    ) -> dict[str, Record]:
+        self, steps: Sequence[Step[R]], services: Services, work: Callable[[dict[str, Draft[R]]], None]
+    ) -> dict[str, Record[R]]:
         """The same of steps that are done in one go; records by fingerprint.
 
         Args:

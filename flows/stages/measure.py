@@ -2,11 +2,13 @@
 benchmarked in turn with the base (`flows.stages.block`)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ray.actor import ActorHandle
 
+from actors.artifacts import Evaluation
 from actors.evaluator import Evaluator
 from actors.placement.lease import Needs, lease
 from actors.programs import vllm_server
@@ -55,7 +57,12 @@ def _answer_first(run: Run, services: Services, slices: Sequence[int], served: S
         _fill_in(run, served.outcome, slices, partial(_evaluate, run, served, services, evaluator))
 
 
-def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Callable[[Step, str], Record]) -> None:
+def _fill_in(
+    run: Run,
+    outcome: Outcome,
+    slices: Sequence[int],
+    evaluated: Callable[[Step[Evaluation], str], Record[Evaluation]],
+) -> None:
     """Every evaluation that has no record: the proxy, the slices, with the last of them the control.
 
     Args:
@@ -79,7 +86,7 @@ def _stop_if_hopeless(run: Run, outcome: Outcome) -> None:
         raise EarlyStopped(stopped.reason)
 
 
-def _of_evaluation(step: Step) -> dict[str, Any]:
+def _of_evaluation(step: Step[Evaluation]) -> dict[str, Any]:
     """The arguments of an evaluation that are the same with every engine."""
     names = ("tasks", "chat_template", "system_instruction", "seed", "allow_code")
     return {
@@ -90,11 +97,11 @@ def _of_evaluation(step: Step) -> dict[str, Any]:
 
 
 def _evaluate(
-    run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], step: Step, called: str
-) -> Record:
+    run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], step: Step[Evaluation], called: str
+) -> Record[Evaluation]:
     """Accuracy by requests to the deployment."""
 
-    def ask(draft: Draft) -> None:
+    def ask(draft: Draft[Evaluation]) -> None:
         run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
         with draft.on(served.slot.host) as work, unchanged(step, served.slot.host):
             ref: Any = evaluator.evaluate_served.remote(
@@ -107,13 +114,15 @@ def _evaluate(
                 **_of_evaluation(step),
             )
             evaluated = _checked(answer(ref, run.plan.experiment.longest_step_s))
-            draft.result = {**evaluated, "reference": served.difference}
+            draft.result = replace(evaluated, reference=served.difference)
         check_up(services.server, served.deployment, served.url)
 
     return _reported(run, served.outcome, run.do_once(step, services, ask))
 
 
-def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, called: str) -> Record:
+def _evaluate_alone(
+    run: Run, outcome: Outcome, services: Services, step: Step[Evaluation], called: str
+) -> Record[Evaluation]:
     """Accuracy with an engine in the evaluating actor, which owns the device for it."""
     experiment, hardware = run.plan.experiment, run.plan.hardware
     engine, in_vllm = step.orders["engine"], step.orders["engine_args"]
@@ -124,7 +133,7 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
     }
     model = in_vllm if engine == "vllm" else in_transformers
 
-    def ask(draft: Draft) -> None:
+    def ask(draft: Draft[Evaluation]) -> None:
         with run.holding_slots(outcome, services, to_be_measured=False) as slot:
             cores = run.plan.slots.engines[slot.index]
             variables = vllm_server.variables(cores, experiment.serving.kv_cache_gib)
@@ -153,19 +162,19 @@ def _evaluate_alone(run: Run, outcome: Outcome, services: Services, step: Step, 
     return _reported(run, outcome, run.do_once(step, services, ask))
 
 
-def _checked(evaluated: dict[str, Any]) -> dict[str, Any]:
+def _checked(evaluated: Evaluation) -> Evaluation:
     """The same results, where every task has enough documents for an interval."""
-    tasks = evaluated["tasks"]
-    if few := [name for name, scores in tasks.items() if scores["documents"] < 2]:
-        raise StepFailed(f"task {few[0]} has {tasks[few[0]]['documents']} documents; a comparison needs two or more")
+    tasks = evaluated.tasks
+    if few := [name for name, scores in tasks.items() if scores.documents < 2]:
+        raise StepFailed(f"task {few[0]} has {tasks[few[0]].documents} documents; a comparison needs two or more")
     return evaluated
 
 
-def _reported(run: Run, outcome: Outcome, record: Record) -> Record:
+def _reported(run: Run, outcome: Outcome, record: Record[Evaluation]) -> Record[Evaluation]:
     figures = ", ".join(
         f"{task} {metric} {value:.3f}"
-        for task, scores in record.result["tasks"].items()
-        for metric, value in list(scores["metrics"].items())[:1]
+        for task, scores in record.result.tasks.items()
+        for metric, value in list(scores.metrics.items())[:1]
     )
     run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
     for remark in prompts.remarks(record.result):
