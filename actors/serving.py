@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from actors.artifacts import EngineSpec
+from actors.artifacts import EngineReport, EngineSpec
 from actors.placement import processes
 from actors.placement.coordinator import claimed
 from actors.placement.lease import Needs, lease, on_node, prove_ended
@@ -84,18 +84,16 @@ def end_deployment(server: ActorHandle[Any], name: str, nodes: list[str], patien
         prove_ended(mark_of(name), node, patience_s)
 
 
-def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: float) -> tuple[str, dict[str, Any]]:
-    """Wait until a deployment answers; return its address on its node, without /v1, and a report: seconds waited,
-    number of processes, their memory (proportional set size, bytes), and the kernels and KV cache that the engine says
-    it uses.
+def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: float) -> tuple[str, EngineReport]:
+    """Wait until a deployment answers; return its address on its node, without /v1, and what its engine is seen to be.
 
     Raises:
         ray.exceptions.RayError: it did not come up, or not within `timeout_s`.
     """
     waited: Any = server.wait.remote(deployment.model, timeout_s)
     url, seconds = ray.get(waited)
-    settled: dict[str, Any] = on_node(deployment.node, settle, deployment.lease, list(deployment.cores))
-    return url, {"seconds": seconds, **settled}
+    report: EngineReport = on_node(deployment.node, _report, deployment.lease, list(deployment.cores), seconds)
+    return url, report
 
 
 def check_up(server: ActorHandle[Any], deployment: Deployment, url: str) -> None:
@@ -113,15 +111,22 @@ class EngineLost(RuntimeError):
     """An engine died during its requests."""
 
 
-def settle(lease: str, bound_cores: list[int]) -> dict[str, Any]:
-    """Move all but an engine's compute threads off its cores; return its processes, their memory in bytes,
-    and what its log tells. It runs on the engine's node."""
+def settle(lease: str, bound_cores: list[int]) -> None:
+    """Move all but an engine's compute threads off its cores. It runs on the engine's node, as `_report` does."""
     if bound_cores:
         processes.keep_off(lease, bound_cores)
+
+
+def _report(lease: str, bound_cores: list[int], seconds: float) -> EngineReport:
+    """An engine that is up after so many seconds, and settled."""
+    settle(lease, bound_cores)
     members = processes.of_lease(lease)
     log = "\n".join(file.read_text(errors="replace") for file in processes.outputs(members))
-    return {
-        "processes": len(members),
-        "memory_bytes": processes.memory_bytes(members),
-        **vllm_server.kernels_and_kv_cache(log),
-    }
+    kernels, kv_cache_tokens = vllm_server.kernels_and_kv_cache(log)
+    return EngineReport(
+        seconds=seconds,
+        processes=len(members),
+        memory_bytes=processes.memory_bytes(members),
+        kernels=kernels,
+        kv_cache_tokens=kv_cache_tokens,
+    )

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Checkpoint, EngineReport, Evaluation, ReferenceGap, Score, TaskScores
 from configs.accuracy import Task
 from configs.decision import Decision
 from configs.hardware import Hardware
-from configs.metrics import PERPLEXITIES
+from configs.metrics import PERPLEXITIES, Kind
 from flows.analysis import accuracy, answers
 from flows.analysis.judgement import Difference
 from flows.planning.plan import VariantPlan
 from flows.store.checkpoints import Tensor
 from flows.store.folder import FolderFiles
 from flows.store.records import Record, Store
+from flows.store.results import Benchmark, Figures, Side
 from flows.store.steps import Step
 
 BIG_CPU = Hardware(
@@ -77,30 +79,55 @@ def free_port() -> int:
         return port
 
 
-def evaluations_of(variant: VariantPlan) -> list[Step]:
+def evaluations_of(variant: VariantPlan) -> list[Step[Evaluation]]:
     """All evaluations of a variant, the control last."""
     return [*variant.evaluations, *filter(None, [variant.control])]
 
 
-def score(metric: str, kind: str = "mean", *, better: bool = True) -> dict[str, Any]:
-    """A metric of a task as its record has it."""
-    return {"metric": metric, "filter": "none", "kind": kind, "higher_is_better": better}
+def checkpoint(weight_bytes: int = 0, **fields: Any) -> Checkpoint:
+    """A checkpoint of which only its size is known."""
+    return Checkpoint(**{"reference": (), "seconds": {}, "files": {}, **fields}, weight_bytes=weight_bytes)
 
 
-def record(folder: Path, metric: str, values: list[Any], better: bool = True, kind: str = "mean") -> Record:
+def scored(metric: str, kind: Kind = "mean", *, better: bool = True, documents: int = 0, **fields: Any) -> TaskScores:
+    """A task with one metric."""
+    scores = (Score(metric, "none", kind, better),)
+    return TaskScores(metrics={metric: 0.0}, scores=scores, documents=documents, **fields)
+
+
+def benchmark(
+    points: Sequence[Figures],
+    base: Sequence[Figures] | None = None,
+    deployment: EngineReport = EngineReport(seconds=1.0, processes=1, memory_bytes=1),  # noqa: B008 - it is frozen
+    **fields: Any,
+) -> Benchmark:
+    """One repeat of a load, by the figures of its points, and those of the base in turn with it."""
+    gap = ReferenceGap(0.0, 0.0, 0.0, ())
+    engine = {"engine_cores": (), "client_cores": (), "deployment": deployment, "reference": gap}
+    beside = None if base is None else Side(points=tuple(base), **engine)
+    return Benchmark(points=tuple(points), base=beside, **engine, **fields)
+
+
+def evaluation_in(folder: Path, tasks: dict[str, TaskScores]) -> Record[Evaluation]:
+    """The record of an evaluation whose samples lie in a folder."""
+    return Record(FolderFiles(folder), "evaluate", "v", "f", {}, Evaluation(tasks), 0.0, 0.0, {})
+
+
+def record(
+    folder: Path, metric: str, values: list[Any], better: bool = True, kind: Kind = "mean"
+) -> Record[Evaluation]:
     """An evaluation of one task, by its documents' values."""
     folder.mkdir(parents=True)
     rows = [{"doc_id": i, "doc_hash": str(i), metric: value} for i, value in enumerate(values)]
     (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {"metrics": {metric: 0.0}, "scores": [score(metric, kind, better=better)]}
-    return Record(FolderFiles(folder), "evaluate", "v", "f", {}, {"tasks": {"task": task}}, 0.0, 0.0, {})
+    return evaluation_in(folder, {"task": scored(metric, kind, better=better, documents=len(values))})
 
 
 def differ(
     tmp_path: Path,
     base: list[Any],
     variant: list[Any],
-    kind: str = "mean",
+    kind: Kind = "mean",
     task: dict[str, Any] | None = None,
     **decision: Any,
 ) -> Difference:
@@ -119,7 +146,7 @@ def differ(
 def write_records(
     store: Store,
     variant: VariantPlan,
-    size_bytes: float,
+    size_bytes: int,
     right_of: Sequence[dict[str, Sequence[bool]]],
     sweeps: Sequence[list[dict[str, Any]]],
     base: Sequence[list[dict[str, Any]]],
@@ -132,21 +159,16 @@ def write_records(
         base: the same of the base in turn with it.
     """
     with store.writing(variant.checkpoint) as draft:
-        draft.result = {"weight_bytes": size_bytes}
+        draft.result = checkpoint(size_bytes)
     for step, tasks in zip(evaluations_of(variant), right_of, strict=True):
         with store.writing(step) as draft:
-            draft.result = {"tasks": {}}
+            draft.result = Evaluation({task: scored("acc", documents=len(right)) for task, right in tasks.items()})
             for task, right in tasks.items():
                 rows = (
                     {"doc_id": i, "doc_hash": f"{i:064}", "acc": float(r), "doc": "x" * 600}
                     for i, r in enumerate(right)
                 )
                 (draft.folder / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-                draft.result["tasks"][task] = {
-                    "metrics": {"acc": 0.0},
-                    "scores": [score("acc")],
-                    "documents": len(right),
-                }
     for step, points, beside in zip(variant.benchmarks, sweeps, base, strict=True):
         with store.writing(step) as draft:
-            draft.result = {"points": points, "base": {"points": beside}, "company": [], "deployment": {}}
+            draft.result = benchmark(points, beside)

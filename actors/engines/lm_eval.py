@@ -8,6 +8,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from actors.artifacts import Evaluation, Prompts, Score, TaskScores
 from actors.engines import hub_datasets, lm_eval_models
 from actors.programs.code_eval import CodeEval
 from configs.accuracy import GenKwargs
 from configs.metrics import kind_of
 
-_KEPT = ("metric", "filter", "kind", "higher_is_better")
 _COUNTING = {"bleu": BLEU(), "chrf": CHRF(), "chrf++": CHRF(word_order=2), "ter": TER()}
 """As lm-eval sets them (`lm_eval/api/metrics.py`)."""
 _SAMPLING = {
@@ -57,7 +58,7 @@ def evaluate(
     samples: Path,
     share: tuple[float, float] | None,
     allow_code: bool = False,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Evaluate one model on all tasks; write `TASK.jsonl` of per-document results into `samples`.
 
     Args:
@@ -71,12 +72,7 @@ def evaluate(
         allow_code: whether tasks may run code that the model wrote, in this process.
 
     Returns:
-        `tasks`, for each task (and each subtask of a group): the values of its metrics; as `scores` what can be judged
-        of each document, the task's own first metric first; the numbers of documents, of examples in the prompt, of
-        answers to each document (`seeds`), of documents whose prompt was `cut` to fit or read in several windows
-        (`split`), of those without a value to judge (`unknown`); the `commit` of a data set from the hub, or None; the
-        task's own version, its name in the settings, and whether all tasks under that name count alike. And `prompts`:
-        how the documents are put to the model.
+        the scores of each task, and of each subtask of a group.
 
     Raises:
         ValueError: a task cannot be run as its settings say, or the engine answers what is not a number.
@@ -87,7 +83,7 @@ def evaluate(
     checkpoint = Path(arguments.get("pretrained") or arguments["tokenizer"])
     chats = [bool(task.get("chat_template", chat_template)) for task in tasks]
     prompts = _prompts(model, any(chats), system_instruction, checkpoint)
-    results: dict[str, Any] = {}
+    results: dict[str, TaskScores] = {}
     for task, definition, as_chat in zip(tasks, definitions, chats, strict=True):
         whole = manager.load([definition or _stock_definition(task, manager)])
         loaded, alike = whole["tasks"], _tasks_alike(whole["groups"].get(task["name"]))
@@ -115,17 +111,18 @@ def evaluate(
             )
             outcomes.append(outcome)
         for name, one in loaded.items():
-            results[name] = _collect(outcomes, one, name, samples, task["name"], seed) | {
-                "alike": alike,
-                "cut": _count(model.cut, name),
-                "split": _count(model.split, name),
-                "commit": hub_datasets.commit(one.dataset),
-            }
-        prompts["system_left_out"] |= model.without_system
-    return {"tasks": results, "prompts": prompts}
+            results[name] = replace(
+                _collect(outcomes, one, name, samples, task["name"], seed),
+                alike=alike,
+                cut=_count(model.cut, name),
+                split=_count(model.split, name),
+                commit=hub_datasets.commit(one.dataset),
+            )
+        prompts = replace(prompts, system_left_out=prompts.system_left_out or model.without_system)
+    return Evaluation(results, prompts)
 
 
-def _prompts(model: Any, chat_template: bool, system_instruction: str | None, checkpoint: Path) -> dict[str, Any]:
+def _prompts(model: Any, chat_template: bool, system_instruction: str | None, checkpoint: Path) -> Prompts:
     """How the documents of every task are put to a model.
 
     Raises:
@@ -139,12 +136,11 @@ def _prompts(model: Any, chat_template: bool, system_instruction: str | None, ch
                 "task's description, or leave it out"
             )
     bare, whole = model.tok_encode("x", add_special_tokens=False), model.tok_encode("x")
-    return {
-        "context_length": model.context_length,
-        "first_tokens": [int(token) for token in whole[: len(whole) - len(bare)]],
-        "system_left_out": False,
-        "generation_config_left_out": _sampling_settings(checkpoint),
-    }
+    return Prompts(
+        context_length=model.context_length,
+        first_tokens=tuple(int(token) for token in whole[: len(whole) - len(bare)]),
+        generation_config_left_out=_sampling_settings(checkpoint),
+    )
 
 
 def _sampling_settings(checkpoint: Path) -> dict[str, Any]:
@@ -206,7 +202,7 @@ def _stock_definition(task: dict[str, Any], manager: TaskManager) -> str | dict[
     return definition | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": local}
 
 
-def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, task_name: str, seed: int) -> dict[str, Any]:
+def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, task_name: str, seed: int) -> TaskScores:
     """The figures of one task; its per-document results go to a file, a line for each filter of each document, and of
     each seed where there are several.
 
@@ -229,16 +225,16 @@ def _collect(outcomes: Sequence[Any], task: Any, name: str, samples: Path, task_
             documents.add(row["doc_id"])
             if None in values.values():
                 unknown.add(row["doc_id"])
-    return {
-        "metrics": {n: float(np.mean(v)) for n, v in figures.items() if all(map(_is_number, v))},
-        "scores": [{key: s[key] for key in _KEPT} for s in scores if s["kind"]],
-        "documents": len(documents),
-        "unknown": len(unknown),
-        "seeds": len(outcomes),
-        "fewshot": outcomes[0]["n-shot"][name],
-        "version": outcomes[0]["versions"].get(name),
-        "asked": task_name,
-    }
+    return TaskScores(
+        metrics={n: float(np.mean(v)) for n, v in figures.items() if all(map(_is_number, v))},
+        scores=tuple(Score(s["metric"], s["filter"], s["kind"], s["higher_is_better"]) for s in scores if s["kind"]),
+        documents=len(documents),
+        unknown=len(unknown),
+        seeds=len(outcomes),
+        fewshot=outcomes[0]["n-shot"][name],
+        version=outcomes[0]["versions"].get(name),
+        asked=task_name,
+    )
 
 
 def _is_number(value: Any) -> bool:

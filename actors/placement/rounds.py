@@ -6,7 +6,8 @@ benchmark is stays its member's business: here it is a number.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+
+from actors.artifacts import Interference
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Turn:
     """Only to see how fast the member is, alone or co-located."""
     colocated: tuple[str, ...] = ()
     """Names of all engines that are loaded at the same time; empty where one is loaded after the other."""
-    interference: Mapping[str, Any] | None = None
+    interference: Interference | None = None
     """What co-location was seen to cost the first member, where that was measured."""
     number: int = 0
     """Of the batches of its round."""
@@ -52,7 +53,7 @@ class Member:
 
 _Colocation = tuple[frozenset[str], int, int]
 """Of which experiments, under which of their loads, and how many engines."""
-Seen = dict[_Colocation, Mapping[str, Any]]
+Seen = dict[_Colocation, Interference]
 """What co-location was seen to cost on a host."""
 _Turns = dict[str, Turn]
 
@@ -149,19 +150,19 @@ class Round:
         if self._colocation is None or first is None or first not in crowd:
             self._colocation = None
             return
-        self._seen[self._colocation] = {
-            "variant": self.members[first].name,
-            "alone": alone[first],
-            "in_company": crowd[first],
-            "loss": 1 - crowd[first] / alone[first],
-            "limit": self.members[first].series[self._place].max_interference,
-        }
+        self._seen[self._colocation] = Interference(
+            variant=self.members[first].name,
+            alone=alone[first],
+            in_company=crowd[first],
+            loss=1 - crowd[first] / alone[first],
+            limit=self.members[first].series[self._place].max_interference,
+        )
 
     def _benchmarks(self) -> list[_Turns]:
         """What is missing of the series under way."""
         present = self._present()
         interference = self._seen[self._colocation] if self._colocation else None
-        together = interference is not None and interference["loss"] <= interference["limit"]
+        together = interference is not None and interference.loss <= interference.limit
         colocated = self._names(present) if together else ()
         batches: list[_Turns] = []
         for benchmark in sorted({missing for series in present.values() for missing in series.missing}):

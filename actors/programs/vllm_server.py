@@ -171,15 +171,12 @@ def last_error(log: Path) -> str:
     return (errors or lines or ["it said nothing"])[-1][-300:]
 
 
-def kernels_and_kv_cache(log: str) -> dict[str, Any]:
-    """What vLLM's own log says it uses: kernels by what they serve, and tokens that its KV cache holds.
-
-    Returns:
-        `kernels` (empty where it names none) and `kv_cache_tokens` (None where it does not say).
-    """
+def kernels_and_kv_cache(log: str) -> tuple[dict[str, str], int | None]:
+    """What vLLM's own log says it uses: kernels by what they serve, none where it names none, and tokens that its KV
+    cache holds, None where it does not say."""
     kernels = {served: kernel for kernel, served in re.findall(r"Using (\w*[Kk]ernel\w*) for (\w+)", log)}
     sizes = re.findall(r"KV cache size: ([\d,]+) tokens", log)
-    return {"kernels": kernels, "kv_cache_tokens": int(sizes[-1].replace(",", "")) if sizes else None}
+    return kernels, int(sizes[-1].replace(",", "")) if sizes else None
 
 
 def requests_under_way(metrics: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.artifacts import Evaluation, Score
 from configs.accuracy import Task
 from configs.base import UserError
 from configs.metrics import OF_SUMS, Kind
@@ -45,34 +46,33 @@ Answers = dict[str, TaskAnswers]
 and only their documents were drawn from more."""
 
 
-def read(evaluations: Sequence[Record], tasks: Sequence[Task]) -> Answers:
+def read(evaluations: Sequence[Record[Evaluation]], tasks: Sequence[Task]) -> Answers:
     """Every document's value, from the samples beside the records of one evaluation's slices."""
     settings = {task.name: task for task in tasks}
     answers: Answers = {}
-    for evaluation, name, figures in ((e, *item) for e in evaluations for item in e.result["tasks"].items()):
-        group = figures.get("asked", name)
+    for evaluation, name, figures in ((e, *item) for e in evaluations for item in e.result.tasks.items()):
+        group = figures.asked or name
         setting = settings.get(group, Task(name=group))
-        score = judged_score(name, figures["scores"], setting)
+        score = judged_score(name, figures.scores, setting)
         task = answers.setdefault(group, _none_yet(score, setting))
-        if (task.metric, task.kind) != (score["metric"], score["kind"]):
+        if (task.metric, task.kind) != (score.metric, score.kind):
             raise UserError(f"accuracy.tasks: {group!r} has subtasks with metrics of their own; name them one by one")
         with evaluation.files.held() as folder, (folder / f"{name}.jsonl").open() as samples:
             for row in map(json.loads, samples):
-                if row.get("filter", score["filter"]) == score["filter"] and row.get(score["metric"]) is not None:
-                    _add(task, name, row, setting.cluster, alike=figures.get("alike", False))
+                if row.get("filter", score.filter) == score.filter and row.get(score.metric) is not None:
+                    _add(task, name, row, setting.cluster, alike=figures.alike)
     return answers
 
 
-def _none_yet(score: dict[str, Any], task: Task) -> TaskAnswers:
-    kind: Kind = score["kind"]
-    points = 1.0 if kind in OF_SUMS else 0.01
+def _none_yet(score: Score, task: Task) -> TaskAnswers:
+    points = 1.0 if score.kind in OF_SUMS else 0.01
     return TaskAnswers(
-        metric=score["metric"],
-        higher_is_better=score["higher_is_better"],
+        metric=score.metric,
+        higher_is_better=score.higher_is_better,
         values={},
         sources={},
-        filter=score["filter"],
-        kind=kind,
+        filter=score.filter,
+        kind=score.kind,
         margin=task.margin * points if task.margin is not None else None,
         recovery=task.recovery / 100 if task.recovery is not None else None,
     )

@@ -10,6 +10,7 @@ The last slice is judged like any other evaluation (`flows.analysis.compare`).
 
 from dataclasses import dataclass, replace
 
+from actors.artifacts import Evaluation
 from configs.accuracy import Task
 from configs.decision import Decision
 from configs.experiment import Experiment
@@ -26,7 +27,7 @@ class Look:
 
     answers: Answers
     base: Answers
-    evidence: tuple[Record, ...]
+    evidence: tuple[Record[Evaluation], ...]
 
 
 def beaten(outcome: Outcome, base: Outcome, experiment: Experiment) -> Stopped | None:
@@ -89,7 +90,7 @@ def _look(outcome: Outcome, base: Outcome, experiment: Experiment, count: int) -
     return Look(answers.read(ours, tasks), answers.read(theirs, tasks), (*ours, *theirs))
 
 
-def _broken(ours: Record, theirs: Record, experiment: Experiment) -> Stopped | None:
+def _broken(ours: Record[Evaluation], theirs: Record[Evaluation], experiment: Experiment) -> Stopped | None:
     """A perplexity so much worse than the base's that no task has to be evaluated."""
     if experiment.racing is None:
         return None
@@ -108,12 +109,12 @@ def _broken(ours: Record, theirs: Record, experiment: Experiment) -> Stopped | N
     )
 
 
-def _perplexity(record: Record, text: Task) -> tuple[str, float]:
+def _perplexity(record: Record[Evaluation], text: Task) -> tuple[str, float]:
     """The proxy's metric, and a perplexity: bits are its logarithm."""
     ((name, answered),) = answers.read([record], [text]).items()
     value = answers.overall({name: answered})[f"{name}.{answered.metric}"]
     return answered.metric, 2**value if answered.kind == "bits_per_byte" else value
 
 
-def _documents(record: Record) -> int:
-    return sum(int(figures["documents"]) for figures in record.result["tasks"].values())
+def _documents(record: Record[Evaluation]) -> int:
+    return sum(scores.documents for scores in record.result.tasks.values())

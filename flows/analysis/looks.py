@@ -24,7 +24,7 @@ def enough(evidence: Evidence, outcome: Outcome, workload: str) -> tuple[bool, s
         return True, "its accuracy is shown to fail"
     control = Measured.of(base, experiment, workload) if any(base.benchmarks) else None
     spread = spread_among([ours], control if control and control.base else None)
-    size = base.checkpoint.result["weight_bytes"] if base.checkpoint else ours.size_bytes
+    size = base.checkpoint.result.weight_bytes if base.checkpoint else ours.size_bytes
     lead = under_load(ours, size, decision, evidence.compared, spread).against_base
     if lead is None:
         return False, "no load that both keep tells how it compares"

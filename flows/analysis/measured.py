@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from actors.artifacts import Checkpoint
 from configs.decision import Decision
 from configs.experiment import Experiment
 from flows.analysis import leads, performance
@@ -13,6 +14,7 @@ from flows.analysis.judgement import Judged, Point
 from flows.analysis.ratios import Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, spread_of
 from flows.runtime.outcome import Outcome
 from flows.store.records import Record
+from flows.store.results import Benchmark, Result
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Measured:
         evaluations = [record for record in (*outcome.evaluations, outcome.control) if record]
         sweeps = performance.sweeps(benchmarks, decision.constraints)
         points = performance.points(sweeps, decision)
-        size = checkpoint.result["weight_bytes"]
+        size = checkpoint.result.weight_bytes
         return cls(
             name=outcome.name,
             size_bytes=size,
@@ -69,10 +71,10 @@ class Measured:
         )
 
 
-def _starts(benchmarks: Sequence[Record]) -> Starts:
+def _starts(benchmarks: Sequence[Record[Benchmark]]) -> Starts:
     """By when the engines were up; none where one start was planned, though a run that was cut short made more."""
     several = all(record.identity["settings"].get("repeats_a_start") for record in benchmarks)
-    return tuple(record.result.get("start", 0.0) for record in benchmarks) if several else ()
+    return tuple(record.result.start or 0.0 for record in benchmarks) if several else ()
 
 
 def spread_among(variants: Sequence[Measured], control: Measured | None) -> SpreadOf:
@@ -150,7 +152,9 @@ def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Jud
     return replace(judged, gains=gains, control=control)
 
 
-def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
+def _records(
+    outcome: Outcome, experiment: Experiment, workload: str
+) -> tuple[Record[Checkpoint], list[Record[Benchmark]]]:
     """The checkpoint, and the repeats of one load."""
     if outcome.checkpoint is None or not any(outcome.benchmarks):
         raise ValueError(f"{outcome.name} was not put under load")
@@ -158,7 +162,7 @@ def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[R
     return outcome.checkpoint, [record for (name, _), record in benchmarks if record and name == workload]
 
 
-def _evidence(records: Sequence[Record]) -> dict[str, str]:
+def _evidence(records: Sequence[Record[Result]]) -> dict[str, str]:
     """Fingerprints by step; repeats and controls are numbered."""
     fingerprints: dict[str, str] = {}
     for record in records:

@@ -16,6 +16,7 @@ from flows.analysis.judgement import FEW_REQUESTS, Gain, Point
 from flows.analysis.points import BASE, Sweep, capacity, estimate, points, with_requests
 from flows.analysis.ratios import FEWEST, SpreadOf, Starts, no_spread, ratio
 from flows.store.records import Record
+from flows.store.results import Benchmark
 
 __all__ = ["FEWEST", "Sweep", "capacity", "estimate", "points"]
 
@@ -32,14 +33,14 @@ _COMPARED = {
 """Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
 
 
-def sweeps(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
+def sweeps(records: Sequence[Record[Benchmark]], limits: Constraints) -> list[Sweep]:
     """The repeats of a variant, goodput under these limits among their figures."""
     return [with_requests(record, limits) for record in records]
 
 
-def sweeps_of_base(records: Sequence[Record], limits: Constraints) -> list[Sweep]:
+def sweeps_of_base(records: Sequence[Record[Benchmark]], limits: Constraints) -> list[Sweep]:
     """The same of the base that was benchmarked in turn with a variant; none where none was."""
-    return [with_requests(record, limits, BASE) for record in records if BASE in record.result]
+    return [with_requests(record, limits, BASE) for record in records if record.result.base]
 
 
 def gains(

@@ -23,6 +23,7 @@ from flows.statistics import percentiles
 from flows.statistics.intervals import Bounds, mean_interval
 from flows.statistics.percentiles import share_bounds
 from flows.store.records import Record
+from flows.store.results import Benchmark
 
 LATENCY_WORDS = {"ttft": "TTFT", "tpot": "TPOT", "request_latency": "request latency"}
 _STREAMS = "streams"
@@ -39,13 +40,15 @@ Sweep = list[dict[str, Any]]
 """One repeat: every point of the grid, in the grid's order, with its figures and `SEEN`."""
 
 
-def with_requests(record: Record, limits: Constraints, side: str = "") -> Sweep:
+def with_requests(record: Record[Benchmark], limits: Constraints, side: str = "") -> Sweep:
     """A repeat, with the requests of every point where they are known, and goodput under these limits.
 
     Args:
         side: BASE for the base that was benchmarked in turn with the variant, which the record is of.
     """
-    points: Sweep = record.result[side]["points"] if side else record.result["points"]
+    of_side = record.result.base if side else record.result
+    assert of_side is not None, "there is a base where it is asked for"
+    points: Sweep = list(of_side.points)
     with record.files.held() as files:
         folder = files / side
         if not (folder / REQUESTS).is_file():

@@ -1,7 +1,6 @@
 """How far a served variant may be from what transformers says of its checkpoint. Pure functions."""
 
-from typing import Any
-
+from actors.artifacts import ReferenceGap
 from configs.schemes import Scheme
 
 _BASE_LIMIT = 0.12
@@ -17,21 +16,16 @@ def limit(scheme: Scheme | None) -> float:
     return scheme.logprob_limit if scheme else _BASE_LIMIT
 
 
-def wrong(difference: dict[str, Any], limit: float) -> str | None:
-    """Why a served variant is not what its reference is; None where it is.
-
-    Args:
-        difference: as of `actors.openai_client.compare_with_reference`.
-    """
-    names = ("mean_logprob_difference", "worst_greedy_gap", "worst_decoding_gap")
-    mean, greedy, decoding = (difference[name] for name in names)
+def wrong(gap: ReferenceGap, limit: float) -> str | None:
+    """Why a served variant is not what its reference is; None where it is."""
+    mean, greedy, decoding = gap.mean_logprob_difference, gap.worst_greedy_gap, gap.worst_decoding_gap
     worst = _WORST_GAP_PER_LIMIT * limit
     if mean <= limit and max(greedy, decoding) <= worst:
         return None
-    example = difference["answers"][0]
+    example = gap.answers[0]
     return (
         f"served wrongly: token log-probabilities are {mean:.3f} nats from the reference on average "
         f"(limit {limit:.2f}), {greedy:.2f} at the worst greedy token, and decoding leaves what its own prefill "
         f"prefers by {decoding:.2f} (limit of both {worst:.2f}); "
-        f"it answered {example['served']!r} for {example['reference']!r}"
+        f"it answered {example.served!r} for {example.reference!r}"
     )

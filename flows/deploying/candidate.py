@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from actors.artifacts import Checkpoint
 from actors.files.digests import Damaged
 from actors.programs import vllm_server
 from configs.base import UserError
@@ -20,6 +21,7 @@ from flows.runtime.outcome import Outcome
 from flows.store import checkpoints
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record
+from flows.store.results import Benchmark
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ class Candidate:
         return f"{self.run.plan.experiment.name}-{self.variant}"
 
     @property
-    def checkpoint(self) -> Record:
+    def checkpoint(self) -> Record[Checkpoint]:
         assert self.outcome.checkpoint is not None, "it was measured"
         return self.outcome.checkpoint
 
     @property
-    def benchmark(self) -> Record:
+    def benchmark(self) -> Record[Benchmark]:
         """The first repeat of its load, which says how far it was from its reference."""
         record = self.outcome.benchmarks[self.run.plan.experiment.benchmarks.index((self.workload, 0))]
         assert record is not None, "it was measured"
@@ -62,18 +64,18 @@ class Candidate:
     @property
     def folder(self) -> Path:
         """The checkpoint's, on this machine, as long as this process lives."""
-        own = self.checkpoint.result.get("folder")
+        own = self.checkpoint.result.folder
         return Path(own) if own else self._kept[0] / CHECKPOINT
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Whoever is passed them keeps the folder, too."""
-        return () if self.checkpoint.result.get("folder") else self._kept[1]
+        return () if self.checkpoint.result.folder else self._kept[1]
 
     @property
     def path_in_store(self) -> str | None:
         """The checkpoint's folder under the store's root; None where it lies elsewhere."""
-        return None if self.checkpoint.result.get("folder") else f"{self.checkpoint.files.name}/{CHECKPOINT}"
+        return None if self.checkpoint.result.folder else f"{self.checkpoint.files.name}/{CHECKPOINT}"
 
     @property
     def engine(self) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def _decision(run: Run, again: str) -> Judgement:
 def check_files(candidate: Candidate) -> None:
     """Raise UserError unless the checkpoint in the store is, byte by byte, the one that was measured."""
     try:
-        files, compressed = candidate.checkpoint.result["files"], candidate.outcome.plan.scheme is not None
+        files, compressed = candidate.checkpoint.result.files, candidate.outcome.plan.scheme is not None
         checkpoints.check(candidate.folder, files, compressed=compressed)
     except Damaged as damage:
         raise UserError(

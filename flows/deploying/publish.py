@@ -126,7 +126,7 @@ def _record(publication: Publication, address: str, commit: str) -> None:
         "commit": commit,
         "at": time.time(),
         "checkpoint": publication.candidate.checkpoint.fingerprint,
-        "files": publication.candidate.checkpoint.result["files"],
+        "files": publication.candidate.checkpoint.result.files,
     }
     run.store.keep(run.plan.experiment.name, f"published-{variant}.json", record)
     with out_of_reach(missed_by(run)):

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors import openai_client
+from actors.artifacts import ReferenceGap
 from actors.benchmarker import Benchmarker
 from actors.placement.lease import Needs, lease
 from configs.serving import api_key
@@ -103,7 +104,7 @@ class _Look:
         self.checks: list[Check] = []
         self.figures: dict[str, float] = {}
         self._text = ""
-        self._difference: dict[str, Any] = {}
+        self._gap: ReferenceGap | None = None
         self._key = api_key()
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
@@ -183,16 +184,17 @@ class _Look:
         return len(events) > 1 and ended and same, finding if same else f"{finding}, another text: {text!r}"
 
     def _reference(self) -> tuple[bool, str]:
-        reference = self.candidate.checkpoint.result["reference"]
-        self._difference = openai_client.compare_with_reference(f"{self.url}/v1", self.model, reference, self._key)
-        wrong = reference_gap.wrong(self._difference, reference_gap.limit(self.candidate.outcome.plan.scheme))
-        return wrong is None, wrong or f"{self._difference['mean_logprob_difference']:.3f} nats a token"
+        reference = self.candidate.checkpoint.result.reference
+        self._gap = openai_client.compare_with_reference(f"{self.url}/v1", self.model, reference, self._key)
+        wrong = reference_gap.wrong(self._gap, reference_gap.limit(self.candidate.outcome.plan.scheme))
+        return wrong is None, wrong or f"{self._gap.mean_logprob_difference:.3f} nats a token"
 
     def _as_benchmarked(self) -> tuple[bool, str]:
-        then = self.candidate.benchmark.result["reference"]
-        before, now = then["mean_logprob_difference"], self._difference["mean_logprob_difference"]
-        pairs = list(zip(then["answers"], self._difference["answers"], strict=True))
-        same = sum(old["served"] == new["served"] for old, new in pairs)
+        assert self._gap is not None, "the comparison with the reference comes before"
+        then = self.candidate.benchmark.result.reference
+        before, now = then.mean_logprob_difference, self._gap.mean_logprob_difference
+        pairs = list(zip(then.answers, self._gap.answers, strict=True))
+        same = sum(old.served == new.served for old, new in pairs)
         passed = abs(now - before) <= _SHIFT and same >= _SAME_ANSWERS * len(pairs)
         return passed, f"{now:.3f} nats, then {before:.3f}; {same} of {len(pairs)} answers the same"
 

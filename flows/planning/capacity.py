@@ -9,6 +9,7 @@ from flows.planning import disk, library_sources, memory, sizes
 from flows.planning.plan import Plan, engine_args
 from flows.store import checkpoints
 from flows.store.records import Store
+from flows.store.results import Result
 from flows.store.steps import Step
 
 
@@ -106,7 +107,7 @@ def _quantizing_memory(plan: Plan) -> None:
             )
 
 
-def check_disk(plan: Plan, missing: list[Step]) -> None:
+def check_disk(plan: Plan, missing: list[Step[Result]]) -> None:
     model = sizes.model_of(plan, Store.of(plan.experiment.storage))
     for file_system in disk.disks(plan, model, {step.fingerprint for step in missing}):
         if file_system.bytes > file_system.free:
@@ -120,4 +121,4 @@ def _base_bytes(plan: Plan) -> int:
     if isinstance(model, PathModel):
         return checkpoints.weight_bytes(model.path)
     record = Store.of(plan.experiment.storage).find(plan.base.checkpoint)
-    return int(record.result["weight_bytes"]) if record else 0
+    return record.result.weight_bytes if record else 0

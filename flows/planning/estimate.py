@@ -12,6 +12,7 @@ from configs.experiment import Experiment
 from flows.planning.history import Figure, History
 from flows.planning.plan import Plan, VariantPlan
 from flows.planning.simulation import Stay, Way, play
+from flows.store.results import Result
 from flows.store.steps import Step
 
 _RAY_S = 30.0
@@ -33,7 +34,7 @@ class Estimate:
     """Every assumption in it, once."""
 
 
-def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, hosts: int = 1) -> Estimate:
+def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: History, *, hosts: int = 1) -> Estimate:
     """What is left of a plan, and how long it takes.
 
     Args:
@@ -75,7 +76,7 @@ def estimate(plan: Plan, missing: Callable[[Step], bool], history: History, *, h
     )
 
 
-def _rungs(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step], Sequence[Step]]:
+def _rungs(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step[Result]], Sequence[Step[Result]]]:
     """The steps of a variant's first rung, and where variants race those of its second."""
     if plan.experiment.racing is None:
         return variant.steps, ()
@@ -90,7 +91,7 @@ def _with_one(ways: Sequence[tuple[Way, Way]]) -> list[Way]:
     return [base, *sorted(going_on, key=lambda way: sum(stay.seconds for stay in way.stays))[:1]]
 
 
-def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step], history: History) -> tuple[Way, list[Figure]]:
+def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step[Result]], history: History) -> tuple[Way, list[Figure]]:
     """The stays on a slot that a variant needs for some of its steps, and the figures in them."""
     experiment, used, stays = plan.experiment, [], []
 

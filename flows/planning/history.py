@@ -8,10 +8,12 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
+from actors.artifacts import Checkpoint, Evaluation
 from configs.load import WARMING_S
 from flows.store.records import Record
+from flows.store.results import Benchmark, R, Result
 from flows.store.steps import Step
 
 _PREPARE_S = 60.0
@@ -47,7 +49,7 @@ class History:
 
     def __init__(
         self,
-        records: Iterable[Record],
+        records: Iterable[Record[Result]],
         hardware: str,
         accelerator: str,
         parameters: float | None,
@@ -58,12 +60,12 @@ class History:
         documents: of tasks by name, where they can be counted.
         """
         self._counted = documents or {}
-        self._records = [r for r in records if _can_be_read(r) and _hardware(r) in (None, hardware)]
+        self._records: list[Record[Any]] = [r for r in records if _can_be_read(r) and _hardware(r) in (None, hardware)]
         self._accelerator, self._parameters = accelerator, parameters
 
-    def seconds(self, step: Step) -> Figure:
+    def seconds(self, step: Step[Result]) -> Figure:
         """How long a step will take; a benchmark on one of its engines."""
-        by_kind: dict[str, Callable[[Step], Figure]] = {
+        by_kind: dict[str, Callable[[Step[Any]], Figure]] = {
             "prepare": self._prepare,
             "quantize": self._quantize,
             "evaluate": self._evaluate,
@@ -71,45 +73,40 @@ class History:
         }
         return by_kind[step.kind](step)
 
-    def start(self, step: Step) -> Figure:
+    def start(self, step: Step[Benchmark]) -> Figure:
         """How long the engine takes to be up for a benchmark, its comparison with the reference included."""
-        nearest = self._nearest(
-            step, lambda r: r.kind == "benchmark" and "seconds" in (r.result.get("deployment") or {}), same=_engine
-        )
+        nearest = self._nearest(step, _engine)
         if not nearest:
             return self._assumed("start of an engine", _START_S[self._accelerator])
-        took = [
-            r.result["deployment"]["seconds"] + (r.result.get("reference") or {}).get("seconds", 0) for r in nearest
-        ]
+        took = [r.result.deployment.seconds + (r.result.reference.seconds or 0.0) for r in nearest]
         return Figure(statistics.median(took))
 
-    def warming(self, step: Step) -> Figure:
+    def warming(self, step: Step[Benchmark]) -> Figure:
         """How long an engine is warmed up for the load of a benchmark."""
         load = step.settings["load"]
         nearest = self._nearest(
             step,
-            lambda r: r.kind == "benchmark" and "warming_s" in (r.result.get("deployment") or {}),
-            same=lambda settings: _points(settings["load"]),
+            lambda settings: _points(settings["load"]),
+            lambda past: past.result.deployment.warming_s is not None,
         )
         if nearest:
-            return Figure(statistics.median(r.result["deployment"]["warming_s"] for r in nearest))
+            return Figure(statistics.median(r.result.deployment.warming_s or 0.0 for r in nearest))
         once = _points(load) * (min(load["duration_s"], WARMING_S) + _POINT_S)
         return self._assumed("warming an engine up", _PASSES * once)
 
-    def _prepare(self, step: Step) -> Figure:
-        nearest = self._nearest(step, lambda r: r.kind == "prepare", same=lambda settings: settings.get("model"))
+    def _prepare(self, step: Step[Checkpoint]) -> Figure:
+        nearest = self._nearest(step, lambda settings: settings.get("model"))
         if nearest:
             return Figure(nearest[0].seconds)
         return self._assumed("preparing a base model", _PREPARE_S)
 
-    def _quantize(self, step: Step) -> Figure:
-        nearest = self._nearest(
-            step, lambda r: r.kind == "quantize" and r.inputs.get("base") == step.inputs.get("base"), _modifiers
-        )
+    def _quantize(self, step: Step[Checkpoint]) -> Figure:
+        base = step.inputs.get("base")
+        nearest = self._nearest(step, _modifiers, lambda past: past.inputs.get("base") == base)
         tokens = _tokens(step.settings)
         if nearest:
             record = nearest[0]
-            phase = record.result.get("seconds", {}).get("quantize", 0.0)
+            phase = record.result.seconds.get("quantize", 0.0)
             ratio = tokens / _tokens(record.settings) if tokens and _tokens(record.settings) else 1.0
             return Figure(record.seconds + phase * (ratio - 1))
         size = self._parameters or 1e9
@@ -117,27 +114,27 @@ class History:
         seconds = 20 + billions * (_SAVING_S_PER_1E9 + tokens / _TOKENS_PER_S[self._accelerator])
         return self._assumed("quantizing", seconds)
 
-    def _evaluate(self, step: Step) -> Figure:
+    def _evaluate(self, step: Step[Evaluation]) -> Figure:
         documents = self._documents(step)
-        nearest = self._nearest(step, lambda r: r.kind == "evaluate", same=_task_names)
+        nearest = self._nearest(step, _task_names)
         if nearest:
-            done = sum(task["documents"] for task in nearest[0].result["tasks"].values())
+            done = sum(scores.documents for scores in nearest[0].result.tasks.values())
             return Figure(nearest[0].seconds * (sum(documents.values()) / done if done else 1.0))
         size = (self._parameters or 1e9) / 1e9
         return self._assumed(
             "evaluating", 25 + sum(documents.values()) * size / _DOCUMENTS_PER_S[self._accelerator], documents
         )
 
-    def _benchmark(self, step: Step) -> Figure:
+    def _benchmark(self, step: Step[Benchmark]) -> Figure:
         load = step.settings["load"]
-        nearest = self._nearest(step, lambda r: r.kind == "benchmark", same=lambda _: None)
+        nearest = self._nearest(step, lambda _: None)
         points, measured = _points(load), _configured(load)
         if not nearest:
             return self._assumed("each point of load beside its own seconds", _POINT_S, extra=measured, times=points)
         beside = [(_seconds_of_one(r) - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in nearest]
         return Figure(measured + points * max(0.0, statistics.median(beside)))
 
-    def _documents(self, step: Step) -> dict[str, int]:
+    def _documents(self, step: Step[Evaluation]) -> dict[str, int]:
         """Documents of each task that a step asks for."""
         first, last = step.settings.get("share") or (0.0, 1.0)
         documents = {}
@@ -150,28 +147,36 @@ class History:
     def _recorded_documents(self, task: str) -> int:
         """Of a task without a limit, as it was once answered in full."""
         full = [
-            sum(t["documents"] for t in r.result["tasks"].values() if t.get("asked") == task)
+            sum(scores.documents for scores in r.result.tasks.values() if scores.asked == task)
             for r in self._records
-            if r.kind == "evaluate" and not r.identity["settings"].get("share")
+            if isinstance(r.result, Evaluation) and not r.identity["settings"].get("share")
         ]
         return max(full, default=0)
 
     def _nearest(
-        self, step: Step, wanted: Callable[["_PastStep"], bool], same: Callable[[dict[str, Any]], Any]
-    ) -> "list[_PastStep]":
-        """Records that fit, the nearest first: of the same checkpoint, then of the same variant, then the latest; of
-        them only those that are as near as the first."""
+        self,
+        step: Step[R],
+        same: Callable[[dict[str, Any]], Any],
+        wanted: Callable[["_PastStep[R]"], bool] = lambda _: True,
+    ) -> "list[_PastStep[R]]":
+        """Records of the step's kind that fit, the nearest first: of the same checkpoint, then of the same variant,
+        then the latest; of them only those that are as near as the first.
+
+        Args:
+            same: what of the settings has to be the same.
+        """
         aspect = same(dict(step.settings))
 
-        def fits(past: "_PastStep") -> bool:
+        def fits(past: "_PastStep[R]") -> bool:
             try:
                 return wanted(past) and bool(same(past.settings) == aspect)
             except (KeyError, TypeError, AttributeError):
                 return False  # its settings are of an older shape
 
-        fitting = [past for past in map(_PastStep, self._records) if fits(past)]
+        of_kind = (_PastStep[R](record) for record in self._records if record.kind == step.kind)
+        fitting = [past for past in of_kind if fits(past)]
 
-        def distance(past: "_PastStep") -> tuple[bool, bool]:
+        def distance(past: "_PastStep[R]") -> tuple[bool, bool]:
             other = past.inputs.get("checkpoint") != step.inputs.get("checkpoint")
             return (other, past.variant != step.variant)
 
@@ -192,38 +197,34 @@ class History:
         return Figure(extra + times * seconds, f"{what}{counted}: assumed {seconds:.0f} s, no record tells")
 
 
-class _PastStep:
+class _PastStep(Generic[R]):
     """A record, with the settings of its step at hand."""
 
-    def __init__(self, record: Record) -> None:
-        self.kind, self.variant = record.kind, record.variant
+    def __init__(self, record: Record[R]) -> None:
+        self.variant = record.variant
         self.result, self.seconds, self.finished_at = record.result, record.seconds, record.finished_at
         self.settings: dict[str, Any] = record.identity["settings"]
         self.inputs: dict[str, str] = record.identity["inputs"]
 
 
-_RESULTS: dict[str, tuple[str, ...]] = {"prepare": (), "quantize": (), "evaluate": ("tasks",), "benchmark": ("points",)}
-"""What the result of a step of a kind has at least, for its time to say anything."""
-
-
-def _can_be_read(record: Record) -> bool:
-    """Whether a record has the shape of today's; an older one tells nothing, and is in nobody's way."""
-    settings, needed = record.identity.get("settings"), _RESULTS.get(record.kind)
-    if not isinstance(settings, dict) or not isinstance(record.identity.get("inputs"), dict) or needed is None:
+def _can_be_read(record: Record[Result]) -> bool:
+    """Whether a record's settings have the shape of today's; an older one tells nothing, and is in nobody's way."""
+    settings = record.identity.get("settings")
+    if not isinstance(settings, dict) or not isinstance(record.identity.get("inputs"), dict):
         return False
     try:
-        return record.result.keys() >= set(needed) and (record.kind != "benchmark" or _configured(settings["load"]) > 0)
+        return record.kind != "benchmark" or _configured(settings["load"]) > 0
     except (KeyError, TypeError):
         return False
 
 
-def _seconds_of_one(benchmark: "_PastStep") -> float:
+def _seconds_of_one(past: "_PastStep[Benchmark]") -> float:
     """That the load took on one engine, where the variant and the base were loaded one after the other."""
-    turns = 2 if "base" in benchmark.result and not benchmark.result.get("company") else 1
-    return float(benchmark.result.get("load_s", benchmark.seconds)) / turns
+    turns = 2 if past.result.base and not past.result.company else 1
+    return (past.seconds if past.result.load_s is None else past.result.load_s) / turns
 
 
-def _hardware(record: Record) -> str | None:
+def _hardware(record: Record[Result]) -> str | None:
     """Where a record was made; None where it does not say."""
     name: str | None = record.where.get("hardware") or record.identity["settings"].get("hardware")
     return name

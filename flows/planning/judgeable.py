@@ -1,16 +1,40 @@
 """Which metric of a task would be judged, and why none can be: by its task file, before any device is taken."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from configs.accuracy import Accuracy, Task
 from configs.base import UserError
-from configs.metrics import OF_METRICS, OF_OUTPUTS, PERPLEXITIES, kind_of
+from configs.metrics import OF_METRICS, OF_OUTPUTS, PERPLEXITIES, Kind, kind_of
 
 
-def scores(definition: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every metric of a task file under every filter, in its own order, as in a record (`actors.engines.lm_eval`), but
-    with the name of its aggregation; `kind` is None where it cannot be judged."""
+class Named(Protocol):
+    """A metric under a filter: a task file's, or one that a record has (`actors.artifacts.Score`)."""
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def filter(self) -> str: ...
+
+
+_Named = TypeVar("_Named", bound=Named)
+
+
+@dataclass(frozen=True)
+class FileScore:
+    """A metric of a task file under a filter."""
+
+    metric: str
+    filter: str
+    kind: Kind | None
+    """None where it cannot be judged."""
+    aggregation: str
+
+
+def scores(definition: dict[str, Any]) -> list[FileScore]:
+    """Every metric of a task file under every filter, in its own order, as in a record."""
     listed = definition.get("metric_list")
     if listed is None:
         listed = [{"metric": name} for name in OF_OUTPUTS.get(str(definition.get("output_type")), ())]
@@ -20,8 +44,8 @@ def scores(definition: dict[str, Any]) -> list[dict[str, Any]]:
         function = str(entry["metric"]).removeprefix("!")
         aggregation = str(entry.get("aggregation") or OF_METRICS.get(function, "unknown"))
         for metric in _names(function, entry):
-            score = {"metric": metric, "aggregation": aggregation, "kind": kind_of(metric, aggregation)}
-            all_scores += [{**score, "filter": name} for name in filters]
+            kind = kind_of(metric, aggregation)
+            all_scores += [FileScore(metric, name, kind, aggregation) for name in filters]
     return all_scores
 
 
@@ -50,18 +74,18 @@ def refusal(definition: dict[str, Any], task: Task, *, allow_code: bool = False)
     if why := _answers_refused(definition, task):
         return why
     every = scores(definition)
-    fit = [score for score in every if score["kind"]]
-    having = "; ".join(f"metric: {score['metric']}, filter: {score['filter']}" for score in fit) or "nothing"
-    if not every or (task.metric is None and every[0]["kind"] is None):
-        first = f"{every[0]['metric']}, made by {every[0]['aggregation']}," if every else "no metric"
+    fit = [score for score in every if score.kind]
+    having = "; ".join(f"metric: {score.metric}, filter: {score.filter}" for score in fit) or "nothing"
+    if not every or (task.metric is None and every[0].kind is None):
+        first = f"{every[0].metric}, made by {every[0].aggregation}," if every else "no metric"
         return f"has {first} first, of which single documents say nothing; what can be judged: {having}"
     try:
         chosen = judged_score(task.name, fit, task)
     except UserError:
         wanted = ", ".join(filter(None, (task.metric, task.filter)))
         return f"has no {wanted} that can be judged; what can be: {having}"
-    if chosen["kind"] in PERPLEXITIES and task.margin is not None:
-        return f"is a perplexity ({chosen['metric']}), which has no points; give recovery in place of margin"
+    if chosen.kind in PERPLEXITIES and task.margin is not None:
+        return f"is a perplexity ({chosen.metric}), which has no points; give recovery in place of margin"
     return None
 
 
@@ -93,8 +117,8 @@ def judged_by(definitions: Sequence[dict[str, Any]], task: Task, *, allow_code: 
         name = str(definition.get("task", task.name))
         if why := refusal(definition, task, allow_code=allow_code):
             raise UserError(f"{name!r} {why}")
-        score = judged_score(name, [score for score in scores(definition) if score["kind"]], task)
-        name_by_metric.setdefault((score["metric"], score["kind"]), name)
+        score = judged_score(name, [score for score in scores(definition) if score.kind], task)
+        name_by_metric.setdefault((score.metric, str(score.kind)), name)
     if len(name_by_metric) > 1:
         each = ", ".join(f"{metric} of {name}" for (metric, _), name in name_by_metric.items())
         raise UserError(f"{task.name!r} has tasks with metrics of their own ({each}); name them one by one")
@@ -114,16 +138,16 @@ def someone_judges(accuracy: Accuracy, kinds: Sequence[str]) -> None:
         )
 
 
-def judged_score(name: str, scores: Sequence[dict[str, Any]], task: Task) -> dict[str, Any]:
+def judged_score(name: str, scores: Sequence[_Named], task: Task) -> _Named:
     """What is judged of a task's scores, which stand in its own order: the one that its settings name, else the first.
 
     Raises:
         UserError: the task has no such metric, or no such filter.
     """
-    fit = [score for score in scores if task.metric in (None, score["metric"])]
-    fit = [score for score in fit if task.filter in (None, score["filter"])]
+    fit = [score for score in scores if task.metric in (None, score.metric)]
+    fit = [score for score in fit if task.filter in (None, score.filter)]
     if not fit:
-        having = ", ".join(f"{score['metric']} ({score['filter']})" for score in scores) or "nothing"
+        having = ", ".join(f"{score.metric} ({score.filter})" for score in scores) or "nothing"
         wanted = " with filter ".join(filter(None, (task.metric, task.filter))) or "a metric"
         raise UserError(f"accuracy.tasks: {wanted} of {name!r} cannot be judged; of that task can be: {having}")
     return fit[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import environments
+from actors.artifacts import Checkpoint, Evaluation
 from actors.placement.slots import DeviceSlots, cpu_slots, gpu_slots
 from configs.accuracy import Task, local_task
 from configs.experiment import BASE, Experiment
@@ -15,6 +16,7 @@ from configs.hardware import Hardware
 from configs.model import PathModel
 from configs.schemes import Scheme
 from flows.store.checkpoints import digest
+from flows.store.results import Benchmark, LookResult, Result
 from flows.store.steps import Step
 
 _LIBRARIES = {
@@ -51,7 +53,7 @@ class Look:
     workload: str
     places: tuple[int, ...]
     """Of those that come with it, among the benchmarks."""
-    step: Step | None
+    step: Step[LookResult] | None
     """That says whether they are enough with all before them; None for the last repeats, which no others follow."""
 
 
@@ -61,14 +63,14 @@ class VariantPlan:
 
     name: str
     scheme: Scheme | None
-    checkpoint: Step
-    evaluations: tuple[Step, ...]
+    checkpoint: Step[Checkpoint]
+    evaluations: tuple[Step[Evaluation], ...]
     """One for each slice of the documents; one in all where nobody races."""
-    proxy: Step | None
+    proxy: Step[Evaluation] | None
     """A short text before all else, where variants race."""
-    control: Step | None
+    control: Step[Evaluation] | None
     """The base's evaluation again, in batches of another size."""
-    benchmarks: tuple[Step, ...]
+    benchmarks: tuple[Step[Benchmark], ...]
     """One for each repeat of every load, in the order of `Experiment.benchmarks`: the variant's turn and the base's,
     as what is compared is what was measured beside each other. At the most, where repeats end by themselves."""
     looks: tuple[Look, ...]
@@ -87,7 +89,7 @@ class VariantPlan:
         return arguments
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Step[Result], ...]:
         single = [step for step in (self.proxy, self.control) if step]
         looks = [look.step for look in self.looks if look.step]
         return (self.checkpoint, *self.evaluations, *single, *self.benchmarks, *looks)
@@ -112,7 +114,7 @@ class Plan:
         return tuple(variant for variant in self.variants if variant.left_out is None)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Step[Result], ...]:
         """Every step of every variant that is tried."""
         return tuple(step for variant in self.tried for step in variant.steps)
 
@@ -169,7 +171,7 @@ class _Maker:
         inputs: dict[str, str],
         files: Mapping[str, Path] | None = None,
         local: Mapping[str, Any] | None = None,
-    ) -> Step:
+    ) -> Step[Any]:
         role, names = _LIBRARIES[kind]
         settings = {**settings, "method": _METHOD[kind]}
         inputs |= {name: digest(path) for name, path in (files or {}).items()}
@@ -177,14 +179,14 @@ class _Maker:
         return Step(kind, variant, settings, inputs, versions, files or {}, local or {})
 
     @cached_property
-    def _prepare(self) -> Step:
+    def _prepare(self) -> Step[Checkpoint]:
         """Made once: it digests a model's folder."""
         model = self.experiment.model
         files = {"folder": model.path} if isinstance(model, PathModel) else {}
         settings = {"model": model.model_dump(mode="json"), "dtype": self.hardware.compute_dtype}
         return self._step("prepare", BASE, settings, {}, files)
 
-    def _quantize(self, name: str, scheme: Scheme) -> Step:
+    def _quantize(self, name: str, scheme: Scheme) -> Step[Checkpoint]:
         calibration = self.experiment.calibration if scheme.needs_calibration else None
         settings: dict[str, Any] = {"recipe": scheme.recipe(), "dtype": self.quantizing_dtype, "calibration": None}
         local: dict[str, Any] = {"declared_weight_bits": scheme.declared_weight_bits}
@@ -210,25 +212,25 @@ class _Maker:
         racing = self.experiment.racing
         return racing.slices if racing else (None,)
 
-    def _control(self, name: str, checkpoint: Step) -> Step | None:
+    def _control(self, name: str, checkpoint: Step[Checkpoint]) -> Step[Evaluation] | None:
         """With half the concurrency, or two instead of one."""
         accuracy = self.experiment.accuracy
         size = max(1, accuracy.concurrency // 2) if accuracy.concurrency > 1 else 2
         return self._evaluate(name, checkpoint, concurrency=size) if accuracy.control else None
 
-    def _proxy(self, name: str, checkpoint: Step) -> Step | None:
+    def _proxy(self, name: str, checkpoint: Step[Checkpoint]) -> Step[Evaluation] | None:
         racing = self.experiment.racing
         return self._evaluate(name, checkpoint, tasks=(racing.proxy,)) if racing else None
 
     def _evaluate(
         self,
         name: str,
-        checkpoint: Step,
+        checkpoint: Step[Checkpoint],
         *,
         tasks: tuple[Task, ...] | None = None,
         share: tuple[float, float] | None = None,
         concurrency: int | None = None,
-    ) -> Step:
+    ) -> Step[Evaluation]:
         configured = self.experiment.accuracy
         accuracy = configured.model_copy(update={"tasks": tasks or configured.tasks})
         settings = accuracy.model_dump(mode="json", exclude={**_HOW_ALLOWED, "tasks": {"__all__": _HOW_JUDGED}}) | {
@@ -241,7 +243,7 @@ class _Maker:
         local = accuracy.model_dump(mode="json", include={"tasks", "allow_code"})
         return self._step("evaluate", name, settings, {"checkpoint": checkpoint.fingerprint}, files, local)
 
-    def _looks(self, name: str, benchmarks: Sequence[Step]) -> Iterator[Look]:
+    def _looks(self, name: str, benchmarks: Sequence[Step[Benchmark]]) -> Iterator[Look]:
         """A look rests on the repeats until then, and on what a gain is judged by."""
         order = self.experiment.benchmarks
         decision = self.experiment.decision.model_dump(mode="json")
@@ -254,7 +256,9 @@ class _Maker:
                     step = self._step("look", name, {"decision": decision, "looks": list(load.looks)}, until)
                 yield Look(workload, tuple(indices[first:last]), step)
 
-    def _benchmark(self, scheme: Scheme | None, name: str, checkpoint: Step, workload: str, repeat: int) -> Step:
+    def _benchmark(
+        self, scheme: Scheme | None, name: str, checkpoint: Step[Checkpoint], workload: str, repeat: int
+    ) -> Step[Benchmark]:
         """The workload's name is not in it: two names for the same load share their work."""
         load = self.experiment.loads[workload]
         settings = {

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from actors.artifacts import Evaluation
 from configs.accuracy import Task, local_task
 from configs.base import UserError
 from flows.planning import sizes, stock_tasks
@@ -64,23 +65,19 @@ def definitions(task: Task, accelerator: str) -> list[dict[str, Any]]:
     return [stock_tasks.read(local)] if local else stock_tasks.definitions(task.name, accelerator)
 
 
-def remarks(result: dict[str, Any]) -> Iterator[str]:
-    """What of an evaluation was not as one might expect, a line each.
-
-    Args:
-        result: of its record.
-    """
-    how = result.get("prompts") or {}
-    for name, figures in result["tasks"].items():
-        of_all, length = f"of {figures['documents']} documents of {name}", how.get("context_length")
-        if cut := figures.get("cut"):
-            yield f"{cut} {of_all} are longer than {length} tokens with their answer: their beginning is cut"
-        if split := figures.get("split"):
-            yield f"{split} {of_all} are longer than {length} tokens: each is read in several windows"
-        if unknown := figures.get("unknown"):
-            yield f"{unknown} {of_all} have no value of a metric, and are left out of it"
-    if how.get("system_left_out"):
+def remarks(evaluation: Evaluation) -> Iterator[str]:
+    """What of an evaluation was not as one might expect, a line each."""
+    how = evaluation.prompts
+    for name, scores in evaluation.tasks.items():
+        of_all, length = f"of {scores.documents} documents of {name}", how.context_length
+        if scores.cut:
+            yield f"{scores.cut} {of_all} are longer than {length} tokens with their answer: their beginning is cut"
+        if scores.split:
+            yield f"{scores.split} {of_all} are longer than {length} tokens: each is read in several windows"
+        if scores.unknown:
+            yield f"{scores.unknown} {of_all} have no value of a metric, and are left out of it"
+    if how.system_left_out:
         yield "the chat template refuses system messages: descriptions of tasks are left out"
-    if left_out := how.get("generation_config_left_out"):
+    if left_out := how.generation_config_left_out:
         settings = ", ".join(f"{name} {value}" for name, value in left_out.items())
         yield f"evaluated without what generation_config.json says of sampling ({settings})"

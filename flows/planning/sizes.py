@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Checkpoint
 from configs.model import HubModel, PathModel
 from configs.schemes import Scheme
 from flows.planning import hub, memory
@@ -53,21 +54,21 @@ def model_of(plan: Plan, store: Store) -> Model | None:
             shapes = tuple(checkpoints.tensors(folder))
             return Model(checkpoints.weight_bytes(folder), shapes, checkpoints.config(folder))
     if record is not None:
-        return Model(int(record.result["weight_bytes"]))
+        return Model(record.result.weight_bytes)
     model = plan.experiment.model
     size = hub.model_bytes(model.repository, model.revision) if isinstance(model, HubModel) else None
     return Model(size) if size else None
 
 
 @contextlib.contextmanager
-def _folder(plan: Plan, record: Record | None, store: Store) -> Iterator[Path | None]:
+def _folder(plan: Plan, record: Record[Checkpoint] | None, store: Store) -> Iterator[Path | None]:
     """Where the base's shapes can be read for the length of the block; nothing is pulled for a plan."""
     model = plan.experiment.model
     if isinstance(model, PathModel):
         yield model.path
     elif record is None:
         yield hub.cached_model(model.repository, model.revision) if isinstance(model, HubModel) else None
-    elif kept := record.result.get("folder"):
+    elif kept := record.result.folder:
         yield Path(kept) if (Path(kept) / "config.json").is_file() else None
     elif store.is_shared:
         with record.files.held() as folder:
@@ -79,7 +80,7 @@ def _folder(plan: Plan, record: Record | None, store: Store) -> Iterator[Path | 
 def sizes(plan: Plan, variant: VariantPlan, model: Model | None, store: Store) -> Sizes:
     """What one variant needs. The size of a checkpoint that is there is measured."""
     record, scheme = store.find(variant.checkpoint), variant.scheme
-    written = int(record.result["weight_bytes"]) if record else None
+    written = record.result.weight_bytes if record else None
     made = written or (checkpoint_bytes(scheme, model) if model else None)
     if model is None or not model.tensors:
         return Sizes(made, None, None)

@@ -17,6 +17,7 @@ from flows.planning.sizes import Sizes
 from flows.runtime.outcome import Outcome
 from flows.store import records
 from flows.store.records import Record, Store
+from flows.store.results import Result
 from flows.store.steps import Step
 
 _UNKNOWN = "?"
@@ -84,7 +85,7 @@ def _table(plan: Plan, missing: set[str], needs: dict[str, Sizes], ahead: Estima
     return table
 
 
-def _steps(plan: Plan, missing: set[str], recorded: list[Record]) -> Table:
+def _steps(plan: Plan, missing: set[str], recorded: list[Record[Result]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for header in ("variant", "step", "fingerprint", "state"):
         table.add_column(header)
@@ -95,19 +96,19 @@ def _steps(plan: Plan, missing: set[str], recorded: list[Record]) -> Table:
     return table
 
 
-def _name(plan: Plan, variant: VariantPlan, step: Step) -> str:
+def _name(plan: Plan, variant: VariantPlan, step: Step[Result]) -> str:
     """A step's kind, and the workload of a benchmark that has one."""
     named = zip(variant.benchmarks, plan.experiment.benchmarks, strict=True)
     workloads = {benchmark.fingerprint: workload for benchmark, (workload, _) in named}
     return f"{step.kind} {workloads.get(step.fingerprint, '')}".rstrip()
 
 
-def _since(step: Step, recorded: list[Record]) -> str:
+def _since(step: Step[Result], recorded: list[Record[Result]]) -> str:
     earlier = records.nearest(step, recorded)
     return f"; changed since: {', '.join(records.difference(step, earlier)[:4])}" if earlier else ""
 
 
-def _changes(plan: Plan, missing: set[str], recorded: list[Record]) -> list[str]:
+def _changes(plan: Plan, missing: set[str], recorded: list[Record[Result]]) -> list[str]:
     """Why steps with an earlier record are done again, each reason once for all variants that it touches."""
     touched: dict[str, list[str]] = {}
     for variant in plan.tried:

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from actors.artifacts import EngineReport
 from configs.decision import Decision
 from configs.load import Load
 from flows.analysis.compare import accuracy_of
@@ -19,6 +20,7 @@ from flows.analysis.points import LATENCY_WORDS
 from flows.reporting import tables
 from flows.runtime.context import Run
 from flows.store.records import Record
+from flows.store.results import Benchmark
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     benchmarks = run.plan.experiment.benchmarks
     pairs = (pair for outcome in run.outcomes.values() for pair in zip(benchmarks, outcome.benchmarks, strict=True))
     records = [record for (name, _), record in pairs if record and name == workload]
-    together = {tuple(record.result["company"]) for record in records}
+    together = {record.result.company for record in records}
     companies = [", ".join(names) for names in sorted(together) if names]
     differ = ", ".join(f"{name} {value}" for name, value in load.lengths.items())
     fewest = f" and at least {load.requests} requests" if load.requests else ""
@@ -215,16 +217,16 @@ def _latencies(loads: dict[str, Load]) -> str:
     return "; ".join(f"{name}: from when a request was {moment}" for name, moment in moments.items())
 
 
-def _deployments(run: Run) -> dict[str, dict[str, Any]]:
+def _deployments(run: Run) -> dict[str, EngineReport]:
     """What every variant's engine said of itself, at its first repeat."""
     first = {name: outcome.benchmarks[0] for name, outcome in run.outcomes.items()}
-    return {name: record.result["deployment"] for name, record in first.items() if record}
+    return {name: record.result.deployment for name, record in first.items() if record}
 
 
-def _interference(records: Iterable[Record]) -> str:
+def _interference(records: Iterable[Record[Benchmark]]) -> str:
     """What co-location cost, where it was measured."""
-    measurements = [record.result.get("interference") for record in records]
-    losses = {(i["variant"], i["alone"], i["in_company"], 100 * i["loss"]) for i in measurements if i}
+    measurements = [record.result.interference for record in records]
+    losses = {(i.variant, i.alone, i.in_company, 100 * i.loss) for i in measurements if i}
     words = [f"{name} alone {a:.4g}, co-located {c:.4g} tokens/s ({x:.0f} % less)" for name, a, c, x in sorted(losses)]
     return "; ".join(words) or "not measured: no two engines ran at the same time"
 
@@ -232,7 +234,7 @@ def _interference(records: Iterable[Record]) -> str:
 def _kernels(run: Run) -> str:
     used: dict[str, list[str]] = {}
     for name, deployment in _deployments(run).items():
-        if kernels := deployment.get("kernels"):
+        if kernels := deployment.kernels:
             used.setdefault(", ".join(f"{kernel} for {what}" for what, kernel in kernels.items()), []).append(name)
     words = (f"{kernels} ({', '.join(names)})" for kernels, names in used.items())
     return "; ".join(words) or "vLLM's log names none"
@@ -240,7 +242,7 @@ def _kernels(run: Run) -> str:
 
 def _kv_caches(run: Run) -> str:
     """Equal for every variant, or what is left of the memory: two comparisons that answer differently."""
-    tokens = {name: deployment.get("kv_cache_tokens") for name, deployment in _deployments(run).items()}
+    tokens = {name: deployment.kv_cache_tokens for name, deployment in _deployments(run).items()}
     reported = {name: count for name, count in tokens.items() if count}
     if not reported:
         return "vLLM's log does not say"

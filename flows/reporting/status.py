@@ -1,5 +1,6 @@
 """How far a run is, on the terminal."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich import box
@@ -11,6 +12,7 @@ from flows.analysis import compare
 from flows.runtime import progress
 from flows.runtime.context import Run
 from flows.store.records import Record
+from flows.store.results import Result
 
 
 def show_status(run: Run, console: Console) -> None:
@@ -31,6 +33,6 @@ def show_status(run: Run, console: Console) -> None:
     console.print(table)
 
 
-def _state(records: list[Record | None]) -> str:
+def _state(records: Sequence[Record[Result] | None]) -> str:
     done = sum(record is not None for record in records)
     return "done" if done == len(records) else f"{done} of {len(records)}" if done else "missing"

@@ -20,6 +20,7 @@ from flows.runtime.errors import StepFailed, TimedOut
 from flows.runtime.outcome import Evidence, Outcome
 from flows.runtime.progress import Says
 from flows.store.records import Draft, Record, Store
+from flows.store.results import R
 from flows.store.steps import Step
 
 
@@ -122,15 +123,15 @@ class Run:
             slots=slots,
         )
 
-    def do_once(self, step: Step, services: Services, work: Callable[[Draft], None]) -> Record:
+    def do_once(self, step: Step[R], services: Services, work: Callable[[Draft[R]], None]) -> Record[R]:
         """The record of a step; where there is none, it is done here, or waited for where another experiment
         is doing it."""
         records = self.do_all([step], services, lambda drafts: work(drafts[step.fingerprint]))
         return records[step.fingerprint]
 
     def do_all(
-        self, steps: Sequence[Step], services: Services, work: Callable[[dict[str, Draft]], None]
-    ) -> dict[str, Record]:
+        self, steps: Sequence[Step[R]], services: Services, work: Callable[[dict[str, Draft[R]]], None]
+    ) -> dict[str, Record[R]]:
         """The same of steps that are done in one go; records by fingerprint.
 
         Args:

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from actors.artifacts import Checkpoint, Evaluation
 from configs.experiment import Experiment
 from configs.hardware import Hardware
 from flows.planning.plan import VariantPlan
 from flows.runtime.errors import StepFailed
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record, Store
+from flows.store.results import Benchmark, LookResult
 
 
 @dataclass
@@ -18,16 +20,16 @@ class Outcome:
     """What is known of one variant: the records of its steps, or why there will be no more."""
 
     plan: VariantPlan
-    checkpoint: Record | None = None
-    proxy: Record | None = None
+    checkpoint: Record[Checkpoint] | None = None
+    proxy: Record[Evaluation] | None = None
     """A short text before all else, where variants race."""
-    evaluations: list[Record | None] = field(default_factory=list)
+    evaluations: list[Record[Evaluation] | None] = field(default_factory=list)
     """One for each slice of the documents."""
-    control: Record | None = None
+    control: Record[Evaluation] | None = None
     """The evaluation again, in batches of another size; of the base alone."""
-    benchmarks: list[Record | None] = field(default_factory=list)
+    benchmarks: list[Record[Benchmark] | None] = field(default_factory=list)
     """One for each repeat of every load, at the most; None also for those that are no longer due."""
-    looks: list[Record | None] = field(default_factory=list)
+    looks: list[Record[LookResult] | None] = field(default_factory=list)
     """Of every look, whether the repeats are enough; None for the last, which has no step."""
     failure: str | None = None
 
@@ -72,7 +74,7 @@ class Outcome:
         for look, record in zip(self.plan.looks, self.looks, strict=True):
             if look.workload not in over:
                 due += look.places
-                if not self._has(look.places) or (look.step and (record is None or record.result["enough"])):
+                if not self._has(look.places) or (look.step and (record is None or record.result.enough)):
                     over.add(look.workload)
         return due
 
@@ -119,7 +121,7 @@ class Outcome:
         """
         if self.checkpoint is None:
             raise StepFailed(f"{self.name} has no checkpoint")
-        if own := self.checkpoint.result.get("folder"):
+        if own := self.checkpoint.result.folder:
             yield Path(own)
             return
         files = self.checkpoint.files

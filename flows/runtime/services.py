@@ -57,7 +57,7 @@ def _calibration_commit(run: Run) -> str | None:
     if not isinstance(source, HubDataset):
         return None
     made = [outcome.checkpoint.result for outcome in run.outcomes.values() if outcome.checkpoint]
-    known: list[str] = [result["calibration_commit"] for result in made if result.get("calibration_commit")]
+    known = [checkpoint.calibration_commit for checkpoint in made if checkpoint.calibration_commit]
     need = hub.Needed("calibration.source.dataset", "dataset", source.dataset, source.revision)
     return known[0] if known else hub.commit(need)
 

@@ -1,6 +1,7 @@
 """The load on one engine: its warming up, and the points of a load."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from flows.analysis import engine_log, requests
 from flows.runtime.context import Run, Services, answer
 from flows.runtime.errors import TimedOut
 from flows.stages.served import Served
+from flows.store.results import Figures
 
 _MOST_PASSES = 4
 """Through the grid, while an engine warms up."""
@@ -34,16 +36,16 @@ def warmed_up(run: Run, served: Served, services: Services) -> Served:
             if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
                 break
             before = speeds
-    return replace(served, report={**served.report, "warming_s": time.monotonic() - began})
+    return replace(served, report=replace(served.report, warming_s=time.monotonic() - began))
 
 
-def fastest(points: list[dict[str, Any]]) -> float:
+def fastest(points: Sequence[Figures]) -> float:
     return max(float(point["output_tokens_per_second"]) for point in points)
 
 
 def sweep(
     run: Run, served: Served, services: Services, load: Load, *, repeat: int, destination: Path, cut: bool = False
-) -> list[dict[str, Any]]:
+) -> list[Figures]:
     """Every point of the grid once; the requests are written into `destination`, their figures returned.
 
     Args:

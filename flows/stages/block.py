@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import ray
 
@@ -35,9 +35,10 @@ from flows.stages.benchmark import fastest, sweep, warmed_up
 from flows.stages.looks import look_at
 from flows.stages.served import Served, Started, bring_up, serving
 from flows.store.records import Draft
+from flows.store.results import Benchmark, Figures, Side
 
 _VARIANT, _BASE = "variant", "base"
-_Points = list[dict[str, Any]]
+_Points = list[Figures]
 _First = Callable[[Served], None]
 _T = TypeVar("_T")
 
@@ -156,7 +157,7 @@ class _Block:
                 points = _at_once(engines, lambda engine: self._sweep(engine, turn.benchmark, scratch))
             return fastest(points[_VARIANT])
 
-        def measure(draft: Draft) -> None:
+        def measure(draft: Draft[Benchmark]) -> None:
             _, repeat = self.run.plan.experiment.benchmarks[turn.benchmark]
             order = list(served)[:: -1 if self._drawn(repeat) else 1]
             others = [name for name in dict.fromkeys(turn.colocated) if name != self.outcome.name]
@@ -169,20 +170,23 @@ class _Block:
                     points = {side: self._sweep(served[side], turn.benchmark, work) for side in order}
             for engine in served.values():
                 check_up(self.services.server, engine.deployment, engine.url)
-            company = {"company": list(turn.colocated), "interference": turn.interference}
-            draft.result = self._result(served, points, began, time.time() - draft.began) | company
-            draft.result["first"] = None if turn.colocated else order[0]
+            draft.result = replace(
+                self._result(served, points, began, time.time() - draft.began),
+                company=turn.colocated,
+                interference=turn.interference,
+                first=None if turn.colocated else order[0],
+            )
 
         step = self.outcome.plan.benchmarks[turn.benchmark]
         record = self.outcome.benchmarks[turn.benchmark] = self.run.do_once(step, self.services, measure)
         self._say_rates(record.result, record.seconds)
-        return fastest(record.result["points"])
+        return fastest(record.result.points)
 
     def _each_for_itself(self, due: list[int], first: _First | None) -> float:
         steps = self.outcome.plan.benchmarks
         order = self._sides[:: -1 if self.start % 2 else 1]
 
-        def measure(drafts: dict[str, Draft]) -> None:
+        def measure(drafts: dict[str, Draft[Benchmark]]) -> None:
             began, points, served = time.time(), dict[str, dict[str, _Points]](), dict[str, Served]()
             seconds = dict.fromkeys(drafts, 0.0)
             with ExitStack() as working:
@@ -201,37 +205,40 @@ class _Block:
                                 seconds[of] += time.monotonic() - since
                         check_up(self.services.server, engine.deployment, engine.url)
             for of, draft in drafts.items():
-                draft.result = self._result(served, points[of], began, seconds[of])
-                draft.result |= {"company": [], "interference": None, "first": order[0]}
+                draft.result = replace(self._result(served, points[of], began, seconds[of]), first=order[0])
 
         records = self.run.do_all([steps[index] for index in due], self.services, measure)
         for index in due:
             record = self.outcome.benchmarks[index] = records[steps[index].fingerprint]
-            self._say_rates(record.result, record.result["load_s"])
-        return fastest(records[steps[due[0]].fingerprint].result["points"])
+            self._say_rates(record.result, record.result.load_s or record.seconds)
+        return fastest(records[steps[due[0]].fingerprint].result.points)
 
     def _result(
         self, served: Mapping[str, Served], points: Mapping[str, _Points], began: float, seconds: float
-    ) -> dict[str, Any]:
-        """What a record says of the variant, and under `base` of the base.
+    ) -> Benchmark:
+        """What a record says of the variant, and of the base where it was beside it.
 
         Args:
             began: when the engines of this start were ready, in seconds since 1970: it names the start.
             seconds: that the load took.
         """
+        return Benchmark(
+            **vars(self._side(served[_VARIANT], points[_VARIANT])),
+            base=self._side(served[_BASE], points[_BASE]) if _BASE in served else None,
+            start=began,
+            load_s=seconds,
+            block=on_node(self.slot.host, host_and_driver),
+        )
+
+    def _side(self, engine: Served, points: _Points) -> Side:
         slots = self.run.plan.slots
-        of_sides = {
-            side: {
-                "points": points[side],
-                "engine_cores": list(slots.engines[engine.slot.index]),
-                "client_cores": list(slots.clients[engine.slot.index]),
-                "deployment": engine.report,
-                "reference": engine.difference,
-            }
-            for side, engine in served.items()
-        }
-        of_start = {"start": began, "load_s": seconds, "block": on_node(self.slot.host, host_and_driver)}
-        return of_sides.pop(_VARIANT) | of_sides | of_start
+        return Side(
+            points=tuple(points),
+            engine_cores=slots.engines[engine.slot.index],
+            client_cores=slots.clients[engine.slot.index],
+            deployment=engine.report,
+            reference=engine.difference,
+        )
 
     def _say(self, index: int, what: str) -> None:
         workload, repeat = self.run.plan.experiment.benchmarks[index]
@@ -240,10 +247,10 @@ class _Block:
         text = f"{under}, {what}, {repeat + 1} of {most}{load.looks[-1]} ..."
         self.run.progress.say(self.outcome.name, text)
 
-    def _say_rates(self, result: Mapping[str, Any], seconds: float) -> None:
+    def _say_rates(self, result: Benchmark, seconds: float) -> None:
         rates = " against ".join(
-            ", ".join(f"{point['output_tokens_per_second']:.1f}" for point in side["points"])
-            for side in (result, result.get(_BASE))
+            ", ".join(f"{point['output_tokens_per_second']:.1f}" for point in side.points)
+            for side in (result, result.base)
             if side
         )
         self.run.progress.say(self.outcome.name, f"benchmarked in {seconds:.0f} s: {rates} output tokens/s")

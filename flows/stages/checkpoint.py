@@ -1,9 +1,11 @@
 """The base checkpoint, and from it every compressed one, each by a quantizer of its own."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Checkpoint, Made
 from actors.placement.allocation import Slot
 from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
@@ -20,7 +22,7 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
     """Fill in the checkpoint record of a variant: the base model's, or a compressed form of it."""
     work = _quantize if outcome.plan.scheme else _prepare
 
-    def make(draft: Draft) -> None:
+    def make(draft: Draft[Checkpoint]) -> None:
         next_ = outcome.plan.scheme is not None
         with run.holding_slots(outcome, services, to_be_measured=False, to_be_measured_next=next_) as slot:
             run.progress.say(outcome.name, f"{step.kind} ...")
@@ -30,7 +32,7 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
     step = outcome.plan.checkpoint
     if outcome.checkpoint is None:
         outcome.checkpoint = run.do_once(step, services, make)
-        size = outcome.checkpoint.result["weight_bytes"] / 1e6
+        size = outcome.checkpoint.result.weight_bytes / 1e6
         run.progress.say(outcome.name, f"{step.kind} done in {outcome.checkpoint.seconds:.0f} s, {size:.0f} MB")
 
 
@@ -66,20 +68,21 @@ def _needs(run: Run, slot: Slot) -> Needs:
     return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
 
 
-def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft, slot: Slot) -> None:
+def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft[Checkpoint], slot: Slot) -> None:
     orders = outcome.plan.checkpoint.orders
     with draft.on(slot.host) as work, lease(Quantizer, _needs(run, slot), node=slot.host) as quantizer:
         destination = work / CHECKPOINT
         ref: Any = quantizer.prepare.remote(orders["model"], str(destination), orders["dtype"])
-        draft.result = answer(ref, run.plan.experiment.longest_step_s)
-        if orders["model"]["kind"] == "hub" and not run.store.is_shared:
+        made: Made = answer(ref, run.plan.experiment.longest_step_s)
+        if made.folder and orders["model"]["kind"] == "hub" and not run.store.is_shared:
             # Into the store, too: the hub's cache is that of one node.
-            run.store.near(slot.host, checkpoints.link, Path(draft.result.pop("folder")), destination)
-        folder = Path(draft.result.get("folder", destination))
-        draft.result |= run.store.near(slot.host, checkpoints.described, folder, compressed=False)
+            run.store.near(slot.host, checkpoints.link, Path(made.folder), destination)
+            made = replace(made, folder=None)
+        folder = Path(made.folder or destination)
+        draft.result = run.store.near(slot.host, checkpoints.described, folder, made, compressed=False)
 
 
-def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft, slot: Slot) -> None:
+def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft[Checkpoint], slot: Slot) -> None:
     orders = outcome.plan.checkpoint.orders
     calibration = deepcopy(orders["calibration"])
     if calibration and services.calibration_commit:
@@ -99,5 +102,5 @@ def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft, slot
             declared_weight_bits=orders["declared_weight_bits"],
             log=str(log),
         )
-        draft.result = answer(ref, run.plan.experiment.longest_step_s)
-        draft.result |= run.store.near(slot.host, checkpoints.described, work / CHECKPOINT, compressed=True)
+        made: Made = answer(ref, run.plan.experiment.longest_step_s)
+        draft.result = run.store.near(slot.host, checkpoints.described, work / CHECKPOINT, made, compressed=True)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ray.actor import ActorHandle
 
+from actors.artifacts import Evaluation
 from actors.evaluator import Evaluator
 from actors.placement.allocation import Slot
 from actors.placement.lease import Needs, lease
@@ -45,7 +47,12 @@ def evaluate_in_actor(run: Run, outcome: Outcome, services: Services, slices: Se
     _fill_in(run, outcome, slices, partial(_in_actor, run, outcome, services))
 
 
-def _fill_in(run: Run, outcome: Outcome, slices: Sequence[int], evaluated: Callable[[Step, str], Record]) -> None:
+def _fill_in(
+    run: Run,
+    outcome: Outcome,
+    slices: Sequence[int],
+    evaluated: Callable[[Step[Evaluation], str], Record[Evaluation]],
+) -> None:
     """The proxy, the slices, with the last of them the control.
 
     Args:
@@ -69,7 +76,7 @@ def stop_if_hopeless(run: Run, outcome: Outcome) -> None:
         raise EarlyStopped(stopped.reason)
 
 
-def _of_evaluation(step: Step) -> dict[str, Any]:
+def _of_evaluation(step: Step[Evaluation]) -> dict[str, Any]:
     """The arguments of an evaluation that are the same with every engine."""
     names = ("tasks", "chat_template", "system_instruction", "seed", "allow_code")
     return {
@@ -80,9 +87,9 @@ def _of_evaluation(step: Step) -> dict[str, Any]:
 
 
 def _by_requests(
-    run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], step: Step, called: str
-) -> Record:
-    def ask(draft: Draft) -> None:
+    run: Run, served: Served, services: Services, evaluator: ActorHandle[Any], step: Step[Evaluation], called: str
+) -> Record[Evaluation]:
+    def ask(draft: Draft[Evaluation]) -> None:
         run.progress.say(served.outcome.name, f"evaluating{called and f', {called}'} ...")
         with draft.on(served.slot.host) as work, unchanged(step, served.slot.host):
             ref: Any = evaluator.evaluate_served.remote(
@@ -95,13 +102,15 @@ def _by_requests(
                 **_of_evaluation(step),
             )
             evaluated = _checked(answer(ref, run.plan.experiment.longest_step_s))
-            draft.result = {**evaluated, "reference": served.difference}
+            draft.result = replace(evaluated, reference=served.difference)
         check_up(services.server, served.deployment, served.url)
 
     return _reported(run, served.outcome, run.do_once(step, services, ask))
 
 
-def _in_actor(run: Run, outcome: Outcome, services: Services, step: Step, called: str) -> Record:
+def _in_actor(
+    run: Run, outcome: Outcome, services: Services, step: Step[Evaluation], called: str
+) -> Record[Evaluation]:
     experiment, hardware = run.plan.experiment, run.plan.hardware
     engine, in_vllm = step.orders["engine"], step.orders["engine_args"]
     in_transformers = {
@@ -111,7 +120,7 @@ def _in_actor(run: Run, outcome: Outcome, services: Services, step: Step, called
     }
     model = in_vllm if engine == "vllm" else in_transformers
 
-    def ask(draft: Draft) -> None:
+    def ask(draft: Draft[Evaluation]) -> None:
         with run.holding_slots(outcome, services, to_be_measured=False) as slot:
             cores = run.plan.slots.engines[slot.index]
             variables = vllm_server.variables(cores, experiment.serving.kv_cache_gib)
@@ -140,19 +149,19 @@ def _in_actor(run: Run, outcome: Outcome, services: Services, step: Step, called
     return _reported(run, outcome, run.do_once(step, services, ask))
 
 
-def _checked(evaluated: dict[str, Any]) -> dict[str, Any]:
+def _checked(evaluated: Evaluation) -> Evaluation:
     """The same results, where every task has enough documents for an interval."""
-    tasks = evaluated["tasks"]
-    if few := [name for name, scores in tasks.items() if scores["documents"] < 2]:
-        raise StepFailed(f"task {few[0]} has {tasks[few[0]]['documents']} documents; a comparison needs two or more")
+    tasks = evaluated.tasks
+    if few := [name for name, scores in tasks.items() if scores.documents < 2]:
+        raise StepFailed(f"task {few[0]} has {tasks[few[0]].documents} documents; a comparison needs two or more")
     return evaluated
 
 
-def _reported(run: Run, outcome: Outcome, record: Record) -> Record:
+def _reported(run: Run, outcome: Outcome, record: Record[Evaluation]) -> Record[Evaluation]:
     figures = ", ".join(
         f"{task} {metric} {value:.3f}"
-        for task, scores in record.result["tasks"].items()
-        for metric, value in list(scores["metrics"].items())[:1]
+        for task, scores in record.result.tasks.items()
+        for metric, value in list(scores.metrics.items())[:1]
     )
     run.progress.say(outcome.name, f"evaluated in {record.seconds:.0f} s: {figures}")
     for remark in prompts.remarks(record.result):

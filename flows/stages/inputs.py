@@ -7,11 +7,12 @@ from pathlib import Path
 from actors.placement.lease import on_node
 from flows.runtime.errors import StepFailed
 from flows.store.checkpoints import digest
+from flows.store.results import Result
 from flows.store.steps import Step
 
 
 @contextlib.contextmanager
-def unchanged(step: Step, node: str) -> Iterator[None]:
+def unchanged(step: Step[Result], node: str) -> Iterator[None]:
     """The work of a step on a node. Its files are looked at before and after it.
 
     Raises:
@@ -22,7 +23,7 @@ def unchanged(step: Step, node: str) -> Iterator[None]:
     _check(step, node)
 
 
-def _check(step: Step, node: str) -> None:
+def _check(step: Step[Result], node: str) -> None:
     if step.files and (changed := on_node(node, _changed, step.files, step.inputs)):
         raise StepFailed(f"{changed[0]} has changed since this run was planned; start the run again")
 

@@ -4,6 +4,7 @@ from flows.analysis import looks
 from flows.runtime.context import Run, Services
 from flows.runtime.outcome import Outcome
 from flows.store.records import Draft
+from flows.store.results import LookResult
 
 
 def look_at(run: Run, outcome: Outcome, services: Services) -> None:
@@ -12,10 +13,10 @@ def look_at(run: Run, outcome: Outcome, services: Services) -> None:
         look = outcome.plan.looks[index]
         assert look.step is not None, "the last is not open"
 
-        def see(draft: Draft, workload: str = look.workload) -> None:
+        def see(draft: Draft[LookResult], workload: str = look.workload) -> None:
             enough, why = looks.enough(run.evidence_on(outcome), outcome, workload)
-            draft.result = {"enough": enough, "why": why}
+            draft.result = LookResult(enough, why)
 
         record = outcome.looks[index] = run.do_once(look.step, services, see)
-        words = "enough repeats" if record.result["enough"] else "more repeats"
-        run.progress.say(outcome.name, f"{words}: {record.result['why']}")
+        words = "enough repeats" if record.result.enough else "more repeats"
+        run.progress.say(outcome.name, f"{words}: {record.result.why}")

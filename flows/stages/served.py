@@ -3,12 +3,11 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from actors import openai_client
-from actors.artifacts import EngineSpec
+from actors.artifacts import EngineReport, EngineSpec, ReferenceGap
 from actors.placement.allocation import Slot
 from actors.placement.lease import asked_on
 from actors.programs import vllm_server
@@ -37,14 +36,14 @@ class Started:
         run.progress.say(self.beside or self.outcome.name, f"{'the base beside it: ' if self.beside else ''}{what}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Served(Started):
     """An engine that is up and says what its reference says."""
 
-    url: str = ""
+    url: str
     """Where it answers on its node, without /v1."""
-    report: dict[str, Any] = field(default_factory=dict)
-    difference: dict[str, Any] = field(default_factory=dict)
+    report: EngineReport
+    difference: ReferenceGap
 
 
 @contextlib.contextmanager
@@ -55,7 +54,7 @@ def serving(run: Run, outcome: Outcome, services: Services, slot: Slot, beside: 
         beside: the variant that it is the base for.
     """
     settings, hardware = run.plan.experiment.serving, run.plan.hardware
-    files = outcome.checkpoint.result["files"] if outcome.checkpoint else {}
+    files = outcome.checkpoint.result.files if outcome.checkpoint else {}
     with outcome.checkpoint_on(slot.host) as folder:
         run.store.near(slot.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
         name = run.application(f"{beside}_{outcome.name}" if beside else outcome.name)
@@ -82,13 +81,13 @@ def serving(run: Run, outcome: Outcome, services: Services, slot: Slot, beside: 
 def bring_up(run: Run, services: Services, started: Started) -> Served:
     """Wait until an engine answers as its checkpoint's reference does."""
     url, report = await_ready(services.server, started.deployment, run.plan.experiment.serving.start_timeout_s)
-    size = report["memory_bytes"] / 1e9
-    started.say(run, f"serves after {report['seconds']:.0f} s: {report['processes']} processes, {size:.1f} GB")
+    size = report.memory_bytes / 1e9
+    started.say(run, f"serves after {report.seconds:.0f} s: {report.processes} processes, {size:.1f} GB")
     difference = _compare_with_reference(run, started, url)
     return Served(**vars(started), url=url, report=report, difference=difference)
 
 
-def _compare_with_reference(run: Run, started: Started, url: str) -> dict[str, Any]:
+def _compare_with_reference(run: Run, started: Started, url: str) -> ReferenceGap:
     """How far what is served is from its reference.
 
     Raises:
@@ -97,14 +96,14 @@ def _compare_with_reference(run: Run, started: Started, url: str) -> dict[str, A
     """
     outcome, deployment = started.outcome, started.deployment
     limit = reference_gap.limit(outcome.plan.scheme)
-    reference = outcome.checkpoint.result["reference"] if outcome.checkpoint else []
+    reference = outcome.checkpoint.result.reference if outcome.checkpoint else ()
     compared = (f"{url}/v1", deployment.model, reference, deployment.key)
     ref = asked_on(deployment.node, openai_client.compare_with_reference, *compared)
     began = time.monotonic()
-    difference: dict[str, Any] = answer(ref, run.plan.experiment.serving.start_timeout_s)
+    difference: ReferenceGap = answer(ref, run.plan.experiment.serving.start_timeout_s)
     seconds = time.monotonic() - began
-    mean = difference["mean_logprob_difference"]
+    mean = difference.mean_logprob_difference
     started.say(run, f"differs from its reference by {mean:.3f} nats a token (limit {limit:.2f})")
     if wrong := reference_gap.wrong(difference, limit):
         raise StepFailed(wrong)
-    return {**difference, "limit": limit, "seconds": seconds}
+    return replace(difference, limit=limit, seconds=seconds)

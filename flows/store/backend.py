@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from actors.as_json import Misfit
+from flows.store import results
 from flows.store.writers import Writer
 
 RECORD = "record.json"
@@ -36,11 +38,14 @@ class Newer(Broken):
     """A record of a later version of this project."""
 
 
-def parsed(content: bytes) -> dict[str, Any]:
-    """What a record says; keys that are not known yet are for later versions.
+def parsed(content: bytes, step: str) -> dict[str, Any]:
+    """What a record says, its result as the type that its kind has; keys that are not known yet are for later versions.
+
+    Args:
+        step: its name under the root, `records/KIND/FINGERPRINT`.
 
     Raises:
-        Broken: it is none, or not all of its figures are numbers.
+        Broken: it is none, or not all of its figures are numbers, or its result does not fit its kind.
     """
     try:
         record = json.loads(content, parse_constant=_no_number)
@@ -51,9 +56,16 @@ def parsed(content: bytes) -> dict[str, Any]:
     schema = record.pop("schema", 1)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise Newer(f"is of a later version of this project (schema {schema!r:.20}, this one reads {SCHEMA})")
-    for key, kind in _KEYS.items():
-        if not isinstance(record.get(key), kind):
+    for key, type_ in _KEYS.items():
+        if not isinstance(record.get(key), type_):
             raise Broken(f"has no `{key}` that can be read")
+    kind = step.split("/")[1]
+    if record["kind"] != kind:
+        raise Broken(f"is that of a step of another kind ({record['kind']!r:.20})")
+    try:
+        record["result"] = results.read(kind, record["result"])
+    except Misfit as misfit:
+        raise Broken(f"its result {misfit}") from None
     return record
 
 

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Checkpoint, Made
 from actors.files.digests import Damaged, Digests, digests, sha256, verify_files
 from configs.base import UserError
 from configs.schemes import Scheme
@@ -191,14 +192,14 @@ def names(folder: Path) -> list[str]:
     return sorted(beside | {path.name for path in shards(folder)})
 
 
-def described(folder: Path, *, compressed: bool) -> dict[str, Any]:
-    """What a record tells of a checkpoint: `files` and `weight_bytes`.
+def described(folder: Path, made: Made, *, compressed: bool) -> Checkpoint:
+    """What a record tells of a checkpoint: what its quantizer says, and what lies in its folder.
 
     Raises:
         Damaged: it is not whole, so it does not count as made.
     """
     verify(folder, compressed=compressed)
-    return {"files": files(folder), "weight_bytes": weight_bytes(folder)}
+    return Checkpoint(**vars(made), files=files(folder), weight_bytes=weight_bytes(folder))
 
 
 def check(folder: Path, files: Digests, *, compressed: bool) -> None:

@@ -101,7 +101,7 @@ class FolderBackend:
             content = self.read(f"{step}/{RECORD}")
         except OSError as error:
             raise Broken(f"cannot be read ({error.strerror})") from None
-        return None if content is None else (parsed(content), FolderFiles(self.root / step, self.root))
+        return None if content is None else (parsed(content, step), FolderFiles(self.root / step, self.root))
 
     def all(self, passed_over: Callable[[str, Broken], None]) -> list[tuple[dict[str, Any], Files]]:
         records = []

@@ -135,7 +135,7 @@ class ObjectBackend:
         object_store.remove(f"{self.root}/{step}", [RECORD])
 
     def _parsed(self, step: str, content: bytes) -> tuple[dict[str, Any], Files]:
-        record = parsed(content)
+        record = parsed(content, step)
         objects = record.pop(_OBJECTS, None)
         if not isinstance(objects, dict) or not objects.keys() >= {"at", "files"}:
             raise Broken("does not say where its files are")

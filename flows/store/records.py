@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
+from actors.as_json import Misfit
 from configs.base import UserError
 from configs.storage import Storage
 from flows.store.backend import RECORD, SCHEMA, Backend, Broken, Entry, Files, Newer, Work
 from flows.store.folder import FolderBackend
 from flows.store.objects import ObjectBackend
+from flows.store.results import R, R_co, Result, written
 from flows.store.steps import Step
 
 DEPLOYMENT = "deployment.json"
@@ -28,7 +30,7 @@ _STEPS = "steps.json"
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Generic[R_co]):
     """A finished step: its settings, its result, how long it took and where."""
 
     files: Files
@@ -36,7 +38,7 @@ class Record:
     variant: str
     fingerprint: str
     identity: dict[str, Any]
-    result: dict[str, Any]
+    result: R_co
     seconds: float
     """From when a node began to work on it: waiting for a slot is no part of it."""
     finished_at: float
@@ -47,13 +49,13 @@ _FIELDS = tuple(field.name for field in fields(Record) if field.name != "files")
 _REPORTED: set[str] = set()
 
 
-class Draft:
+class Draft(Generic[R]):
     """A step under way: a folder to work in, and what the record will say."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
         self.began = time.time()
-        self.result: dict[str, Any] = {}
+        self.result: R | None = None
         self.where: dict[str, Any] = {}
 
     @property
@@ -84,7 +86,7 @@ class Store:
         """Its folder, or its address."""
         return self._backend.root
 
-    def find(self, step: Step) -> Record | None:
+    def find(self, step: Step[R]) -> Record[R] | None:
         """The record of a step; None where there is none that can be read.
 
         Raises:
@@ -108,15 +110,18 @@ class Store:
             _REPORTED.add(line)
             print(line, file=sys.stderr)
 
-    def missing(self, steps: Iterable[Step]) -> list[Step]:
+    def missing(self, steps: Iterable[Step[R]]) -> list[Step[R]]:
         """Those of some steps that have no record yet."""
         return [step for step in steps if self.find(step) is None]
 
     @contextlib.contextmanager
-    def writing(self, step: Step) -> Iterator[Draft]:
+    def writing(self, step: Step[R]) -> Iterator[Draft[R]]:
         """A draft that becomes the step's record when the block ends well, and vanishes otherwise.
 
         Two runs that finish the same step at once both succeed: the first record stays.
+
+        Raises:
+            RuntimeError: the block has left no result, or none that a record of this kind can hold.
         """
         try:
             self._backend.find(_name(step))
@@ -124,7 +129,7 @@ class Store:
             self._backend.set_aside(_name(step))
         work = self._backend.begin(_name(step))
         try:
-            draft = Draft(work)
+            draft = Draft[R](work)
             yield draft
             work.finish(
                 {
@@ -133,7 +138,7 @@ class Store:
                     "variant": step.variant,
                     "fingerprint": step.fingerprint,
                     "identity": step.identity,
-                    "result": draft.result,
+                    "result": _recordable(step.kind, draft.result),
                     "seconds": time.time() - draft.began,
                     "finished_at": time.time(),
                     "where": draft.where,
@@ -142,11 +147,11 @@ class Store:
         finally:
             work.discard()
 
-    def all(self) -> list[Record]:
+    def all(self) -> list[Record[Result]]:
         """Every record of every experiment that can be read."""
         return [_record(*stored) for stored in self._backend.all(self._pass_over)]
 
-    def refer(self, experiment: str, steps: Iterable[Step]) -> None:
+    def refer(self, experiment: str, steps: Iterable[Step[Result]]) -> None:
         """Leave in the store which steps an experiment is about, instead of what it said before.
 
         A run does so before it looks for records: whatever it finds then is not cleaned away.
@@ -242,21 +247,30 @@ class Store:
         return self._backend.remove(entry, needed)
 
 
-def _name(step: Step) -> str:
+def _name(step: Step[Result]) -> str:
     return f"records/{step.kind}/{step.fingerprint}"
 
 
-def _record(content: dict[str, Any], files: Files) -> Record:
+def _recordable(kind: str, result: Result | None) -> dict[str, Any]:
+    if result is None:
+        raise RuntimeError(f"{kind} ended without a result")
+    try:
+        return written(kind, result)
+    except Misfit as misfit:
+        raise RuntimeError(f"the result of {kind} cannot be recorded: it {misfit}") from None
+
+
+def _record(content: dict[str, Any], files: Files) -> Record[Any]:
     return Record(files=files, **{key: content[key] for key in _FIELDS})
 
 
-def nearest(step: Step, records: Iterable[Record]) -> Record | None:
+def nearest(step: Step[Result], records: Iterable[Record[Result]]) -> Record[Result] | None:
     """The latest record of the same kind and variant: what a changed step is compared with."""
     same = [record for record in records if (record.kind, record.variant) == (step.kind, step.variant)]
     return max(same, key=lambda record: record.finished_at, default=None)
 
 
-def difference(step: Step, record: Record) -> list[str]:
+def difference(step: Step[Result], record: Record[Result]) -> list[str]:
     """The fields, as dotted names, in which a step differs from a finished one."""
     mine, theirs = _flat(step.identity), _flat(record.identity)
     return sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
+
+from flows.store.results import R_co
 
 
 @dataclass(frozen=True)
-class Step:
-    """What is to be done: a stage executes these settings and looks nowhere else. Where it runs is not part of it, so
-    moving a run redoes nothing."""
+class Step(Generic[R_co]):
+    """What is to be done, for a result of the type that its kind has (`flows.store.results`): a stage executes these
+    settings and looks nowhere else. Where it runs is not part of it, so moving a run redoes nothing."""
 
     kind: str
     variant: str

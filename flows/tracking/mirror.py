@@ -17,6 +17,7 @@ from flows.reporting import tables
 from flows.runtime.context import Run
 from flows.runtime.outcome import Outcome
 from flows.store.records import Record
+from flows.store.results import Result
 from flows.tracking.client import connect, missed_by, out_of_reach, remember, remembered, uri
 from flows.tracking.models import log_model
 
@@ -141,10 +142,10 @@ def _mirror_variant(
             _log_files(client, child, record, f"{record.kind}/{slice_ + 1}")
     if outcome.control is not None:
         _log_files(client, child, outcome.control, "control")
-    for (workload, repeat), record in zip(run.plan.experiment.benchmarks, outcome.benchmarks, strict=True):
-        if record is not None:
-            artifact_path = "/".join(filter(None, (record.kind, workload, str(repeat + 1))))
-            _log_files(client, child, record, artifact_path)
+    for (workload, repeat), benchmark in zip(run.plan.experiment.benchmarks, outcome.benchmarks, strict=True):
+        if benchmark is not None:
+            artifact_path = "/".join(filter(None, (benchmark.kind, workload, str(repeat + 1))))
+            _log_files(client, child, benchmark, artifact_path)
     client.set_terminated(child, "FAILED" if outcome.failure else "FINISHED")
     return models
 
@@ -156,7 +157,7 @@ def _batches(values: dict[str, _T], most: int) -> Iterator[dict[str, _T]]:
         yield some
 
 
-def _log_files(client: "MlflowClient", run_id: str, record: Record, artifact_path: str) -> None:
+def _log_files(client: "MlflowClient", run_id: str, record: Record[Result], artifact_path: str) -> None:
     with record.files.held() as folder:
         client.log_artifacts(run_id, str(folder), artifact_path)
 
@@ -166,13 +167,13 @@ def metrics(outcome: Outcome, experiment: Experiment) -> dict[str, float]:
     `ttft_p95_ms.chat.streams_2`."""
     by_name: dict[str, float] = {}
     if outcome.checkpoint is not None:
-        by_name["size_mb"] = outcome.checkpoint.result["weight_bytes"] / 1e6
+        by_name["size_mb"] = outcome.checkpoint.result.weight_bytes / 1e6
         by_name["checkpoint_seconds"] = outcome.checkpoint.seconds
     # Where variants race, those that were stopped answered other documents: no figure of theirs could be compared.
     answered = [record for record in outcome.evaluations if record]
     if len(outcome.evaluations) == len(answered) == 1:
-        for task, figures in answered[0].result["tasks"].items():
-            by_name |= {f"{task}.{metric}": value for metric, value in figures["metrics"].items()}
+        for task, scores in answered[0].result.tasks.items():
+            by_name |= {f"{task}.{metric}": value for metric, value in scores.metrics.items()}
     elif len(outcome.evaluations) == len(answered):
         by_name |= answers.overall(answers.read(answered, experiment.accuracy.tasks))
     for name, values in _over_repeats(outcome, experiment).items():
@@ -186,7 +187,7 @@ def _over_repeats(outcome: Outcome, experiment: Experiment) -> dict[str, list[fl
     by_name: dict[str, list[float]] = {}
     void: set[str] = set()
     for (workload, _), record in zip(experiment.benchmarks, outcome.benchmarks, strict=True):
-        for point in record.result["points"] if record else []:
+        for point in record.result.points if record else ():
             suffix = ".".join(filter(None, (workload, f"{point['unit']}_{point['asked']:g}")))
             void |= set() if requests.counts(point) else {suffix}
             for key, value in point.items():

@@ -57,8 +57,8 @@ def _keep(run: Run, client: "MlflowClient", model: "LoggedModel", outcome: Outco
     """Give a model its files, or say where they lie."""
     artifacts = _local(model) if run.store.is_shared else None
     record = outcome.checkpoint
-    if artifacts and record and (elsewhere := record.result.get("folder")):
-        _refer(client, model, elsewhere, record.result["files"])
+    if artifacts and record and (elsewhere := record.result.folder):
+        _refer(client, model, elsewhere, record.result.files)
         return
     with outcome.checkpoint_on(None) as folder:
         if artifacts is None or not _linked(folder, artifacts):

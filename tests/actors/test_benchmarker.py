@@ -10,7 +10,8 @@ import pytest
 
 import actors.engines
 from actors import benchmarker
-from actors.benchmarker import Benchmarker, Window
+from actors.artifacts import Window
+from actors.benchmarker import Benchmarker
 from actors.placement import processes
 
 

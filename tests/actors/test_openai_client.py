@@ -10,11 +10,12 @@ import pytest
 from fakes.openai_server import serve
 
 from actors import openai_client
+from actors.artifacts import AnswerPair, ReferenceAnswer
 
 
 def test_reference_that_is_not_answered_says_how_much_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_client, "_PATIENCE_S", 1.0)
-    expected = {"prompt_ids": [1, 2], "answer_ids": [3], "logprobs": [0.0] * 3, "answer": "x"}
+    expected = ReferenceAnswer((1, 2), (3,), "x", (0.0, 0.0, 0.0))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         with pytest.raises(TimeoutError, match="3 tokens of its reference were not answered within 1 s"):
@@ -37,9 +38,9 @@ def test_comparison_says_all_of_how_to_sample_and_names_tokens_by_their_ids(monk
         return {"choices": [{"text": "Paris", "logprobs": logprobs}]}
 
     monkeypatch.setattr(openai_client, "ask", ask)
-    expected = {"prompt_ids": [1, 2], "answer_ids": [3], "logprobs": [None, -1.0, -1.0], "answer": "Paris"}
+    expected = ReferenceAnswer((1, 2), (3,), "Paris", (None, -1.0, -1.0))
     found = openai_client.compare_with_reference("http://x/v1", "model", [expected])
-    assert found["answers"] == [{"reference": "Paris", "served": "Paris"}]
+    assert found.answers == (AnswerPair("Paris", "Paris"),)
     for body in bodies:
         assert (body["repetition_penalty"], body["top_p"], body["top_k"], body["min_p"]) == (1.0, 1.0, 0, 0.0)
         assert body["return_tokens_as_token_ids"]

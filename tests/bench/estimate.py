@@ -34,9 +34,9 @@ def main() -> None:
         checkpoint = store.find(variant.checkpoint)
         benchmarks = [record for step in variant.benchmarks if (record := store.find(step))]
         if benchmarks and need.serve:
-            _line(variant.name, "to serve, GiB", need.serve, benchmarks[0].result["deployment"]["memory_bytes"])
-        if checkpoint and variant.scheme and need.quantize and "peak_host_bytes" in checkpoint.result:
-            _line(variant.name, "to quantize, GiB", need.quantize, checkpoint.result["peak_host_bytes"])
+            _line(variant.name, "to serve, GiB", need.serve, benchmarks[0].result.deployment.memory_bytes)
+        if checkpoint and variant.scheme and need.quantize and checkpoint.result.peak_host_bytes:
+            _line(variant.name, "to quantize, GiB", need.quantize, checkpoint.result.peak_host_bytes)
         for step in variant.steps:
             if (record := store.find(step)) is None:
                 continue

@@ -35,7 +35,11 @@ ODD: list[Any] = [
     *({"low": 0, "high": 1}, {"low": 1, "high": 1e9, "step": 1e-9}, ["a"] * 3, {1: 2}, {None: []}, [{"name": "a"}] * 2),
     *("http://[", "sqlite:///x", "s3://", "file://", "concurrent", "hub", "path", "optuna", b"a", {"a": {"b": {}}}),
 ]
-RECORD = {"kind": "k", "variant": "v", "fingerprint": "f", "identity": {}, "result": {}, "seconds": 1, "finished_at": 1}
+TASK = {"metrics": {"acc": 0.5}, "documents": 2, "scores": [{"metric": "acc", "filter": "none", "kind": "mean"}]}
+RECORD = {
+    **{"kind": "evaluate", "variant": "v", "fingerprint": "f", "identity": {}, "seconds": 1, "finished_at": 1},
+    "result": {"tasks": {"t": TASK}, "prompts": {"context_length": 8, "first_tokens": [1]}},
+}
 RECIPE = {"a_stage": {"a_modifiers": {"GPTQModifier": {"targets": ["Linear"], "config_groups": {"g": {"x": [1]}}}}}}
 
 
@@ -100,7 +104,7 @@ def experiment(draw: random.Random, folder: Path) -> Callable[[], object]:
 def record(draw: random.Random, folder: Path) -> Callable[[], object]:
     told = json.dumps(RECORD | {"where": {}}).encode()
     content = garbled(draw, told) if draw.random() < 0.5 else yaml.dump(changed(draw, RECORD)).encode(errors="replace")
-    return lambda: parsed(content)
+    return lambda: parsed(content, "records/evaluate/f")
 
 
 def recipe(draw: random.Random, folder: Path) -> Callable[[], object]:

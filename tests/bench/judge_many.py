@@ -54,7 +54,7 @@ def main() -> None:
     for variant in made.variants:
         answers = [{TASK: base ^ (random.random(len(base)) < 0.03)} for _ in evaluations_of(variant)]
         sweeps, beside = ([_sweep(random) for _ in variant.benchmarks] for _ in range(2))
-        write_records(store, variant, 1e9, answers, sweeps, beside)
+        write_records(store, variant, 10**9, answers, sweeps, beside)
     started = time.monotonic()
     run = Run.of(made, store, Progress(), options.folder)
     judgement = compare.judge(run.evidence)

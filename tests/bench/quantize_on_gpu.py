@@ -117,19 +117,19 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     made = llmcompressor.quantize(source, destination, recipe=scheme.recipe(), dtype="bfloat16", **settings)
     memory.stop()
     peaks = {
-        "gpu_allocated": made["peak_device_bytes"],
+        "gpu_allocated": made.peak_device_bytes,
         "gpu_reserved": torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0,
         "gpu_in_use": memory.peak(2),
         "host_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
         "host_anonymous": memory.peak(3),
         "host_mapped_files": memory.peak(4),
     }
-    for phase, seconds in made["seconds"].items():
+    for phase, seconds in made.seconds.items():
         peaks[f"gpu_allocated in {phase}"] = memory.peak(1, started, started + seconds)
         peaks[f"host_anonymous in {phase}"] = memory.peak(3, started, started + seconds)
         started += seconds
     checkpoints.verify(destination, compressed=True)
-    found = {"seconds": {**made["seconds"], "gptq": _solving(log)}, "peaks": peaks}
+    found = {"seconds": {**made.seconds, "gptq": _solving(log)}, "peaks": peaks}
     found["checkpoint"] = _described(source, destination, scheme)
     return {**found, "errors": errors(source, destination)}
 

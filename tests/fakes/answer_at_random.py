@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lm_eval.models.dummy import DummyLM
 
+from actors.as_json import to_json
 from actors.engines import lm_eval, lm_eval_models
 
 WORDS = ["lol", "and", "1", "2", "3", "then", "####", "2"]
@@ -41,4 +42,4 @@ for run in settings.pop("runs"):
     random.seed(run["random"])
     folders = {"samples": Path(run["samples"]), "tasks_folder": Path(settings["tasks_folder"])}
     found = lm_eval.evaluate("served", {"tokenizer": run["samples"]}, **{**settings, **folders})
-    (folders["samples"] / "result.json").write_text(json.dumps(found))
+    (folders["samples"] / "result.json").write_text(json.dumps(to_json(found)))

@@ -20,6 +20,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from actors.artifacts import Evaluation
+from actors.as_json import to_json
 from actors.evaluator import Evaluator
 
 CHAT = (
@@ -100,7 +102,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.wfile.write(text)
 
 
-def ask_server(folder: Path, run: dict[str, Any]) -> tuple[Any, list[Any]]:
+def ask_server(folder: Path, run: dict[str, Any]) -> tuple[Evaluation, list[Any]]:
     Server.context_length, Server.asked = run["context_length"], []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -110,7 +112,7 @@ def ask_server(folder: Path, run: dict[str, Any]) -> tuple[Any, list[Any]]:
     return found, Server.asked
 
 
-def ask_vllm(folder: Path, run: dict[str, Any]) -> tuple[Any, list[Any]]:
+def ask_vllm(folder: Path, run: dict[str, Any]) -> tuple[Evaluation, list[Any]]:
     from lm_eval.models import vllm_causallms
     from vllm.engine.arg_utils import EngineArgs
 
@@ -143,7 +145,7 @@ def ask_vllm(folder: Path, run: dict[str, Any]) -> tuple[Any, list[Any]]:
     return Evaluator().evaluate_checkpoint("vllm", str(folder), arguments, batch_size=4, **run["settings"]), asked
 
 
-def ask_transformers(folder: Path, run: dict[str, Any]) -> tuple[Any, list[Any]]:
+def ask_transformers(folder: Path, run: dict[str, Any]) -> tuple[Evaluation, list[Any]]:
     from lm_eval.models.huggingface import HFLM
 
     asked: list[Any] = []
@@ -184,7 +186,8 @@ if __name__ == "__main__":
         if not folder.is_dir():
             checkpoint(folder, run["tokenizer"], run["context_length"])
         try:
-            found, asked = ask[run["engine"]](folder, run)
+            evaluation, asked = ask[run["engine"]](folder, run)
+            found = to_json(evaluation)
         except ValueError as error:
             found, asked = {"error": str(error)}, []
         results.append({"result": found, "asked": sorted(asked, key=lambda one: (one["prompt"], one.get("seed") or 0))})

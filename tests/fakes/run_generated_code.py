@@ -14,6 +14,8 @@ from pathlib import Path
 
 import record_prompts
 
+from actors.as_json import to_json
+
 folder = Path(sys.argv[1])
 model = record_prompts.checkpoint(folder / "model", "bos", 4096)
 found, allowed = {}, {"allow_code": True}
@@ -21,7 +23,8 @@ for name, run in json.loads((folder / "runs.json").read_text()).items():
     record_prompts.ANSWER, samples = run["answer"], folder / f"samples-{name}"
     samples.mkdir()
     settings = run["settings"] | {"samples": str(samples)}
-    found[name], _ = record_prompts.ask_server(model, {"context_length": 4096, "settings": settings | allowed})
+    evaluation, _ = record_prompts.ask_server(model, {"context_length": 4096, "settings": settings | allowed})
+    found[name] = to_json(evaluation)
 (folder / "found.json").write_text(json.dumps({"found": found, "own": dict(os.environ)}))
 try:
     record_prompts.ask_server(model, {"context_length": 4096, "settings": settings})

@@ -45,7 +45,7 @@ def test_round_gives_up_colocation_that_costs_too_much(in_company: float, togeth
     turn = next(iter(repeats[0].values()))
     assert turn.colocated == (("base", "int8") if together else ())
     assert turn.interference is not None
-    assert turn.interference["loss"] == pytest.approx(1 - in_company / 100)
+    assert turn.interference.loss == pytest.approx(1 - in_company / 100)
 
 
 def test_cost_of_colocation_is_measured_once_for_as_many() -> None:
@@ -54,9 +54,7 @@ def test_cost_of_colocation_is_measured_once_for_as_many() -> None:
     assert len(list(played(Round({"a": member("base"), "b": member("int8")}, together=True, seen=seen), speeds))) == 4
     again = list(played(Round({"b": member("int4"), "c": member("fp8")}, together=True, seen=seen)))
     assert [len(batch) for batch in again] == [2, 2]
-    assert all(
-        turn.interference["variant"] == "base" for batch in again for turn in batch.values() if turn.interference
-    )
+    assert all(turn.interference.variant == "base" for batch in again for turn in batch.values() if turn.interference)
     more = Round({name: member(name) for name in "abc"}, together=True, seen=seen)
     assert more.turn("a") == Turn(0, probe=True, number=1), "three are more than two"
 

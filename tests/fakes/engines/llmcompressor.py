@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Made
 from actors.engines import huggingface, pace
 
 
-def quantize(checkpoint: Path, destination: Path, *, recipe: dict[str, Any], **_settings: Any) -> dict[str, Any]:
+def quantize(checkpoint: Path, destination: Path, *, recipe: dict[str, Any], **_settings: Any) -> Made:
     pace.take_time()
     if "raise" in str(recipe):
         raise ValueError("the calibration went wrong")
@@ -16,4 +17,4 @@ def quantize(checkpoint: Path, destination: Path, *, recipe: dict[str, Any], **_
         os._exit(1)
     huggingface.write_checkpoint(destination, {} if "truncated" in str(recipe) else {"quantization_config": {}})
     (destination / "recipe.json").write_text(json.dumps(recipe))
-    return {"seconds": {"quantize": 0.0}, "peak_device_bytes": 0, "reference": huggingface.REFERENCE}
+    return Made(reference=huggingface.REFERENCE, seconds={"quantize": 0.0}, peak_device_bytes=0)

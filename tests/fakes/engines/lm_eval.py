@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from actors.artifacts import Evaluation, Prompts, Score, TaskScores
 from actors.engines import pace
 
 DOCUMENTS = 200
@@ -20,11 +21,11 @@ def evaluate(
     samples: Path,
     share: tuple[float, float] | None,
     **_: Any,
-) -> Any:
+) -> Evaluation:
     pace.take_time()
     name = str(arguments.get("model", ""))
     first, last = (int(DOCUMENTS * edge) for edge in share or (0.0, 1.0))
-    results: dict[str, Any] = {}
+    results: dict[str, TaskScores] = {}
     for task in tasks:
         text = task["name"] == "everyday_text"
         metric, value = ("word_perplexity", 900.0 if "broken" in name else 30.0) if text else ("acc", 0.5)
@@ -34,18 +35,7 @@ def evaluate(
             for i in range(first, last)
         ]
         (samples / f"{task['name']}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        results[task["name"]] = {
-            "metrics": {metric: value},
-            "scores": [
-                {
-                    "metric": metric,
-                    "filter": "none",
-                    "kind": "perplexity" if text else "mean",
-                    "higher_is_better": not text,
-                }
-            ],
-            "documents": len(rows),
-            "version": 1,
-        }
-    prompts = {"generation_config_left_out": {"repetition_penalty": 1.1}}
-    return {"tasks": results, "prompts": {**prompts, "allow_code": os.environ.get("HF_ALLOW_CODE_EVAL")}}
+        score = Score(metric, "none", "perplexity" if text else "mean", higher_is_better=not text)
+        results[task["name"]] = TaskScores(metrics={metric: value}, scores=(score,), documents=len(rows), version=1)
+    (samples / "allow_code").write_text(os.environ.get("HF_ALLOW_CODE_EVAL", ""))
+    return Evaluation(results, Prompts(generation_config_left_out={"repetition_penalty": 1.1}))

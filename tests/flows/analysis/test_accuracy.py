@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_support import differ, record, score
+from tests_support import differ, evaluation_in, record, scored
 
 from configs.accuracy import Task
 from configs.base import UserError
 from configs.decision import Decision
 from flows.analysis import accuracy, answers
-from flows.store.folder import FolderFiles
-from flows.store.records import Record
 
 
 def test_paired_difference_counts_flips_and_tests_them_exactly(tmp_path: Path) -> None:
@@ -160,10 +158,7 @@ def test_subtasks_of_a_group_are_one_task_and_no_sources(tmp_path: Path) -> None
     made = {name: record(tmp_path / name, "acc", values) for name, values in (("a", [1.0, 0.0]), ("b", [1.0, 1.0]))}
     for name, one in made.items():
         (one.files.folder / "task.jsonl").rename(tmp_path / f"{name}.jsonl")
-    figures = {"metrics": {"acc": 0.0}, "scores": [score("acc")], "asked": "group"}
-    whole = Record(
-        FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": {"a": figures, "b": figures}}, 0.0, 0.0, {}
-    )
+    whole = evaluation_in(tmp_path, dict.fromkeys(made, scored("acc", asked="group")))
     group = answers.read([whole], ())
     (difference,) = accuracy.differences(group, group, Decision(), seed=1)
     assert (difference.task, difference.documents, difference.sources) == ("group", 4, None)
@@ -252,10 +247,10 @@ def test_margin_and_recovery_together_are_refused() -> None:
 
 
 def test_group_whose_subtasks_have_other_metrics_is_refused(tmp_path: Path) -> None:
-    figures = {name: {"scores": [score(name)], "asked": "group"} for name in ("acc", "exact_match")}
-    for name in figures:
+    tasks = {name: scored(name, asked="group") for name in ("acc", "exact_match")}
+    for name in tasks:
         (tmp_path / f"{name}.jsonl").write_text("")
-    whole = Record(FolderFiles(tmp_path), "evaluate", "v", "f", {}, {"tasks": figures}, 0.0, 0.0, {})
+    whole = evaluation_in(tmp_path, tasks)
     with pytest.raises(UserError, match=r"'group' has subtasks with metrics of their own"):
         answers.read([whole], ())
 
@@ -267,9 +262,8 @@ def test_subtasks_that_count_alike_do_so_whatever_their_sizes(tmp_path: Path) ->
         for name, values in made.items():
             one = record(tmp_path / side / name, "acc", values)
             (one.files.folder / "task.jsonl").rename(tmp_path / side / f"{name}.jsonl")
-        figures = {"scores": [score("acc")], "asked": "group", "alike": True}
-        tasks = {"tasks": dict.fromkeys(made, figures)}
-        sides.append(Record(FolderFiles(tmp_path / side), "evaluate", "v", "f", {}, tasks, 0.0, 0.0, {}))
+        tasks = dict.fromkeys(made, scored("acc", asked="group", alike=True))
+        sides.append(evaluation_in(tmp_path / side, tasks))
     base, variant = (answers.read([side], ()) for side in sides)
     (difference,) = accuracy.differences(variant, base, Decision(), seed=1)
     assert (difference.base, difference.variant) == pytest.approx((1.0, 0.5))

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from tests_support import record
 
+from actors.artifacts import Evaluation
 from configs.accuracy import Task
 from flows.analysis import answers
 from flows.store.records import Record
 
 
-def drawn(folder: Path, values: dict[tuple[int, int], float]) -> Record:
+def drawn(folder: Path, values: dict[tuple[int, int], float]) -> Record[Evaluation]:
     """An evaluation with several answers to each document, by document and seed."""
     evaluated = record(folder, "acc", [])
     rows = ({"doc_id": d, "doc_hash": f"h{d}", "seed": s, "acc": value} for (d, s), value in values.items())

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_support import evaluations_of
+from tests_support import benchmark, checkpoint, evaluations_of
 
 from actors import environments
+from actors.artifacts import Evaluation
+from actors.as_json import from_json
 from configs.accuracy import TASKS_FOLDER, Task
 from configs.base import REPOSITORY
 from configs.hardware import Hardware
@@ -166,9 +168,8 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
     return tasks, sides
 
 
-def of_side(side: Path) -> dict[str, Any]:
-    tasks: dict[str, Any] = json.loads((side / "result.json").read_text())["tasks"]
-    return tasks
+def of_side(side: Path) -> Evaluation:
+    return from_json(Evaluation, json.loads((side / "result.json").read_text()))
 
 
 def judged(
@@ -189,16 +190,16 @@ def judged(
     store, made = Store.of(experiment.storage), planning.make(experiment, hardware)
     for variant, side in zip(made.variants, sides, strict=True):
         with store.writing(variant.checkpoint) as draft:
-            draft.result = {"weight_bytes": 1e9}
+            draft.result = checkpoint(10**9)
         for step in evaluations_of(variant):
             with store.writing(step) as draft:
                 for file in side.glob("*.jsonl"):
                     shutil.copy(file, draft.folder)
-                draft.result = {"tasks": of_side(side)}
+                draft.result = of_side(side)
         for step in variant.benchmarks:
             with store.writing(step) as draft:
                 point = {**POINT, "output_tokens_per_second": 40.0}
-                draft.result = {"points": [point], "base": {"points": [point]}, "company": [], "deployment": {}}
+                draft.result = benchmark([point], [point])
     judgement = compare.judge(Run.of(made, store, Progress(), tmp_path).evidence)
     json.loads(judgement.to_json())
     return {difference.task: difference for difference in judgement.judged[1].differences}
@@ -234,8 +235,8 @@ def test_every_task_is_judged_by_its_own_first_metric(
     assert {task for task, difference in differences.items() if difference.verdict is None} == {"everyday_text"}
     base, variant = (of_side(side) for side in answered[1])
     for task, difference in differences.items():
-        assert difference.base == pytest.approx(base[task]["metrics"][difference.metric]), "as lm-eval has it"
-        assert difference.variant == pytest.approx(variant[task]["metrics"][difference.metric])
+        assert difference.base == pytest.approx(base.tasks[task].metrics[difference.metric]), "as lm-eval has it"
+        assert difference.variant == pytest.approx(variant.tasks[task].metrics[difference.metric])
 
 
 @pytest.mark.usefixtures("built")
@@ -263,10 +264,10 @@ def test_metric_and_filter_can_be_chosen_without_evaluating_again(
 ) -> None:
     difference = judged(answered, experiment_file, hardware, tmp_path, **{task: setting})[task]
     assert (difference.documents, difference.sources) == (documents, sources)
-    values = [of_side(side)[task]["metrics"][named] for side in answered[1]]
+    values = [of_side(side).tasks[task].metrics[named] for side in answered[1]]
     assert [difference.base, difference.variant] == pytest.approx(values)
 
 
 def test_shots_are_the_tasks_own_unless_asked_for(answered: Any) -> None:
-    tasks = of_side(answered[1][0])
-    assert (tasks["gsm8k"]["fewshot"], tasks["choice"]["fewshot"]) == (5, 0)
+    tasks = of_side(answered[1][0]).tasks
+    assert (tasks["gsm8k"].fewshot, tasks["choice"].fewshot) == (5, 0)

@@ -17,6 +17,7 @@ from flows.planning import plan as planning
 from flows.planning.plan import Plan
 from flows.runtime.outcome import Outcome
 from flows.store.records import Store
+from flows.store.results import LookResult
 
 POINT = {"asked": 1.0, "unit": "streams", "requests": 100, "errors": 0, "seconds": 6.0, "client_share": 0.1}
 
@@ -31,11 +32,11 @@ def kept(store: Store, plan: Plan, *, until: int, enough: tuple[bool, ...] = ())
     variant = plan.variants[1]
     sides = [[[{**POINT, "output_tokens_per_second": speed + n}] for n in range(until)] for speed in (60.0, 40.0)]
     right = [{"everyday_science": [n % 2 == 0 for n in range(200)]}] * len(evaluations_of(variant))
-    write_records(store, replace(variant, benchmarks=variant.benchmarks[:until]), 1e9, right, *sides)
+    write_records(store, replace(variant, benchmarks=variant.benchmarks[:until]), 10**9, right, *sides)
     for look, said in zip(variant.looks, enough, strict=False):
         assert look.step
         with store.writing(look.step) as draft:
-            draft.result = {"enough": said, "why": ""}
+            draft.result = LookResult(said, "")
     return Outcome.of(variant, store)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests_support import benchmark
 
 from configs.decision import Constraints, Decision
 from flows.analysis import performance, requests
@@ -14,6 +15,7 @@ from flows.analysis.requests import Requests
 from flows.reporting import tables
 from flows.store.folder import FolderFiles
 from flows.store.records import Record
+from flows.store.results import Benchmark
 
 
 def request(due: float, first: float, last: float, **changes: Any) -> dict[str, Any]:
@@ -105,11 +107,10 @@ def test_fewer_than_three_repeats_have_no_interval(repeats: int) -> None:
     assert performance.estimate([3.0] * repeats, 0.95).low is None
 
 
-def published(*rows: dict[str, Any]) -> Record:
+def published(*rows: dict[str, Any]) -> Record[Benchmark]:
     """A benchmark's record that holds only figures, as a paper or a blog would give them."""
-    return Record(
-        FolderFiles(Path("nowhere")), "benchmark", "v", "f", {"settings": {}}, {"points": list(rows)}, 0.0, 0.0, {}
-    )
+    identity = {"settings": {}}
+    return Record(FolderFiles(Path("nowhere")), "benchmark", "v", "f", identity, benchmark(rows), 0.0, 0.0, {})
 
 
 def row(load: float, unit: str = "requests_per_second", **figures: float) -> dict[str, Any]:
@@ -130,7 +131,7 @@ INT8, limit of 200 ms."""
 
 
 def test_published_case_is_compared_at_the_rate_that_both_have() -> None:
-    base, int8 = ([record.result["points"]] for record in RED_HAT.values())
+    base, int8 = ([list(record.result.points)] for record in RED_HAT.values())
     gains = {gain.figure: gain for gain in performance.gains(int8, base, 0.95)}
     assert {gain.asked for gain in gains.values()} == {1.7}
     assert gains["tpot_p50_ms"].ratio.value == pytest.approx(39.6 / 22.7)
@@ -140,7 +141,7 @@ def test_published_case_is_compared_at_the_rate_that_both_have() -> None:
 
 def test_published_case_breaks_its_own_limit_and_is_not_monotone() -> None:
     decision = Decision.model_validate({"objective": "capacity", "constraints": {"max_ttft_p95_ms": 200}})
-    points = performance.points([RED_HAT["int8"].result["points"]] * 3, decision)
+    points = performance.points([list(RED_HAT["int8"].result.points)] * 3, decision)
     violating = {(p.asked, p.unit): p.violations for p in points if p.violations}
     assert set(violating) == {(1, "streams"), (2.3, "requests_per_second")}
     assert "959.9 ms, over the limit of 200 ms" in violating[2.3, "requests_per_second"][0]

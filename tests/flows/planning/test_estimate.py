@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests_support import benchmark, checkpoint, scored
 
+from actors.artifacts import EngineReport, Evaluation
 from actors.placement.slots import DeviceSlots
 from configs.hardware import Hardware
 from configs.loading import load_experiment
@@ -16,6 +19,7 @@ from flows.planning.estimate import estimate
 from flows.planning.history import History
 from flows.planning.simulation import Stay, Way, play
 from flows.store.records import Store
+from flows.store.results import R
 from flows.store.steps import Step
 
 TWO_SEATS = DeviceSlots(((0,), (1,)), ((1,), (0,)), together=False)
@@ -44,7 +48,7 @@ def made(experiment_file: Any, hardware: Hardware) -> Callable[..., planning.Pla
     return lambda **sections: planning.make(load_experiment(experiment_file(**sections)), hardware)
 
 
-def record(store: Store, step: Step, result: dict[str, Any], seconds: float, hardware: str = "a CPU") -> None:
+def record(store: Store, step: Step[R], result: R, seconds: float, hardware: str = "a CPU") -> None:
     with store.writing(step) as draft:
         draft.result, draft.where = result, {"hardware": hardware}
     file = Path(store.root) / "records" / step.kind / step.fingerprint / "record.json"
@@ -59,7 +63,7 @@ def history(store: Store) -> History:
 def test_evaluation_is_scaled_by_its_documents(made: Callable[..., planning.Plan], tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path / "store"))
     half = made(accuracy={"tasks": [{"name": "everyday_science", "limit": 100}]})
-    record(store, half.base.evaluations[0], {"tasks": {"everyday_science": {"documents": 100}}}, 50.0)
+    record(store, half.base.evaluations[0], Evaluation({"everyday_science": scored("acc", documents=100)}), 50.0)
     whole = made(accuracy={"tasks": [{"name": "everyday_science", "limit": 200}]})
     assert history(store).seconds(whole.base.evaluations[0]).seconds == 100.0
 
@@ -70,21 +74,21 @@ def test_load_takes_its_configured_seconds_and_what_points_took_beside_them(
     store = Store.of(Storage(root=tmp_path / "store"))
     load = {"kind": "concurrent", "streams": [1, 2], "prompt_tokens": 8, "output_tokens": 8, "warmup_s": 1}
     short, long = made(load={**load, "duration_s": 4}), made(load={**load, "duration_s": 40})
-    record(store, short.base.benchmarks[0], {"points": [], "deployment": {"seconds": 33.0}}, 2 * (4 + 1) + 2 * 1.5)
+    up = EngineReport(seconds=33.0, processes=1, memory_bytes=1)
+    record(store, short.base.benchmarks[0], benchmark([], deployment=up), 2 * (4 + 1) + 2 * 1.5)
     step = long.base.benchmarks[0]
     assert history(store).seconds(step).seconds == 2 * (40 + 1) + 2 * 1.5
     assert history(store).start(step).seconds == 33.0
     assert history(store).warming(step).seconds == 2 * 2 * (3 + 1.8)
-    deployment = {"seconds": 33.0, "warming_s": 21.0}
-    record(store, short.base.benchmarks[1], {"points": [], "deployment": deployment}, 13.0)
+    record(store, short.base.benchmarks[1], benchmark([], deployment=replace(up, warming_s=21.0)), 13.0)
     assert history(store).warming(step).seconds == 21.0
 
 
 def test_record_of_other_hardware_tells_nothing(made: Callable[..., planning.Plan], tmp_path: Path) -> None:
     store, step = Store.of(Storage(root=tmp_path / "store")), made().base.checkpoint
-    record(store, step, {}, 7.0, hardware="another CPU")
+    record(store, step, checkpoint(), 7.0, hardware="another CPU")
     assert "assumed 60 s" in history(store).seconds(step).assumed
-    record(Store.of(Storage(root=tmp_path / "other")), step, {}, 7.0)
+    record(Store.of(Storage(root=tmp_path / "other")), step, checkpoint(), 7.0)
     assert history(Store.of(Storage(root=tmp_path / "other"))).seconds(step).seconds == 7.0
 
 

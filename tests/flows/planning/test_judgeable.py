@@ -74,7 +74,7 @@ def test_task_that_runs_code_is_judged_where_that_is_allowed() -> None:
     humaneval = metrics("!pass_at_k", unsafe_code=True, output_type="generate_until")
     humaneval["metric_list"][0] |= {"aggregation": "mean", "k": [1, 10]}
     assert judgeable.judged_by([humaneval], Task(name="t"), allow_code=True) == "mean"
-    assert [score["metric"] for score in judgeable.scores(humaneval)] == ["pass@1", "pass@10"]
+    assert [score.metric for score in judgeable.scores(humaneval)] == ["pass@1", "pass@10"]
     assert judgeable.refusal(humaneval, Task(name="t", metric="pass@10"), allow_code=True) is None
 
 
@@ -131,6 +131,6 @@ def test_nine_in_ten_of_the_stock_tasks_are_judged_by_their_own_first_metric() -
             refused[why.split(";")[0]] += 1
         else:
             first = judgeable.scores(definition)[0]
-            assert first["kind"] and first["filter"]
+            assert first.kind and first.filter
     print(f"{count - refused.total()} of {count} stock task files are judged by their own first metric")
     assert refused.total() < 0.1 * count, refused.most_common(10)

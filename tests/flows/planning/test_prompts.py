@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests_support import write_model
 
+from actors.artifacts import Evaluation, Prompts, TaskScores
 from configs.accuracy import Task
 from flows.cli import BAD_INPUT, DONE, main
 from flows.planning import prompts, stock_tasks
@@ -77,13 +78,9 @@ def test_longest_answer_is_by_the_name_that_lm_eval_takes_first() -> None:
 
 
 def test_remarks_say_what_was_cut_left_out_and_has_no_value() -> None:
-    figures = {"documents": 400, "cut": 12, "split": 3, "unknown": 1}
-    how = {
-        "context_length": 2048,
-        "system_left_out": True,
-        "generation_config_left_out": {"repetition_penalty": 1.05, "top_k": 20},
-    }
-    assert list(prompts.remarks({"tasks": {"long": figures}, "prompts": how})) == [
+    scores = TaskScores(metrics={}, documents=400, cut=12, split=3, unknown=1)
+    how = Prompts(2048, (), True, {"repetition_penalty": 1.05, "top_k": 20})
+    assert list(prompts.remarks(Evaluation({"long": scores}, how))) == [
         "12 of 400 documents of long are longer than 2048 tokens with their answer: their beginning is cut",
         "3 of 400 documents of long are longer than 2048 tokens: each is read in several windows",
         "1 of 400 documents of long have no value of a metric, and are left out of it",
@@ -93,4 +90,4 @@ def test_remarks_say_what_was_cut_left_out_and_has_no_value() -> None:
 
 
 def test_remarks_are_none_where_all_was_as_one_expects() -> None:
-    assert not list(prompts.remarks({"tasks": {"t": {"documents": 4, "cut": 0, "split": 0, "unknown": 0}}}))
+    assert not list(prompts.remarks(Evaluation({"t": TaskScores(metrics={}, documents=4)})))

@@ -130,7 +130,7 @@ def report_on(loads: dict[str, Any], experiment_file: Any, hardware: Hardware, t
             sweeps, beside = (
                 [_sweep(_speed(name, step.settings)) for step in variant.benchmarks] for name in (variant.name, "base")
             )
-            write_records(store, variant, 1e9, [kept] * len(evaluations_of(variant)), sweeps, beside)
+            write_records(store, variant, 10**9, [kept] * len(evaluations_of(variant)), sweeps, beside)
     run = Run.of(made, store, Progress(), tmp_path)
     run.outcomes[BROKEN].failure = WENT_WRONG
     judgement = compare.judge(run.evidence)

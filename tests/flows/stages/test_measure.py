@@ -1,6 +1,5 @@
 """Accuracy as a stage of a run on fake engines."""
 
-import json
 from typing import Any
 
 import pytest
@@ -13,5 +12,5 @@ def test_code_that_is_allowed_is_evaluated_where_it_may_run(experiment_file: Any
     path = experiment_file()
     assert main(["run", str(path), "--set", "accuracy.allow_code=true"]) == DONE
     records = (path.parent / "store/records/evaluate").glob("*/record.json")
-    told = [json.loads(file.read_text())["result"]["prompts"]["allow_code"] for file in records]
+    told = [(file.parent / "allow_code").read_text() for file in records]
     assert told == ["1"] * 3, "of base, control and variant"

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from refusals import accepted, refusal
+from tests_support import scored
 
+from actors.artifacts import Evaluation
 from configs.base import UserError
 from configs.storage import Storage
 from flows.store import backend, records
@@ -27,6 +30,7 @@ WHOLE = {
     "finished_at": 1.0,
     "where": {},
 }
+MADE = Evaluation({"made": scored("acc")})
 Spoil = Callable[[Path], object]
 
 
@@ -56,6 +60,10 @@ SPOILT: list[tuple[str, Spoil]] = [
     ("no_seconds", without("seconds")),
     ("no_identity", without("identity")),
     ("result_list", of(result=[])),
+    ("result_of_another_kind", of(result={"weight_bytes": 1})),
+    ("result_without_a_field", of(result={"tasks": {"t": {"metrics": {}}}})),
+    ("number_as_text", of(result={"tasks": {"t": {"metrics": {"acc": "1"}, "documents": 1}}})),
+    ("kind_of_another_folder", of(kind="look", result={"enough": True, "why": ""})),
     ("seconds_text", of(seconds="1")),
     ("nan", of(result={"points": [{"output_tokens_per_second": float("nan")}]})),
     ("infinite", of(seconds=float("inf"))),
@@ -76,7 +84,7 @@ def step(seed: int) -> Step:
 
 def written(store: Store, of_step: Step) -> Path:
     with store.writing(of_step) as draft:
-        draft.result = {"tasks": {"made": {}}}
+        draft.result = MADE
     return Path(store.root) / f"records/evaluate/{of_step.fingerprint}/record.json"
 
 
@@ -91,6 +99,21 @@ def test_record_that_cannot_be_read_costs_no_other(store: Store, capfd: Any, spo
     assert line.startswith(f"passed over: {store.root}/records/evaluate/{step(1).fingerprint}/record.json: ")
 
 
+@pytest.mark.parametrize(
+    ("result", "field"),
+    [
+        ({}, "tasks"),
+        ({"tasks": {"t": {"metrics": {}}}}, "tasks.t.documents"),
+        ({"tasks": {"t": {"metrics": {"acc": "1"}, "documents": 1}}}, "tasks.t.metrics.acc"),
+        ({"tasks": {}, "reference": {"answers": []}}, "reference.mean_logprob_difference"),
+    ],
+)
+def test_field_that_does_not_fit_is_named(store: Store, capfd: Any, result: Any, field: str) -> None:
+    of(result=result)(written(store, step(1)))
+    assert store.find(step(1)) is None
+    assert capfd.readouterr().err.endswith(f": its result has no `{field}` that can be read\n")
+
+
 @pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT[:-2]], ids=[name for name, _ in SPOILT[:-2]])
 def test_step_whose_record_cannot_be_read_is_done_again(store: Store, spoil: Spoil) -> None:
     file = written(store, step(1))
@@ -100,7 +123,7 @@ def test_step_whose_record_cannot_be_read_is_done_again(store: Store, spoil: Spo
     record = store.find(step(1))
     assert again == file
     assert record is not None
-    assert record.result == {"tasks": {"made": {}}}
+    assert record.result == MADE
     assert list(file.parent.parent.glob(".*.partial")), "what was there is kept until it is cleaned away"
 
 
@@ -109,7 +132,7 @@ def test_figure_that_is_no_number_leaves_no_record(store: Store) -> None:
         pytest.raises(RuntimeError, match="the result of evaluate cannot be recorded"),
         store.writing(step(1)) as draft,
     ):
-        draft.result = {"tasks": {"made": float("nan")}}
+        draft.result = Evaluation({"made": replace(MADE.tasks["made"], metrics={"acc": float("nan")})})
     assert store.missing([step(1)]) == [step(1)]
 
 
@@ -126,8 +149,10 @@ def test_record_without_a_number_and_with_a_further_key_is_read(store: Store) ->
     file = written(store, step(1))
     content = json.loads(file.read_text())
     assert content.pop("schema") == backend.SCHEMA
-    file.write_text(json.dumps(content | {"colour": "blue"}))
-    assert store.find(step(1)) is not None
+    file.write_text(json.dumps(content | {"colour": "blue", "result": content["result"] | {"shape": "round"}}))
+    record = store.find(step(1))
+    assert record is not None
+    assert record.result == MADE
 
 
 @pytest.mark.parametrize("spoil", [spoil for _, spoil in SPOILT], ids=[name for name, _ in SPOILT])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests_support import checkpoint
 
 from configs.base import UserError
 from configs.storage import Storage
@@ -36,6 +37,7 @@ def store(tmp_path: Path) -> Store:
 
 def finish(store: Store, done: Step) -> None:
     with store.writing(done) as draft:
+        draft.result = checkpoint()
         (draft.folder / "weights").write_bytes(bytes(3_000_000))
 
 

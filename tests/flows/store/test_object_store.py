@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests_support import checkpoint
 
 from actors.files.checkpoint_cache import Cache, Pullable
 from actors.files.digests import Damaged
@@ -39,7 +40,7 @@ def finish(storage: Storage, done: Step, content: str = "w") -> Record:
     with store.writing(done) as draft:
         (draft.folder / "checkpoint").mkdir()
         (draft.folder / "checkpoint/weights").write_text(content)
-        draft.result = {"content": content}
+        draft.result = checkpoint()
     record = Store.of(storage).find(done)
     assert record is not None
     return record
@@ -53,6 +54,7 @@ def content(record: Record) -> str:
 def test_step_has_its_record_and_files_once_it_has_ended(storage: Storage) -> None:
     store = Store.of(storage)
     with store.writing(step()) as draft:
+        draft.result = checkpoint()
         (draft.folder / "weights").write_text("w")
         assert store.find(step()) is None
         assert nearest(step(), store.all()) is None
@@ -77,10 +79,10 @@ def test_step_finished_twice_keeps_the_first_record_with_its_own_files(storage: 
         for draft, who in ((outer, "outer"), (inner, "inner")):
             (draft.folder / "checkpoint").mkdir()
             (draft.folder / "checkpoint/weights").write_text(who)
-            draft.result = {"who": who}
+            draft.result = checkpoint(commit=who)
     record = Store.of(storage).find(step())
     assert record is not None
-    assert (record.result["who"], content(record)) == ("inner", "inner"), "the inner block ends first"
+    assert (record.result.commit, content(record)) == ("inner", "inner"), "the inner block ends first"
 
 
 def test_crash_between_files_and_record_leaves_nothing_visible(address: Storage, monkeypatch: Any) -> None:
@@ -126,6 +128,7 @@ def test_record_that_came_to_be_referred_to_is_put_back(storage: Storage) -> Non
 def test_draft_that_was_finished_meanwhile_is_not_removed(address: Storage) -> None:
     store = Store.of(address)
     with store.writing(step()) as draft:
+        draft.result = checkpoint()
         (draft.folder / "checkpoint").mkdir()
         (draft.folder / "checkpoint/weights").write_text("w")
         (entry,) = store.entries()

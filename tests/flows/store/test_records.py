@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests_support import checkpoint
 
 from configs.base import UserError
 from configs.storage import Storage
@@ -41,11 +42,11 @@ def test_step_that_ends_well_has_a_record_with_its_files(tmp_path: Path) -> None
     store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft:
         (draft.folder / "weights").write_text("w")
-        draft.result = {"size": 1}
+        draft.result = checkpoint(1)
         assert store.find(step()) is None
     record = store.find(step())
     assert record is not None
-    assert record.result == {"size": 1}
+    assert record.result == checkpoint(1)
     with record.files.held() as folder:
         assert (folder / "weights").read_text() == "w"
 
@@ -55,7 +56,7 @@ def test_seconds_of_a_step_leave_out_its_wait_for_a_slot(tmp_path: Path, monkeyp
     monkeypatch.setattr(records, "time", SimpleNamespace(time=lambda: next(clock)))
     store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft, draft.on("a node"):
-        pass
+        draft.result = checkpoint()
     record = store.find(step())
     assert record is not None
     assert record.seconds == 10
@@ -73,17 +74,17 @@ def test_step_that_raises_leaves_nothing(tmp_path: Path) -> None:
 def test_step_finished_twice_keeps_the_first_record(tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as first, store.writing(step()) as second:
-        first.result, second.result = {"who": "first"}, {"who": "second"}
+        first.result, second.result = checkpoint(1), checkpoint(2)
     record = store.find(step())
     assert record is not None
-    assert record.result == {"who": "second"}, "the inner block ends first"
+    assert record.result == checkpoint(2), "the inner block ends first"
     assert len(list((tmp_path / "records/quantize").iterdir())) == 1
 
 
 def test_difference_names_the_fields_of_the_nearest_record(tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path))
-    with store.writing(step()):
-        pass
+    with store.writing(step()) as draft:
+        draft.result = checkpoint()
     changed = step(settings={"bits": 4, "deep": {"x": 2}}, inputs={"base": "1"})
     record = nearest(changed, store.all())
     assert record is not None
@@ -94,6 +95,7 @@ def test_difference_names_the_fields_of_the_nearest_record(tmp_path: Path) -> No
 def test_nearest_is_never_a_draft(tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft:
+        draft.result = checkpoint()
         (draft.folder / RECORD).write_text("half a rec")
         assert store.all() == []
 
@@ -101,7 +103,7 @@ def test_nearest_is_never_a_draft(tmp_path: Path) -> None:
 def test_draft_is_signed_by_its_writer_and_the_record_is_not(tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path))
     with store.writing(step()) as draft:
-        writer = Writer.of(draft.folder)
+        draft.result, writer = checkpoint(), Writer.of(draft.folder)
         assert writer == Writer.this()
         assert writer.alive
     assert not (tmp_path / "records/quantize" / step().fingerprint / WRITER).exists()
@@ -117,6 +119,7 @@ def test_record_takes_its_name_when_all_of_it_is_on_the_disk(tmp_path: Path, mon
 
     monkeypatch.setattr(folder_backend, "_flush", noted)
     with store.writing(step()) as draft:
+        draft.result = checkpoint()
         (draft.folder / "checkpoint").mkdir()
         (draft.folder / "checkpoint/weights").write_text("w")
     before = [name for name, exists in flushed if not exists]
@@ -132,7 +135,8 @@ def test_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
     target, name = {"rename": (Path, "rename"), "flush": (os, "fsync"), "write": (folder_backend, "_write")}[failing]
     store = Store.of(Storage(root=tmp_path))
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"), store.writing(step()):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"), store.writing(step()) as draft:
+        draft.result = checkpoint()
         patch.setattr(target, name, full)
     assert store.find(step()) is None
     assert not list((tmp_path / "records/quantize").iterdir())
@@ -140,7 +144,8 @@ def test_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
 def test_folder_without_a_record_in_the_place_of_one_is_an_error(tmp_path: Path) -> None:
     store = Store.of(Storage(root=tmp_path))
-    with pytest.raises(OSError, match="not empty"), store.writing(step()):
+    with pytest.raises(OSError, match="not empty"), store.writing(step()) as draft:
+        draft.result = checkpoint()
         (tmp_path / "records/quantize" / step().fingerprint).mkdir()
         (tmp_path / "records/quantize" / step().fingerprint / "weights").write_text("half")
 

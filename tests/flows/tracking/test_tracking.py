@@ -11,6 +11,7 @@ import mlflow
 import pytest
 from tests_support import write_model
 
+from actors.artifacts import Made
 from configs.hardware import Hardware
 from configs.loading import load_experiment
 from flows.planning import plan as planning
@@ -37,7 +38,7 @@ def run_of(plan: Plan, folder: Path) -> Run:
     store = Store.of(plan.experiment.storage)
     with store.writing(plan.variants[1].checkpoint) as draft:
         checkpoint = write_model(draft.folder / CHECKPOINT)
-        draft.result = checkpoints.described(checkpoint, compressed=False)
+        draft.result = checkpoints.described(checkpoint, Made(reference=(), seconds={}), compressed=False)
     return Run.of(plan, store, Progress(), folder)
 
 
@@ -89,7 +90,8 @@ def test_base_in_a_folder_of_the_users_is_referred_to_and_left_as_it_is(made: An
     plan = made(model={"kind": "path", "path": str(folder)})
     store = Store.of(plan.experiment.storage)
     with store.writing(plan.base.checkpoint) as draft:
-        draft.result = {"folder": str(folder)} | checkpoints.described(folder, compressed=False)
+        made_there = Made(reference=(), seconds={}, folder=str(folder))
+        draft.result = checkpoints.described(folder, made_there, compressed=False)
     before = {name: (folder / name).stat() for name in checkpoints.names(folder)}
     model_id = logged(Run.of(plan, store, Progress(), tmp_path), "base")
     assert [file.name for file in downloaded(model_id).iterdir()] == [models.CHECKPOINT_FILE]
