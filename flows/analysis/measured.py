@@ -153,7 +153,7 @@ def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Jud
 def _records(outcome: Outcome, experiment: Experiment, workload: str) -> tuple[Record, list[Record]]:
     """The checkpoint, and the repeats of one load."""
     if outcome.checkpoint is None or not any(outcome.benchmarks):
-        raise ValueError(f"{outcome.name} was not put under load")
+        raise ValueError(f"{outcome.name} was not benchmarked")
     benchmarks = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
     return outcome.checkpoint, [record for (name, _), record in benchmarks if record and name == workload]
 

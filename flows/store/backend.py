@@ -47,13 +47,13 @@ def parsed(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
-        raise Broken("is not a JSON object; it was cut short, or is no record")
+        raise Broken("is not a JSON object; it is truncated, or not a record")
     schema = record.pop("schema", 1)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise Newer(f"is of a later version of this project (schema {schema!r:.20}, this one reads {SCHEMA})")
     for key, kind in _KEYS.items():
         if not isinstance(record.get(key), kind):
-            raise Broken(f"has no `{key}` that can be read")
+            raise Broken(f"has no readable `{key}`")
     return record
 
 
@@ -70,7 +70,7 @@ def as_text(record: dict[str, Any]) -> bytes:
 
 
 def _no_number(word: str) -> float:
-    raise Broken(f"holds {word}, which is no figure that a decision could rest on")
+    raise Broken(f"contains {word}, which is not a figure for a decision")
 
 
 class Files(Protocol):
@@ -183,4 +183,4 @@ class Backend(Protocol):
 
 
 def no_records(root: Path | str) -> str:
-    return f"--store: {root} holds no records; give the storage.root of your experiments"
+    return f"--store: {root} contains no records; give the storage.root of your experiments"
