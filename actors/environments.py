@@ -123,7 +123,7 @@ def home() -> Path:
     if chosen := os.environ.get("MSF_ENVIRONMENTS"):
         return Path(chosen).expanduser().absolute()
     if (user := os.path.expanduser("~")).startswith("~") and not os.environ.get("XDG_CACHE_HOME"):
-        raise EnvironmentMissing("this user has no home that environments could be in: set MSF_ENVIRONMENTS")
+        raise EnvironmentMissing("this user has no home folder for environments: set MSF_ENVIRONMENTS")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path(user) / ".cache") / "model-serve-flow/environments"
 
 
@@ -205,11 +205,11 @@ def build(wanted: Environment) -> str:
     if not wanted.lock.exists():
         raise BuildFailed(f"there is no {wanted.lock.name}: run `python3 actors/environments.py lock`")
     if wanted.is_built():
-        return "is there already"
+        return "is already built"
     started, text = time.monotonic(), wanted.lock.read_text()
     with held(wanted.folder) as holder:
         if wanted.is_built():
-            return "is there, made by another build meanwhile"
+            return "was built by another process meanwhile"
         wanted.marker.unlink(missing_ok=True)
         shutil.rmtree(wanted.folder, ignore_errors=True)
         install(wanted, pins(text), holder)
@@ -287,7 +287,7 @@ def run(command: Sequence[str | Path], log: Path, **options: Any) -> None:
         chatter.seek(start)
         last = "".join(f"\n  {line}" for line in chatter.read().splitlines()[-6:])
     if done.returncode:
-        raise BuildFailed(f"{Path(command[0]).name} ended with {done.returncode}, all it said: {log}{last}")
+        raise BuildFailed(f"{Path(command[0]).name} ended with {done.returncode}, full output: {log}{last}")
 
 
 def show(wanted: Sequence[Environment]) -> None:
@@ -314,11 +314,13 @@ def make(wanted: Sequence[Environment], work: Callable[[Environment], str]) -> i
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="environments.py", description="The environments of the actors.")
+    parser = argparse.ArgumentParser(
+        prog="environments.py", description="Build, list and lock the environments of the actors."
+    )
     parser.add_argument("command", choices=("build", "list", "lock", "path"))
     parser.add_argument("roles", nargs="*", metavar="ROLE", help=", ".join(ROLES))
     parser.add_argument("--accelerator", choices=ACCELERATORS, help="default: this machine's")
-    parser.add_argument("--upgrade", action="store_true", help="lock: take the newest versions that fit")
+    parser.add_argument("--upgrade", action="store_true", help="lock: choose the newest versions that fit together")
     arguments = parser.parse_args()
     everywhere = arguments.command in ("list", "lock") and not arguments.accelerator
     try:

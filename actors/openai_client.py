@@ -57,7 +57,7 @@ def context_length(url: str, model: str, key: str | None = None) -> int:
     _, page = get(f"{url}/models", key=key)
     lengths = {one["id"]: one.get("max_model_len") for one in json.loads(page)["data"]}
     if not lengths.get(model):
-        raise ValueError(f"the server at {url} does not say how many tokens {model!r} takes (max_model_len)")
+        raise ValueError(f"the server at {url} does not report the context length of {model!r} (max_model_len)")
     return int(lengths[model])
 
 
@@ -173,7 +173,7 @@ def _complete(
     try:
         choice: dict[str, Any] = ask(f"{url}/completions", body, key)["choices"][0]
     except TimeoutError:
-        size = f"{len(prompt)} tokens of its reference"
+        size = f"the {len(prompt)} tokens of its reference"
         raise TimeoutError(f"{size} were not answered within {_PATIENCE_S:.0f} s") from None
     return choice
 

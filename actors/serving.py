@@ -104,7 +104,7 @@ def check_up(server: ActorHandle[Any], deployment: Deployment, url: str) -> None
     """
     ref: Any = server.url.remote(deployment.model)
     if (now := ray.get(ref)) != url:
-        raise EngineLost(f"the engine of {deployment.model} died at its work; another one was started at {now}")
+        raise EngineLost(f"the engine of {deployment.model} died; another one was started at {now}")
 
 
 class EngineLost(RuntimeError):

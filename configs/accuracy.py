@@ -12,25 +12,25 @@ TASKS_FOLDER = REPOSITORY / "configs" / "tasks"
 
 
 class GenKwargs(Settings):
-    """How a model writes an answer, over what the task's own file says; None leaves that as it is.
+    """Settings for writing an answer, which override those of the task's own file; None keeps the file's.
 
-    These are all of it: a model's `generation_config.json` has no say in an evaluation.
+    There are no others: a model's `generation_config.json` does not affect an evaluation.
     """
 
     temperature: float | None = Field(default=None, ge=0)
-    """0 is greedy; above it answers are drawn, which lm-eval calls `do_sample`."""
+    """0 is greedy; above 0, answers are sampled, which lm-eval calls `do_sample`."""
     top_p: float | None = Field(default=None, gt=0, le=1)
-    """Smallest set of tokens with so much probability that one is drawn from."""
+    """Probability of the smallest set of tokens from which one is drawn."""
     top_k: int | None = Field(default=None, ge=1)
-    """Most likely tokens that one is drawn from."""
+    """Number of likeliest tokens from which one is drawn."""
     min_p: float | None = Field(default=None, ge=0, le=1)
     """Least probability of a token that may be drawn, as a share of the likeliest one's."""
     repetition_penalty: float | None = Field(default=None, gt=0)
-    """Above 1: what stands there already becomes less likely."""
+    """Above 1, tokens that are already there become less likely."""
     max_gen_toks: int | None = Field(default=None, ge=1)
-    """Longest answer, in tokens; the prompt has what this leaves of the context."""
+    """Longest answer, in tokens; the prompt gets the rest of the context."""
     until: tuple[str, ...] | None = None
-    """Texts that end an answer, in place of the task's own."""
+    """Texts that end an answer, instead of the task's own."""
 
     def for_lm_eval(self) -> dict[str, Any]:
         """What is set, as lm-eval's `gen_kwargs`."""
@@ -47,37 +47,37 @@ class Task(Settings):
     """One lm-eval task, stock or local."""
 
     name: str = Field(pattern=r"^\w[\w.+()-]*$", max_length=200)
-    """A name is compared, never taken for a pattern or a path: results are files that bear it."""
+    """Name of the task, never a pattern or a path: it also names the result files."""
     fewshot: int | None = Field(default=None, ge=0, le=10_000)
-    """Answered examples in front of every question; None for the task's own number."""
+    """Number of answered examples before every question; None: the task's own number."""
     limit: int | None = Field(default=None, ge=2)
-    """Only the first so many documents; None for all of them."""
+    """Number of documents, from the first on; None: all of them."""
     path: SoundPath | None = None
-    """A YAML file that defines the task, for one that is neither stock nor in configs/tasks."""
+    """A YAML file that defines the task, if it is neither stock nor in configs/tasks."""
     cluster: str | None = None
     """Field of the documents that names their source, such as a passage: documents of one source are not independent,
-    and their intervals are wider. For sources that are drawn from more of them; subtasks of a group are not."""
+    so their intervals are wider. Use it for sources that are a sample of more sources; subtasks of a group are not."""
     runs_code: bool = False
-    """Whether a task file of yours may run Python (`!function`, and templates that reach beyond a document), with all
-    that the evaluating process can reach; lm-eval's own tasks need no leave."""
+    """Whether your task file may run Python (`!function`, and templates that reach beyond a document), with all access
+    of the evaluating process; lm-eval's own tasks need no permission."""
     data_files: dict[str, SoundPath] | None = None
-    """Split name to local JSON lines file: runs a stock task without the hub."""
+    """Local JSON lines file of each split: runs a stock task without the hub."""
     metric: str | None = None
-    """Which of the task's metrics is judged, such as `acc_norm`; None for the task's own first one."""
+    """The metric of the task to judge, such as `acc_norm`; None: the task's own first metric."""
     filter: str | None = None
-    """By which of the task's filters answers are read, such as `flexible-extract`; None for its own first one."""
+    """The filter of the task that reads answers, such as `flexible-extract`; None: its own first filter."""
     margin: float | None = Field(default=None, ge=0, le=100)
-    """Largest loss in points: hundredths of a metric that goes to 1, and one of a metric that goes to 100 (bleu, chrf,
-    ter). None for `decision.constraints.max_accuracy_drop`."""
+    """Largest loss in points. A point is 0.01 of a metric up to 1, and 1 of a metric up to 100 (bleu, chrf, ter).
+    None: `decision.constraints.max_accuracy_drop`."""
     recovery: float | None = Field(default=None, gt=0, le=100)
-    """In place of a margin: how much of the base's value must be kept, in per cent."""
+    """Instead of a margin: the share of the base's value that must be kept, in percent."""
     gen_kwargs: GenKwargs = GenKwargs()
-    """How answers are written."""
+    """Settings for writing answers."""
     chat_template: bool | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Whether this task's questions are put as a chat; None for `accuracy.chat_template`."""
+    """Whether this task's questions are put as a chat; None: as in `accuracy.chat_template`."""
     seeds: int = Field(default=1, ge=1)
-    """Answers to every document, drawn with `accuracy.seed` and the seeds that follow it: the score is their mean
-    (pass@1 over seeds). Variants are compared seed by seed; the answers to one document share it as their source."""
+    """Number of answers to every document, sampled with `accuracy.seed` and the following seeds. The score is their
+    mean (pass@1 over seeds). Variants are compared seed by seed; the document is the common source of its answers."""
 
     @model_validator(mode="after")
     def _one_criterion(self) -> "Task":
@@ -89,29 +89,28 @@ class Task(Settings):
 class Accuracy(Settings):
     """The tasks, and the engine that answers them.
 
-    `served` asks the variant's own deployment, so that one engine start serves accuracy and load;
+    `served` uses the variant's own deployment, so that one engine start serves accuracy and load;
     `vllm` starts an engine in the evaluating actor; `hf` runs transformers there.
     """
 
     engine: Literal["served", "vllm", "hf"] = "served"
-    """`served`: the deployment that is benchmarked answers; `vllm`, `hf`: an engine of its own in the actor that owns
-    the GPU."""
+    """`served`: the benchmarked deployment answers; `vllm`, `hf`: a separate engine in the actor that owns the GPU."""
     tasks: tuple[Task, ...] = Field(min_length=1, max_length=1000)
     """lm-eval tasks, by name or with settings of their own."""
     chat_template: bool = False
-    """Whether questions are put as a chat, by the model's own template, examples as turns of it."""
+    """Whether questions are put as a chat, by the model's own template, with examples as its turns."""
     system_instruction: str | None = Field(default=None, min_length=1)
     """A system prompt for every document of every task; without `chat_template`, text in front of the prompt."""
     concurrency: int = Field(default=16, ge=1, le=10_000)
-    """Requests under way at once (`served`), or the batch size (`vllm`, `hf`)."""
+    """Requests in progress at once (`served`), or the batch size (`vllm`, `hf`)."""
     allow_code: bool = False
-    """Whether tasks may run code that the model wrote (humaneval, mbpp). It runs where accuracy is measured, as the
-    same user, in a process whose environment has no token, key or password, and another home. That is no sandbox: it
-    can read what this user can read, and reach the network. Where that matters, evaluate in a container."""
+    """Whether tasks may run code written by the model (humaneval, mbpp). The code runs where accuracy is measured, as
+    the same user, in a process with a different home and no token, key or password in its environment. That is not a
+    sandbox: the code can read this user's files and reach the network. If that matters, evaluate in a container."""
     control: bool = True
-    """Whether the base is evaluated once more, in batches of another size: what differs then is noise."""
+    """Whether the base is evaluated once more with a different batch size: any difference is noise."""
     seed: Seed = 42
-    """Of few-shot examples and of drawn answers."""
+    """Seed of few-shot examples and of sampled answers."""
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -126,5 +125,5 @@ class Accuracy(Settings):
         names = [task.name for task in tasks]
         for position, name in enumerate(names):
             if name in names[:position]:
-                raise ValueError(f"{name!r} stands twice, and results bear a task's name; leave one out")
+                raise ValueError(f"{name!r} is listed twice, but results are stored by task name; remove one")
         return tasks

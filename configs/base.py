@@ -25,12 +25,12 @@ def sound_path(value: Any) -> Any:
     if not text.strip():
         raise ValueError("empty; give a path")
     if any(ord(character) < 32 for character in text):
-        raise ValueError(f"{text!r:.80} holds a control character; give a path without one")
+        raise ValueError(f"{text!r:.80} contains a control character; give a path without one")
     if text.startswith("~"):
-        raise ValueError(f"{text!r:.80} begins with the home of a user who is not known here; write the path out")
+        raise ValueError(f"{text!r:.80} begins with the home of an unknown user; write out the path")
     encoded = os.fsencode(text)
     if len(encoded) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in encoded.split(b"/")):
-        raise ValueError(f"{text!r:.40} is too long for a path; give one that exists")
+        raise ValueError(f"{text!r:.40} is too long for a path; give a shorter one")
     return value
 
 
@@ -66,9 +66,9 @@ def check_numbers(value: Any, annotation: Any, *location: str | int) -> None:
     a boolean or too large."""
     for one in value if isinstance(value, list | tuple) else (value,):
         if isinstance(one, bool) and _takes_numbers_only(annotation):
-            raise mistake(f"{one} is no number; give one", *location)
+            raise mistake(f"{one} is not a number; give one", *location)
         if isinstance(one, int) and abs(one) >= _LARGEST:
-            raise mistake(f"a whole number of {one.bit_length()} bits; at most 63 are taken", *location)
+            raise mistake(f"a whole number of {one.bit_length()} bits; at most 63 are allowed", *location)
 
 
 def mistake(message: str, *location: str | int) -> ValidationError:

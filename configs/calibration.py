@@ -34,14 +34,14 @@ class LocalText(Settings):
             for number, row in json_lines.rows(self.path):
                 yield _document(number, row)
         elif self.path.suffix in _NO_TEXT:
-            raise Malformed(f"ends in {self.path.suffix!r}; give a text in UTF-8 as .txt or .jsonl")
+            raise Malformed(f"ends in {self.path.suffix!r}; give a UTF-8 text file, .txt or .jsonl")
         else:
             try:
                 text = self.path.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
-                raise Malformed(f"is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
+                raise Malformed(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
             if "\0" in text:
-                raise Malformed("is no text (it holds NUL characters); give .txt or .jsonl")
+                raise Malformed("is not text (it contains NUL characters); give .txt or .jsonl")
             if text.strip():
                 yield text
 
@@ -55,8 +55,8 @@ def _document(number: int, row: dict[str, Any]) -> Any:
     if "messages" not in row and isinstance(text, str) and text.strip():
         return text
     raise Malformed(
-        f"line {number} has neither `text` nor `messages` that could be used; give a text that is not empty, or a list "
-        "of messages with role and content"
+        f"line {number} has no usable `text` or `messages`; give a text that is not empty, or a list of messages "
+        "with role and content"
     )
 
 
@@ -73,13 +73,13 @@ class HubDataset(Settings):
     kind: Literal["hub"]
     dataset: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", description="NAME or OWNER/NAME")
     subset: str | None = None
-    """The data set's configuration, where it has several."""
+    """The data set's configuration, if it has several."""
     split: str = "train"
-    """Which part of it."""
+    """The split of the data set."""
     field: str = "text"
     """The column that holds a text, or a list of chat messages."""
     revision: str = Field(default="main", pattern=REVISION, max_length=200)
-    """A branch, a tag or a commit. The commit that was taken is in the record."""
+    """A branch, a tag or a commit. The record has the commit that was used."""
 
 
 class Calibration(Settings):
@@ -90,15 +90,15 @@ class Calibration(Settings):
     """
 
     source: Annotated[LocalText | HubDataset, Field(discriminator="kind")]
-    """Where its text comes from."""
+    """Source of its text."""
     samples: int = Field(default=512, ge=1, le=10_000_000)
-    """Texts, or windows of them."""
+    """Number of texts, or of windows of them."""
     sequence_length: int = Field(default=1024, ge=8, le=10_000_000)
-    """Tokens of each, at most."""
+    """Most tokens of each."""
     packed: bool = True
     """Whether texts are joined and cut into windows of exactly `sequence_length` tokens."""
     seed: Seed = 42
-    """Of the choice among the source's texts."""
+    """Seed of the choice among the source's texts."""
 
     def for_scheme(self, scheme: SchemeBase) -> Self:
         """The set that one scheme sees: with its own number of samples where it gives one."""

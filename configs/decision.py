@@ -12,23 +12,23 @@ _RENAMED = {"max_itl_p95_ms": "max_tpot_p95_ms"}
 
 
 class Constraints(Settings):
-    """A variant that breaks one of these is not recommended. None: not asked for.
+    """A variant that breaks one of these is not recommended. None: no limit.
 
-    The latency limits (the SLO) say which points of the load count, and so does the share of requests that fail: a
-    variant breaks them where it is shown to break them at every point, keeps to them where it is shown to do so
-    at one, and else nothing is shown.
+    The latency limits (the SLO) and the share of failed requests say which points of the load count. A variant
+    breaks them if it is shown to break them at every point, and satisfies them if it is shown to do so at one point;
+    otherwise nothing is shown.
     """
 
     max_accuracy_drop: float = Field(default=0.02, ge=0, le=1)
     """Non-inferiority margin: the largest acceptable loss of a task's primary metric, in its unit."""
     max_ttft_p95_ms: float | None = Field(default=None, gt=0)
-    """Time to first token, from when a request was sent, or at a rate was due."""
+    """95th percentile of the time to first token, from when a request was sent, or at a rate was due."""
     max_tpot_p95_ms: float | None = Field(default=None, gt=0)
-    """Mean time between the tokens of a request."""
+    """95th percentile of the mean time between the tokens of a request."""
     max_request_latency_p95_ms: float | None = Field(default=None, gt=0)
-    """From sending to the last token."""
+    """95th percentile of the time from sending a request to its last token."""
     max_size_gb: float | None = Field(default=None, gt=0)
-    """Of the checkpoint's weights, in 10^9 bytes."""
+    """Size of the checkpoint's weights, in 10^9 bytes."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,7 +36,7 @@ class Constraints(Settings):
         if not isinstance(values, dict):
             return values
         if twice := [old for old, new in _RENAMED.items() if old in values and new in values]:
-            raise ValueError(f"{twice[0]} is the former name of {_RENAMED[twice[0]]}; leave out one of the two")
+            raise ValueError(f"{twice[0]} is the former name of {_RENAMED[twice[0]]}; remove one of the two")
         return {_RENAMED.get(name, name): value for name, value in values.items()}
 
     @property
@@ -54,27 +54,27 @@ class Decision(Settings):
     """The objective, over the variants that meet the constraints."""
 
     objective: Objective = "throughput"
-    """What is best. Over the points of the load that are shown to keep to the latency limits:
+    """The figure to optimize. Over the points of the load that are shown to satisfy the latency limits:
     `throughput`, the highest output tokens per second; `cost`, the lowest price of a million of them.
-    `capacity`, the heaviest point that keeps to them with all lighter ones, by the 95th percentile of each latency.
-    `goodput`, the highest rate at which a share of the requests (`attainment`) keeps to all of them at once, with all
-    lower ones (Zhong et al. 2024, DistServe, section 2); with clients in place of rates, the requests per second
-    that keep to them at the best such point.
+    `capacity`, the heaviest point that satisfies them together with all lighter ones, by the 95th percentile of each
+    latency. `goodput`, the highest rate at which a share of the requests (`attainment`) satisfies all of them at once,
+    together with all lower rates (Zhong et al. 2024, DistServe, section 2); with clients instead of rates, the requests
+    per second that satisfy them at the best such point.
     At the lightest point: `ttft` or `tpot` (the mean gap between the tokens of a request), the lowest 95th percentile.
-    And `size`, the smallest checkpoint. At a rate nothing but the rate can be the throughput, so that `throughput` and
-    `cost` are for clients."""
+    And `size`, the smallest checkpoint. At a rate, the throughput equals the rate, so `throughput` and `cost` are only
+    for clients."""
     constraints: Constraints = Constraints()
-    """What a variant must keep to."""
+    """Limits that a variant must satisfy."""
     min_gain: float = Field(default=0.03, ge=0, lt=1)
     """The smallest gain in the objective that is worth a change, as a share of the base's (0.03: 3 %). A variant
-    replaces the base where its gain is shown to be above; the base is kept where every one's is shown to be below."""
+    replaces the base if its gain is shown to be above; the base is kept if every variant's is shown to be below."""
     attainment: float = Field(default=0.9, gt=0, lt=1)
-    """For `goodput`: the share of requests that is to keep to all latency limits."""
+    """For `goodput`: the share of requests that must satisfy all latency limits."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Of a two-sided interval. One minus it is also the largest chance that a decision deploys a variant that it
-    should not, over all variants and both of the verdict and the lead."""
+    """Confidence of a two-sided interval. One minus it is also the largest probability of a false deployment, over
+    all variants, and over verdict and lead together."""
     price_per_hour: float | None = Field(default=None, gt=0)
-    """What the devices of one engine cost, in any currency; for `cost`."""
+    """Price of one engine's devices, in any currency; for `cost`."""
 
     def over(self, variants: int) -> "Decision":
         """The same decision, with intervals whose lower bounds hold for so many variants at once (Bonferroni).
@@ -102,7 +102,7 @@ class Decision(Settings):
     def _objective_can_be_computed(self) -> "Decision":
         if self.objective in ("goodput", "capacity") and not self.constraints.latency_limits_ms:
             raise ValueError(
-                f"objective {self.objective!r} is measured against latency limits, and none is set; add "
+                f"objective {self.objective!r} needs a latency limit, and none is set; add "
                 "constraints.max_ttft_p95_ms, max_tpot_p95_ms or max_request_latency_p95_ms"
             )
         if self.objective == "cost" and self.price_per_hour is None:

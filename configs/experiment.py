@@ -30,15 +30,15 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 class Tracking(Settings):
-    """MLflow. Without a URI, a SQLite file in the store, or where the store has an address, on the driver's machine;
-    MLFLOW_TRACKING_URI is honoured."""
+    """MLflow. Without a URI it is a SQLite file in the store, or on the driver's machine if the store has an address.
+    MLFLOW_TRACKING_URI is the default."""
 
     uri: str | None = Field(
         default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None, validate_default=True
     )
     """An MLflow server (http, https) or a database; None: a SQLite file."""
     log_checkpoints: bool = True
-    """Whether checkpoints are artifacts of MLflow's, or a file there names where they lie."""
+    """Whether checkpoints are MLflow artifacts; otherwise a file there names their place."""
 
     @field_validator("uri")
     @classmethod
@@ -48,36 +48,38 @@ class Tracking(Settings):
             return uri
         give = "give http(s)://HOST:PORT or sqlite:///FILE"
         if any(ord(character) <= 32 for character in uri):
-            raise ValueError(f"holds a blank or a control character; {give}")
+            raise ValueError(f"contains a space or a control character; {give}")
         try:
             address = urlsplit(uri)
             _ = address.port
         except ValueError as error:
-            raise ValueError(f"is no address ({error}); {give}") from None
+            raise ValueError(f"is not an address ({error}); {give}") from None
         if address.scheme in ("http", "https"):
             if not address.hostname:
                 raise ValueError(f"names no host; {give}")
             if "@" in address.netloc:
                 raise ValueError(
-                    "holds a user or a password, which never stand in an address of a server; put them into "
+                    "contains a user name or a password, which do not belong in a server's address; put them into "
                     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
                 )
         elif address.scheme in ("", "file"):
-            raise ValueError(f"is a folder, in which MLflow 3.17 keeps no runs; {give}")
+            raise ValueError(f"is a folder, but MLflow 3.17 keeps no runs in folders; {give}")
         elif address.scheme.partition("+")[0] not in _DATABASES:
-            raise ValueError(f"begins with {address.scheme:.40}, which is no server or database of MLflow's; {give}")
+            raise ValueError(
+                f"begins with {address.scheme:.40}, neither a server nor a database that MLflow supports; {give}"
+            )
         return uri
 
 
 class Quantizing(Settings):
-    """What one quantizer holds, and how it computes."""
+    """Resources and computation of one quantizer."""
 
     gpus: float | None = Field(default=None, gt=0)
     """GPUs of one quantizer, on a cluster that has any; None: one, or an engine's `serving.gpu_share`."""
     cores: int | None = Field(default=None, ge=1)
-    """CPU cores of one quantizer; None: an even share of the machine's among those that have work."""
+    """CPU cores of one quantizer; None: an even share of the machine's cores among busy quantizers."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of the weights while they are quantized; `auto`: that of the hardware."""
+    """Type of the weights while they are quantized; `auto`: by the hardware."""
 
 
 class Experiment(Settings):
@@ -88,45 +90,45 @@ class Experiment(Settings):
     model: Model
     """The base model."""
     sweep: Sweep | None = None
-    """Schemes from a space, beside those that are listed."""
+    """Schemes from a space, in addition to the listed ones."""
     schemes: tuple[Scheme, ...] = Field(default=(), validate_default=True)
-    """Those that are listed; behind them those of the sweep, where they are known beforehand."""
+    """The listed schemes; those of the sweep follow them, if they are known beforehand."""
     calibration: Calibration | None = None
     """The calibration set, for schemes that need one (GPTQ, AWQ, SmoothQuant, static scales)."""
     quantizing: Quantizing = Quantizing()
-    """What one quantizer holds, and how it computes."""
+    """Resources and computation of one quantizer."""
     accuracy: Accuracy
-    """Which tasks are judged, and how the model is asked."""
+    """The tasks to judge, and how the model is asked."""
     serving: Serving = Serving()
     """The engine, the same for every variant."""
     load: Load | None = None
-    """The traffic that every variant is put under."""
+    """The traffic under which every variant is benchmarked."""
     workloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME)], Load] = Field(
         default_factory=dict
     )
-    """In place of `load`: several kinds of traffic, each with a name, a load and an answer of its own. Accuracy
-    is measured once for all."""
+    """Instead of `load`: several kinds of traffic, each with a name, a load and an answer of its own. Accuracy
+    is measured once for all of them."""
     decision: Decision = Decision()
-    """What is best, and what is good enough."""
+    """The objective and the constraints."""
     racing: Racing | None = None
-    """None: every variant is measured in full."""
+    """Early stopping. None: every variant is measured in full."""
     retries: int = Field(default=1, ge=0, le=1000)
-    """How often a variant is tried again after a fault that may pass, such as a crash."""
+    """Number of retries of a variant after a transient fault, such as a crash."""
     longest_step_s: float = Field(default=6 * 3600, gt=0, le=30 * 86400)
-    """After so long a quantization or an evaluation counts as stuck: it is ended, and its step timed out. A
-    load has its own measure, the length of its points."""
+    """Most seconds of a quantization or an evaluation; after them it counts as stuck, and its step times out. The
+    limit of a load follows from the length of its points."""
     storage: Storage = Field(default_factory=Storage)
-    """Where records and checkpoints lie."""
+    """Place of records and checkpoints."""
     tracking: Tracking = Field(default_factory=Tracking)
-    """Where MLflow writes."""
+    """MLflow's server or database."""
     deploying: Deploying = Deploying()
-    """For `deploy --target serve`."""
+    """Settings of `deploy --target serve`."""
     kserve: KServe | None = None
-    """For `deploy --target kserve`."""
+    """Settings of `deploy --target kserve`."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    """What is computed on; `auto`: GPUs where there are any."""
+    """Kind of device; `auto`: GPUs if there are any."""
     unservable: Literal["refuse", "leave_out"] = "refuse"
-    """A scheme that this hardware cannot serve: an error, or left out of the run with its reason."""
+    """Treatment of a scheme that this hardware cannot serve: an error, or left out of the run with its reason."""
 
     @model_validator(mode="before")
     @classmethod
@@ -138,8 +140,8 @@ class Experiment(Settings):
             raise ValueError("load: missing; give one `load`, or several by name as `workloads`")
         if len(given) > 1:
             raise ValueError(
-                "load: stands beside `workloads`, and there is room for one of them; leave one out (a single setting "
-                "is workloads.NAME.KEY)"
+                "load: set together with `workloads`; remove one of them (a single setting of a workload is "
+                "workloads.NAME.KEY)"
             )
         # So that an error in what the environment says instead of them names the field.
         return {"storage": {}, "tracking": {}, **values}
@@ -152,14 +154,14 @@ class Experiment(Settings):
         sweep: Sweep | None = info.data["sweep"]
         if sweep is None:
             if not listed:
-                raise ValueError("none; list at least one, or give a `sweep`")
+                raise ValueError("empty; list at least one, or give a `sweep`")
             return listed
         known = {scheme.bare: scheme.name for scheme in listed}
         taken = {scheme.name for scheme in sweep.possible if scheme.bare not in known} & set(known.values())
         if taken:
             raise ValueError(
-                f"the name {min(taken)!r} belongs to a scheme of the sweep with other settings; give the listed one "
-                "another `name`"
+                f"the name {min(taken)!r} is used by a scheme of the sweep with different settings; give the "
+                "listed scheme another `name`"
             )
         return (*listed, *(scheme for scheme in sweep.expanded if scheme.bare not in known))
 
@@ -168,17 +170,16 @@ class Experiment(Settings):
         names = [scheme.name for scheme in self.schemes]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"schemes: the name {twice[0]!r} stands twice; give each its own `name`")
+            raise ValueError(f"schemes: the name {twice[0]!r} is used twice; give each scheme its own `name`")
         if BASE in names:
-            raise ValueError(f"schemes: the name {BASE!r} is taken by the model itself; choose another `name`")
+            raise ValueError(f"schemes: the name {BASE!r} is reserved for the base model; choose another `name`")
         if self.racing and self.sweep and self.sweep.search == "optuna":
             raise ValueError(
-                "racing: a search by optuna chooses by variants that were measured in full; leave out `racing`, or set "
-                "sweep.search: random"
+                "racing: optuna needs variants that were measured in full; remove `racing`, or set sweep.search: random"
             )
         if self.workloads and self.sweep and self.sweep.search == "optuna":
             raise ValueError(
-                "workloads: a search by optuna looks for one best, and every workload has its own; give one `load`, or "
+                "workloads: optuna searches for one optimum, but every workload has its own; give one `load`, or "
                 "set sweep.search: random"
             )
         calibrated = [scheme.name for scheme in self.possible if scheme.needs_calibration]
@@ -188,13 +189,13 @@ class Experiment(Settings):
             )
         if isinstance(self.storage.root, str) and self.tracking.uri is None and self.tracking.log_checkpoints:
             raise ValueError(
-                "tracking.uri: missing, and storage.root is an address, so MLflow would copy every checkpoint onto "
+                "tracking.uri: missing, and storage.root is an address, so MLflow would copy every checkpoint to "
                 "this machine; set it (or MLFLOW_TRACKING_URI), or set tracking.log_checkpoints: false"
             )
         if self.quantizing.gpus and self.quantizing.gpus > self.serving.gpus:
             raise ValueError(
-                f"quantizing.gpus: {self.quantizing.gpus:g} exceeds the {self.serving.gpus:g} of an engine, and a "
-                "quantizer works in an engine's place; lower it, or raise serving.tensor_parallel_size"
+                f"quantizing.gpus: {self.quantizing.gpus:g} exceeds the {self.serving.gpus:g} of an engine, whose "
+                "slot a quantizer uses; lower it, or raise serving.tensor_parallel_size"
             )
         for name, load in self.loads.items():
             if load.most_tokens > self.serving.max_model_len:
@@ -206,8 +207,8 @@ class Experiment(Settings):
             if load.open_loop and self.decision.objective in ("throughput", "cost"):
                 raise ValueError(
                     f"decision.objective: {self.decision.objective!r} with {section(name)}.kind {load.kind!r}: at a "
-                    "rate that a server can take, its throughput is the rate; take the objective goodput, capacity, "
-                    "ttft or tpot, or kind concurrent"
+                    "rate that a server can sustain, its throughput equals the rate; choose the objective goodput, "
+                    "capacity, ttft or tpot, or kind concurrent"
                 )
         return self
 

@@ -48,65 +48,64 @@ class _Load(Settings):
     unit: ClassVar[Unit]
     """Of its points."""
     preset: Literal["chat", "rag", "code", "reasoning"] | None = Field(default=None, exclude=True)
-    """A kind of traffic by its name, in place of `prompt_tokens` and `output_tokens`: chat 512 and 1024, rag (long
-    prompts with what was retrieved) 2000 and 500, code 512 and 512, reasoning 300 and 1500."""
+    """A named kind of traffic, instead of `prompt_tokens` and `output_tokens`: chat 512 and 1024, rag (long prompts
+    with retrieved text) 2000 and 500, code 512 and 512, reasoning 300 and 1500."""
     prompt_tokens: int = Field(default=512, ge=1, le=10_000_000)
-    """Of a request; their mean where they differ."""
+    """Tokens of a prompt; the mean if lengths differ."""
     prompt_tokens_stdev: int | None = Field(default=None, ge=1, le=10_000_000)
-    """How much prompts differ in length (normally distributed); None: all have the same."""
+    """Standard deviation of the prompt length (normally distributed); None: all are equal."""
     prompt_tokens_min: int | None = Field(default=None, ge=1, le=10_000_000)
-    """The shortest that a prompt may be; None: what is five standard deviations below the mean, at least 1."""
+    """Shortest prompt; None: five standard deviations below the mean, at least 1."""
     prompt_tokens_max: int | None = Field(default=None, ge=1, le=10_000_000)
-    """The longest; None: five standard deviations above the mean."""
+    """Longest prompt; None: five standard deviations above the mean."""
     output_tokens: int = Field(default=256, ge=1, le=10_000_000)
-    """Of an answer, as of `prompt_tokens`. By the seed, every variant gets the same requests of the same lengths."""
+    """Tokens of an answer, as in `prompt_tokens`. By the seed, every variant gets the same requests."""
     output_tokens_stdev: int | None = Field(default=None, ge=1, le=10_000_000)
-    """As of `prompt_tokens_stdev`."""
+    """As in `prompt_tokens_stdev`."""
     output_tokens_min: int | None = Field(default=None, ge=1, le=10_000_000)
-    """As of `prompt_tokens_min`."""
+    """As in `prompt_tokens_min`."""
     output_tokens_max: int | None = Field(default=None, ge=1, le=10_000_000)
-    """As of `prompt_tokens_max`."""
+    """As in `prompt_tokens_max`."""
     duration_s: float = Field(default=60, gt=0, le=7 * 86400)
     """Seconds of a point's window. Requests that begin in it are followed to their end, under the same load."""
     requests: int = Field(default=0, ge=0, le=10_000_000)
-    """Fewest requests that begin in a window, which goes on for them beyond `duration_s`. A 95th percentile needs 72 in
-    all repeats together, a 99th 368."""
+    """Fewest requests that begin in a window; the window is extended beyond `duration_s` for them. A 95th percentile
+    needs 72 in all repeats together, a 99th 368."""
     longest_s: float = Field(default=600, gt=0, le=7 * 86400)
-    """Beyond which a window goes on for no more requests."""
+    """Longest window in seconds, however few requests it has."""
     warmup_s: float = Field(default=5, ge=0, le=86400)
-    """Seconds before a window, at least. At rates it goes on until the requests under way are steady: until all have
-    ended that were due in its first half, which takes two latencies."""
+    """Fewest seconds before a window. At rates the warm-up continues until the requests in progress are steady: until
+    every request due in its first half has ended, which takes two latencies."""
     repeats: _Repeats = 4
-    """How often the whole grid is gone through, by a variant and by the base in turn: once the one first, once the
-    other, so that an even number favours neither. Intervals are over starts, or over repeats of the one start; those
-    over repeats need three. `auto`: four, and four more as long as it is not shown whether the variant has the smallest
-    gain; what a variant is judged by is made the stricter for it (`flows.analysis.looks`)."""
+    """Runs of the whole grid, by a variant and the base in turn. Their order alternates, so an even number favours
+    neither. Intervals are over starts, or over the repeats of a single start; those over repeats need three.
+    `auto`: four, and four more until it is shown whether the variant has the smallest gain; the judgement is stricter
+    to make up for that (`flows.analysis.looks`)."""
     max_repeats: int | None = Field(default=None, ge=2 * _LOOK, le=1000)
-    """With `repeats: auto`, at the most so many; None: 12."""
+    """Most repeats with `repeats: auto`; None: 12."""
     starts: int | None = Field(default=None, ge=1, le=1000)
-    """Independent starts of every engine, the base's beside each, over which the repeats are spread, with `auto` every
-    four of them; from two on, what differs from start to start is part of every interval. None: 2 on a GPU and 1 on a
-    CPU, if there are as many repeats."""
+    """Independent starts of every engine, with the base's beside each. The repeats (with `auto`, every four of them)
+    are spread over the starts. From two on, every interval includes the variation between starts. None: 2 on a GPU and
+    1 on a CPU, if there are as many repeats."""
     control: bool = True
-    """Whether the base is put under the load against a second start of itself (A/A): what that finds to differ is part
-    of every interval."""
+    """Whether the base is benchmarked against a second start of itself (A/A). Every interval includes the difference
+    found."""
     seed: Seed = 42
-    """Of the prompts and arrivals of the first repeat; each further one takes the next."""
+    """Seed of the prompts and arrivals of the first repeat; each further repeat uses the next seed."""
     colocate: Literal["auto", "never"] = Field(
         default="auto", validation_alias=AliasChoices("colocate", "company"), serialization_alias="company"
     )
-    """Whether base and compressed are loaded at the same time: where each has cores or GPUs of its
-    own beside the clients' (`auto`), or never. The record of a point says which it was."""
+    """Whether base and compressed variants are benchmarked at the same time: if each has cores or GPUs of its
+    own, apart from the clients' (`auto`), or never. The record of a point says which it was."""
     max_interference: float = Field(default=0.1, ge=0, le=1)
     """Share of its throughput that co-location may cost the first variant of a group, measured before the
-    repeats; beyond it the group is loaded one by one."""
+    repeats; beyond it the variants of the group are benchmarked one by one."""
     grace_s: float = Field(default=120, gt=0, le=86400)
-    """Seconds that a warm-up may take beyond `warmup_s`, that the requests of a window may take to end behind it, and
-    that a point may take to begin and to end, 3 as a rule. GuideLLM now and then
-    never ends (vllm-project/guidellm, issues 431 and 1152; here one point in about 300): then the load
-    timed out, and is tried again."""
+    """Extra seconds: for a warm-up beyond `warmup_s`, for the requests of a window to end after it, and for a point
+    to start and stop (usually 3). GuideLLM sometimes never ends (vllm-project/guidellm, issues 431 and 1152; here one
+    point in about 300): then the load times out, and is tried again."""
     client_cores: int = Field(default=1, ge=1)
-    """CPU cores kept for the load generator where engines run on CPUs too."""
+    """CPU cores reserved for the load generator if engines run on CPUs too."""
 
     @model_validator(mode="before")
     @classmethod
@@ -116,9 +115,7 @@ class _Load(Settings):
             return values
         tokens = dict(zip(("prompt_tokens", "output_tokens"), PRESETS[preset], strict=True))
         if beside := sorted(set(tokens) & set(values)):
-            raise ValueError(
-                f"preset {preset!r} says {beside[0]} ({tokens[beside[0]]}) itself; leave out one of the two"
-            )
+            raise ValueError(f"preset {preset!r} says {beside[0]} ({tokens[beside[0]]}) itself; remove one of the two")
         return {**values, **tokens}
 
     @model_validator(mode="after")
@@ -126,7 +123,7 @@ class _Load(Settings):
         for name in ("prompt_tokens", "output_tokens"):
             mean, least, most = (getattr(self, f"{name}{end}") for end in ("", "_min", "_max"))
             if self.lengths.keys() & {f"{name}_min", f"{name}_max"} and f"{name}_stdev" not in self.lengths:
-                raise ValueError(f"{name}_min and {name}_max bound lengths that differ; add {name}_stdev")
+                raise ValueError(f"{name}_min and {name}_max need lengths that vary; add {name}_stdev")
             if (least or mean) > mean:
                 raise ValueError(f"{name} {mean} is less than {name}_min {least}; raise it")
             if (most or mean) < mean:
@@ -173,9 +170,14 @@ class _Load(Settings):
     @model_validator(mode="after")
     def _every_start_has_a_repeat(self) -> Self:
         if self.starts and self.starts > self.looks[0]:
-            raise ValueError(f"starts: {self.starts} exceeds the {self.looks[0]} repeats; every start needs one")
+            raise ValueError(
+                f"starts: {self.starts} exceeds the {self.looks[0]} repeats, and every start needs one; "
+                "lower it, or raise repeats"
+            )
         if self.max_repeats is not None and self.repeats != "auto":
-            raise ValueError(f"max_repeats: {self.max_repeats} stands beside repeats {self.repeats}; set repeats: auto")
+            raise ValueError(
+                f"max_repeats: {self.max_repeats} has no effect with repeats {self.repeats}; set repeats: auto"
+            )
         return self
 
     @property
@@ -218,7 +220,7 @@ class ConcurrentLoad(_Load):
     unit = "streams"
     kind: Literal["concurrent"]
     streams: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, max_length=1000)
-    """Numbers of clients, a point for each."""
+    """Numbers of clients, one point for each."""
 
     @property
     def points(self) -> tuple[float, ...]:

@@ -42,7 +42,7 @@ def _read(path: Path) -> dict[str, Any]:
     except yaml_files.Malformed as error:
         raise UserError(f"{path}: {error}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: an experiment is a mapping of keys to values; the file holds {values!r:.40}")
+        raise UserError(f"{path}: an experiment is a mapping of keys to values; the file contains {values!r:.40}")
     return values
 
 
@@ -55,7 +55,9 @@ def _rename(values: dict[str, Any]) -> None:
             new = _OLD_LOAD_KEYS[old]
             if new not in load:  # or else both stand there, which is refused
                 where = section(name)
-                print(f"warning: {where}.{old} is {new} now; the old key goes with the next version", file=sys.stderr)
+                print(
+                    f"warning: {where}.{old} is now called {new}; the next version rejects the old key", file=sys.stderr
+                )
                 load[new] = load.pop(old)
 
 
@@ -133,7 +135,7 @@ def _one_line(error: ErrorDetails) -> str:
             context = error["ctx"]
             return f"{where}.kind: {context['tag']!r:.60} is not a kind; valid kinds: {context['expected_tags']}"
         case "union_tag_not_found":
-            return f"{where}.kind: missing; say which kind it is"
+            return f"{where}.kind: missing; set the kind"
         case "missing":
             return f"{where}: missing; this key is required"
         case "value_error":

@@ -16,7 +16,7 @@ class HubModel(Settings):
     kind: Literal["hub"]
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME")
     revision: str = Field(default="main", pattern=REVISION, max_length=200)
-    """A branch, a tag or a commit. The commit that was taken is in the record."""
+    """A branch, a tag or a commit. The record has the commit that was used."""
 
     @property
     def label(self) -> str:

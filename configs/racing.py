@@ -9,32 +9,31 @@ from configs.base import Settings
 
 
 class Racing(Settings):
-    """Accuracy in nested slices of the same shuffled documents; who can no longer win is stopped.
+    """Accuracy in nested slices of the same shuffled documents; a variant that can no longer win is stopped.
 
-    After each slice a variant is stopped where its loss is shown to be beyond the margin. After the
-    first slice and the load, the rest is evaluated: the base's beside the best by the objective, then in
-    its order. Once a variant has passed on all documents, those behind it are not evaluated any further;
-    of several workloads, those behind somebody under every one of them.
+    After each slice, a variant is stopped if its loss is shown to be beyond the margin. The remaining slices
+    follow after the first slice and the load: the base and the best variant by the objective first, then the
+    others in that order. Once a variant has passed on all documents, the variants ranked below it are not
+    evaluated further; with several workloads, those ranked below a passing variant under every workload.
     """
 
     looks: tuple[float, ...] = Field(default=(0.1, 0.4), min_length=1)
-    """Shares of every task's documents after which to look; the last slice reaches all of them."""
+    """Shares of every task's documents after which variants are judged; the last slice completes them."""
     error_rate: float = Field(default=0.01, gt=0, lt=0.5)
-    """Largest chance that a variant whose loss is within the margin is stopped all the same, over all looks
-    at it."""
+    """Largest probability that a variant with a loss within the margin is stopped, over all looks at it."""
     frontrunners: int = Field(default=1, ge=1, le=10_000)
-    """Variants evaluated at the same time beyond the first slice. More of them end sooner, and answer more
+    """Variants evaluated at the same time beyond the first slice. More of them finish sooner, but answer more
     documents."""
     proxy: Task = Task(name="everyday_text", limit=20)
-    """A text whose perplexity is looked at first. It may stop a broken variant, and ranks nobody."""
+    """A text whose perplexity is checked first. It may stop a broken variant, but never ranks variants."""
     max_perplexity_ratio: float = Field(default=3.0, gt=1)
-    """A variant whose perplexity there is more than so many times the base's is broken."""
+    """Largest ratio of a variant's perplexity there to the base's; above it the variant is broken."""
 
     @field_validator("looks")
     @classmethod
     def _rising(cls, looks: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < look < 1 for look in looks) or list(looks) != sorted(set(looks)):
-            raise ValueError(f"{list(looks)} must rise, and lie between 0 and 1; for example [0.1, 0.4]")
+            raise ValueError(f"{list(looks)} must increase and lie between 0 and 1; for example [0.1, 0.4]")
         return looks
 
     @property

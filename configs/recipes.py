@@ -58,33 +58,35 @@ def checked(recipe: Any) -> Recipe:
         Malformed: it is none, or holds what is not listed.
     """
     if not isinstance(recipe, dict) or not recipe:
-        raise Malformed("holds no recipe; a recipe is a mapping of stages")
+        raise Malformed("contains no recipe; a recipe is a mapping of stages")
     for stage, groups in recipe.items():
         if not str(stage).endswith("_stage") or not isinstance(groups, dict):
-            raise Malformed(f"{stage!r:.60} is no stage; a recipe is NAME_stage: {{NAME_modifiers: {{MODIFIER: ...}}}}")
+            raise Malformed(
+                f"{stage!r:.60} is not a stage; a recipe is NAME_stage: {{NAME_modifiers: {{MODIFIER: ...}}}}"
+            )
         for group, modifiers in groups.items():
             if not str(group).endswith("_modifiers") or not isinstance(modifiers, dict):
                 raise Malformed(
-                    f"{group!r:.60} in {stage} is no group; name it NAME_modifiers, with a mapping below it"
+                    f"{group!r:.60} in {stage} is not a group; name it NAME_modifiers, with a mapping below it"
                 )
             for name, settings in modifiers.items():
                 _check_modifier(str(name), settings)
     if not any(modifiers for groups in recipe.values() for modifiers in groups.values()):
-        raise Malformed("holds no modifier; give one, such as QuantizationModifier")
+        raise Malformed("contains no modifier; give one, such as QuantizationModifier")
     return recipe
 
 
 def _check_modifier(name: str, settings: Any) -> None:
     if name not in MODIFIERS:
-        raise Malformed(f"no modifier {name!r:.60} may be used; those that may: {', '.join(sorted(MODIFIERS))}")
+        raise Malformed(f"the modifier {name!r:.60} is not allowed; allowed: {', '.join(sorted(MODIFIERS))}")
     if not isinstance(settings, dict):
-        raise Malformed(f"{name} holds {settings!r:.40}; give a mapping of its settings")
+        raise Malformed(f"{name} contains {settings!r:.40}; give a mapping of its settings")
     for key in settings:
         if key not in (valid := (*MODIFIERS[name], *_EVERY)):
             raise Malformed(f"{name}.{key!s:.60}: {unknown_key(str(key), sorted(valid))}")
     for text in _texts(settings):
         if "calc(" in text or "eval(" in text or "{{" in text:
-            raise Malformed(f"{name} holds an expression, {text!r:.60}, which is never evaluated here; write the value")
+            raise Malformed(f"{name} contains an expression, {text!r:.60}, which is never evaluated; write its value")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -32,9 +32,9 @@ class SchemeBase(Settings):
     """The settings of a scheme of any kind, and what follows from them."""
 
     name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]*$|^$", max_length=LONGEST_NAME)
-    """Of the variant; empty: made from the kind and what differs from its defaults."""
+    """Name of the variant; empty: made from the kind and the settings that differ from its defaults."""
     ignore: tuple[str, ...] = ("lm_head",)
-    """Layers left as they are: exact names, or regular expressions behind `re:`."""
+    """Layers to leave unchanged: exact names, or regular expressions after `re:`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -107,7 +107,7 @@ class Calibrated(SchemeBase):
     """A scheme that looks at text, at least with some of its settings."""
 
     calibration_samples: Annotated[int | None, Tag("cal")] = Field(default=None, ge=1, le=10_000_000)
-    """Sequences of the calibration set; None: as many as the experiment's `calibration` says."""
+    """Number of sequences of the calibration set; None: as in the experiment's `calibration`."""
 
     @property
     def bare(self) -> Self:
@@ -120,8 +120,8 @@ class WeightOnly(SchemeBase):
 
     def why_slower_on(self, hardware: Hardware) -> str | None:
         return (
-            "its weights are unpacked to 16 bits for every product: that saves memory traffic, which counts where "
-            "few requests run, and costs arithmetic, which counts where many do or the processor is slow at it"
+            "its weights are unpacked to 16 bits for every product: this saves memory traffic, which helps with "
+            "few requests, but costs arithmetic, which hurts with many requests or on a slow processor"
         )
 
     def _integers(self, algorithm: str, *, bits: int, group: int | None, symmetric: bool) -> Recipe:

@@ -37,22 +37,22 @@ class Fp8Dynamic(SchemeBase):
 
     def cannot_be_served_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu and "avx512f" not in hardware.instructions:
-            return "vLLM's FP8 kernel for CPUs needs AVX-512, which this one lacks"
+            return "vLLM's FP8 kernel for CPUs needs AVX-512, which this CPU lacks"
         # PyTorch converts FP8 to 32 bits where a CPU has no AMX (ten times slower than 16 bits); with it oneDNN
         # multiplies, whose FP8 code for AMX needs AMX-FP16: one weight of 576x1536 and 40 tokens took its
         # reference code 2.2 s, and 16 bits 0.6 ms (torch 2.13, oneDNN 3.12).
         if hardware.on_cpu and "amx_int8" in hardware.instructions and "amx_fp16" not in hardware.instructions:
             return "FP8 runs in oneDNN's reference code on a CPU with AMX but without AMX-FP16: minutes a prompt"
         if not hardware.on_cpu and hardware.compute_capability < 7.5:
-            return f"FP8 weights need compute capability 7.5 or later, this is {hardware.compute_capability}"
+            return f"FP8 weights need compute capability 7.5 or later, this GPU has {hardware.compute_capability}"
         return None
 
     def why_slower_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu:
-            return "no CPU multiplies FP8: every weight is converted first"
+            return "no CPU multiplies in FP8: every weight is converted first"
         if hardware.compute_capability < 8.9:
             return (
-                f"FP8 arithmetic begins at compute capability 8.9, and this is {hardware.compute_capability}: vLLM "
+                f"FP8 arithmetic needs compute capability 8.9, this GPU has {hardware.compute_capability}: vLLM "
                 "unpacks the weights to 16 bits for every product (Marlin)"
             )
         return None
@@ -67,13 +67,13 @@ class Int8W8A8(Calibrated):
 
     kind: Literal["int8-w8a8"]
     algorithm: Annotated[Literal["gptq", "rtn"], Tag("")] = "gptq"
-    """How weights are rounded: GPTQ (Frantar et al. 2023), or to the nearest (`rtn`)."""
+    """Rounding of weights: GPTQ (Frantar et al. 2023), or to the nearest (`rtn`)."""
     smoothquant: Annotated[float | None, Tag("sq")] = Field(default=0.8, ge=0.0, le=1.0)
-    """How much of the activations' outliers moves into the weights (Xiao et al. 2023), 0 to 1; None: not at all."""
+    """Share of the activations' outliers that moves into the weights (Xiao et al. 2023), 0 to 1; None: none."""
     reduce_range: bool | None = None
     """Weights in 7 of the 8 bits. A CPU without VNNI adds pairs of 8-bit products in 16 bits, which
     overflow: oneDNN's result was 2 to 5 % off there, and exact with 7-bit weights (AVX2, measured).
-    None: where such a CPU serves. ONNX Runtime and PyTorch know it by the same name."""
+    None: only if such a CPU serves. ONNX Runtime and PyTorch use the same name."""
 
     @property
     def needs_calibration(self) -> bool:
@@ -115,12 +115,12 @@ class Int8W8A8(Calibrated):
 
     def cannot_be_served_on(self, hardware: Hardware) -> str | None:
         if not hardware.on_cpu and hardware.compute_capability < 7.5:
-            return f"INT8 arithmetic needs compute capability 7.5 or later, this is {hardware.compute_capability}"
+            return f"INT8 arithmetic needs compute capability 7.5 or later, this GPU has {hardware.compute_capability}"
         return None
 
     def why_slower_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu and not hardware.has_vnni:
-            return "this CPU has no VNNI, so that 8-bit products take more steps than float32 ones"
+            return "this CPU has no VNNI, so 8-bit products take more steps than float32 ones"
         return None
 
 
@@ -152,11 +152,11 @@ class Int4W4A16(WeightOnly, Calibrated):
 
     def cannot_be_served_on(self, hardware: Hardware) -> str | None:
         if hardware.on_cpu and "avx512f" not in hardware.instructions:
-            return "vLLM's 4-bit kernel for CPUs needs AVX-512, which this one lacks"
+            return "vLLM's 4-bit kernel for CPUs needs AVX-512, which this CPU lacks"
         if hardware.on_cpu and self.group_size % 2:
             return f"vLLM's 4-bit kernel for CPUs needs an even group_size, not {self.group_size}"
         if not hardware.on_cpu and hardware.compute_capability < 7.5:
-            return f"4-bit kernels need compute capability 7.5 or later, this is {hardware.compute_capability}"
+            return f"4-bit kernels need compute capability 7.5 or later, this GPU has {hardware.compute_capability}"
         return None
 
 
@@ -188,7 +188,7 @@ class W8A16(WeightOnly, Calibrated):
         if hardware.on_cpu:
             return "vLLM has no kernel for 8-bit weights with 16-bit activations on a CPU"
         if hardware.compute_capability < 7.5:
-            return f"its kernels need compute capability 7.5 or later, this is {hardware.compute_capability}"
+            return f"its kernels need compute capability 7.5 or later, this GPU has {hardware.compute_capability}"
         return None
 
 
@@ -212,21 +212,21 @@ class Nvfp4A16(WeightOnly):
         if hardware.on_cpu:
             return "vLLM has no NVFP4 kernel for CPUs"
         if hardware.compute_capability < 8.0:
-            return f"NVFP4 weights need compute capability 8.0 or later, this is {hardware.compute_capability}"
+            return f"NVFP4 weights need compute capability 8.0 or later, this GPU has {hardware.compute_capability}"
         return None
 
     def why_slower_on(self, hardware: Hardware) -> str | None:
         if hardware.compute_capability < 10.0:
             return (
-                "FP4 arithmetic begins at compute capability 10.0 (Blackwell), and this is "
-                f"{hardware.compute_capability}: it saves memory, and {super().why_slower_on(hardware)}"
+                "FP4 arithmetic needs compute capability 10.0 (Blackwell), this GPU has "
+                f"{hardware.compute_capability}: it saves memory, but {super().why_slower_on(hardware)}"
             )
         return super().why_slower_on(hardware)
 
 
 class RecipeFile(Calibrated):
-    """An llm-compressor recipe file of listed modifiers (`configs.recipes`); what it does to size and hardware is the
-    author's to know."""
+    """An llm-compressor recipe file of listed modifiers (`configs.recipes`); its author must know its effect on
+    size and hardware."""
 
     kind: Literal["recipe"]
     path: Annotated[SoundPath, Tag("")]
@@ -234,9 +234,9 @@ class RecipeFile(Calibrated):
     calibrated: bool = True
     """Whether it needs the calibration set."""
     weight_bits: float = Field(default=16.0, gt=0, le=32)
-    """Of a quantized weight, for what `plan` says of sizes."""
+    """Bits of a quantized weight, for the sizes in `plan`."""
     logprob_tolerance: float = Field(default=0.35, gt=0)
-    """Limit of `logprob_limit`; the default is that of the loosest kind, INT8 activations: 0.32 was measured
+    """Value of `logprob_limit`; the default is that of the loosest kind, INT8 activations: 0.32 was measured
     for a sound one (135M, plain rounding, one layer left out, bfloat16)."""
 
     @property

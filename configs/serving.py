@@ -37,9 +37,9 @@ FIXED = {
 }
 """Arguments of vLLM that an experiment does not set, by what they would undo."""
 _WHY_FIXED = {
-    "code": "only safetensors are loaded, and no code of a model's or a plugin's",
-    "model": "what is served is the variant's checkpoint",
-    "open": "an engine talks to nobody beside its clients",
+    "code": "only safetensors are loaded, never code of a model or a plugin",
+    "model": "the served model is always the variant's checkpoint",
+    "open": "an engine communicates only with its clients",
 }
 _SECRET = re.compile(r"(^|_)(api_?key|hf_token|token|secret|password)$")
 _ARGUMENT = re.compile(r"[a-z][a-z0-9_]*")
@@ -55,7 +55,7 @@ def api_key() -> str | None:
     """
     key = os.environ.get("VLLM_API_KEY", "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UserError("VLLM_API_KEY: holds a character that no key may have; set it again")
+        raise UserError("VLLM_API_KEY: contains a character that is not allowed in a key; set it again")
     return key or None
 
 
@@ -63,39 +63,39 @@ class Serving(Settings):
     """vLLM's engine settings, the same for every variant."""
 
     max_model_len: int = Field(default=2048, ge=64, le=100_000_000)
-    """Tokens that a prompt and its answer may have together."""
+    """Most tokens of a prompt and its answer together."""
     max_num_seqs: int = Field(default=64, ge=1, le=10_000)
-    """Requests in a batch."""
+    """Most requests in a batch."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Activations and unquantized weights. `auto`: bfloat16, or float32 on a CPU without AVX-512."""
     tensor_parallel_size: int = Field(default=1, ge=1, le=1024)
     """GPUs of one engine."""
     gpu_share: float = Field(default=1, gt=0, le=1)
-    """Share of a GPU that one engine holds: with 0.5 two engines are up on each, and are loaded one after the other.
-    How much memory they take there is `gpu_memory_utilization`."""
+    """Share of a GPU that one engine holds: with 0.5, two engines run on each, and are benchmarked one after the other.
+    `gpu_memory_utilization` sets their memory."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of a GPU's memory that one engine takes, for weights and KV cache."""
+    """Share of a GPU's memory that one engine uses, for weights and KV cache."""
     kv_cache_gib: int = Field(default=1, ge=1)
-    """KV cache on a CPU; on a GPU it is what gpu_memory_utilization leaves."""
+    """GiB of KV cache on a CPU; on a GPU, it is the rest of gpu_memory_utilization."""
     enforce_eager: bool | None = None
-    """None: eager on a CPU, where compiled mode was seen to answer wrongly; compiled on a GPU."""
+    """Eager mode, without compilation. None: on a CPU, where compiled mode gave wrong answers, but not on a GPU."""
     prefix_caching: bool = False
-    """Whether the KV cache of a common beginning is used again; off, as synthetic prompts share none and evaluations
-    would share all."""
+    """Whether prompts share the KV cache of a common beginning. Off, as synthetic prompts have none in common, and the
+    prompts of an evaluation do."""
     generation_config: Literal["auto", "vllm"] = "auto"
-    """What a request is answered with that does not say how to sample: `auto`, the settings of the model's
-    `generation_config.json` (temperature, penalties and the like), as by vLLM's own default, or `vllm`, none of them.
-    It holds under load and once deployed; evaluations and the comparison with the reference always say all of it."""
+    """Sampling of requests that do not set it: `auto`, the settings of the model's `generation_config.json`
+    (temperature, penalties and the like), which is vLLM's own default, or `vllm`, none of them. It applies under load
+    and in a deployment; evaluations and the comparison with the reference always set everything themselves."""
     cores: int | None = Field(default=None, ge=1)
-    """CPU cores of one engine; None: an even share of what the clients leave."""
+    """CPU cores of one engine; None: an even share of the cores that the clients leave."""
     engine_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further arguments of vLLM's engine, by its own names."""
     host: str = "127.0.0.1"
-    """Where a deployment listens."""
+    """Address on which a deployment listens."""
     port: int = Field(default=8000, ge=1, le=65535)
-    """Of a deployment."""
+    """Port of a deployment."""
     start_timeout_s: float = Field(default=900, gt=0, le=7 * 86400)
-    """Seconds in which a server has to come up, and then to answer the few short texts of its reference."""
+    """Most seconds until a server is up; then, until it has answered the few short texts of its reference."""
 
     @field_validator("engine_args")
     @classmethod
@@ -105,13 +105,13 @@ class Serving(Settings):
         for name in arguments:
             plain = name.replace("-", "_")
             if _SECRET.search(plain):
-                raise ValueError(f"{name:.60}: a secret never stands in an experiment; use the environment")
+                raise ValueError(f"{name:.60}: secrets do not belong in an experiment; use the environment")
             if not _ARGUMENT.fullmatch(name):
-                raise ValueError(f"{name!r:.60} is no name of an argument; write it as in max_num_batched_tokens")
+                raise ValueError(f"{name!r:.60} is not the name of an argument; write it like max_num_batched_tokens")
             if own := OWN_SETTINGS.get(name):
-                raise ValueError(f"{name}: has its own setting; use serving.{own}")
+                raise ValueError(f"{name}: has a setting of its own; use serving.{own}")
             if fixed := FIXED.get(name):
-                raise ValueError(f"{name}: is fixed, as {_WHY_FIXED[fixed]}; leave it out")
+                raise ValueError(f"{name}: is fixed, as {_WHY_FIXED[fixed]}; remove it")
         return arguments
 
     @field_validator("host")
@@ -122,18 +122,18 @@ class Serving(Settings):
         except ValueError:
             is_loopback = host == "localhost"
             if host and not _HOST.fullmatch(host):
-                raise ValueError(f"{host!r:.60} is no host; give an address such as 127.0.0.1") from None
+                raise ValueError(f"{host!r:.60} is not a host; give an address such as 127.0.0.1") from None
         if not is_loopback and api_key() is None:
             where = host if host not in ("", "0.0.0.0", "::") else "every interface"
-            raise ValueError(f"{where}, and no key: set VLLM_API_KEY in the environment, or keep to 127.0.0.1")
+            raise ValueError(f"{where}, and no key: set VLLM_API_KEY in the environment, or use 127.0.0.1")
         return host
 
     @model_validator(mode="after")
     def _share_of_one_gpu(self) -> "Serving":
         if self.gpu_share < 1 and self.tensor_parallel_size > 1:
             raise ValueError(
-                f"gpu_share: {self.gpu_share:g} of a GPU, beside tensor_parallel_size {self.tensor_parallel_size}; an "
-                "engine has a share of one GPU, or several whole ones"
+                f"gpu_share: {self.gpu_share:g} of a GPU, with tensor_parallel_size {self.tensor_parallel_size}; an "
+                "engine has either a share of one GPU or several whole GPUs"
             )
         if self.gpu_share < 1 and self.gpu_memory_utilization > self.gpu_share:
             raise ValueError(

@@ -72,7 +72,7 @@ class Range:
     def taken(self, value: Value) -> Value:
         """The number of the range that is nearest."""
         if not _is_number(value):
-            raise ValueError(f"{self.field}: {value!r} is no number")
+            raise ValueError(f"{self.field}: {value!r} is not a number")
         position = round((Decimal(str(value)) - Decimal(str(self.low))) / self._grid)
         return self.at(min(max(position, 0), self.count - 1))
 
@@ -160,7 +160,9 @@ class Template(Settings):
     def _field(self, name: str, given: Any) -> Value | Parameter:
         fields = {key: field for key, field in KINDS[self.kind].model_fields.items() if key not in ("kind", "name")}
         if name == "name":
-            raise mistake(f"{given!r} is not used: schemes of a sweep are named after what varies; remove it", name)
+            raise mistake(
+                f"{given!r} is not used: schemes of a sweep are named after their varying fields; remove it", name
+            )
         if name not in fields:
             raise mistake(unknown_key(name, sorted(fields)), name)
         field = fields[name]
@@ -197,23 +199,25 @@ def _checked(field: FieldInfo, value: Any, *location: str | int) -> Value:
 def _range(name: str, field: FieldInfo, given: dict[str, Any]) -> Range:
     types = set(get_args(field.annotation) or [field.annotation]) - {NoneType}
     if types not in ({int}, {float}):
-        raise mistake(f"{given} is a range, which only a number has; give a value, or a list of choices", name)
+        raise mistake(f"{given} is a range, but the field is not a number; give a value, or a list of choices", name)
     for key in given:
         if key not in ("low", "high", "step"):
             raise mistake(unknown_key(str(key), ["low", "high", "step"]), name, str(key))
     low, high = (_end(key, name, field, given) for key in ("low", "high"))
     if low >= high:
-        raise mistake(f"low {low} is not below high {high}; exchange them, or give one value", name)
+        raise mistake(f"low {low} is not below high {high}; swap them, or give one value", name)
     integer = types == {int}
     step = given.get("step")
     if step is None:
         return Range(name, low, high, 1 if integer else None, integer)
     if not _is_number(step) or step <= 0 or (integer and step != int(step)):
         wanted = "a whole number" if integer else "a number"
-        raise mistake(f"{step!r} is no step here; give {wanted} above 0", name, "step")
+        raise mistake(f"{step!r} is not a step; give {wanted} above 0", name, "step")
     number_range = Range(name, low, high, int(step) if integer else step, integer)
     if number_range.count > _MOST_IN_A_RANGE:
-        raise mistake(f"{step!r} is a step of more than {_MOST_IN_A_RANGE:,} values; give a larger one", name, "step")
+        raise mistake(
+            f"{step!r} makes a range of more than {_MOST_IN_A_RANGE:,} values; give a larger one", name, "step"
+        )
     return number_range
 
 
@@ -222,7 +226,7 @@ def _end(key: str, name: str, field: FieldInfo, given: dict[str, Any]) -> float:
         raise mistake("missing; a range is {low, high, step}, with both ends", name, key)
     end = _checked(field, given[key], name, key)
     if not _is_number(end) or not isinstance(end, int | float):
-        raise mistake(f"{given[key]!r} is no end of a range; give a number", name, key)
+        raise mistake(f"{given[key]!r} is not an end of a range; give a number", name, key)
     return end
 
 

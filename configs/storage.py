@@ -31,7 +31,7 @@ def _cache(root: Any) -> Path | None:
 
 class Storage(Settings):
     """Records and checkpoints lie in a folder that every node of the cluster reaches at the same path, or under an
-    address that fsspec understands. Credentials are never in here: a node has them in its own environment.
+    address that fsspec understands. Credentials do not belong here: each node has them in its own environment.
 
     It is never inside the working directory of a Ray job, which Ray deletes.
     """
@@ -42,19 +42,19 @@ class Storage(Settings):
     )
     """A folder, or an address such as s3://BUCKET/PREFIX."""
     cache: SoundPath = Field(default_factory=lambda given: _cache(given.get("root")), validate_default=True)
-    """A folder of each node's own, at the same path on all of them: for what its engines compile, and with an address
-    for what is pulled from it."""
+    """A local folder of each node, at the same path on all nodes: for code that its engines compile, and for files
+    pulled from the store if that has an address."""
     cache_gib: float = Field(default=100, gt=0)
-    """GiB of what is pulled that a node keeps; more only where more is in use. 100 hold the base and eight variants
-    of an 8B model (16 and at most 9 GB each), as a node with eight GPUs has them in use."""
+    """GiB of pulled files that a node keeps; more only while more is in use. 100 GiB hold the base and eight variants
+    of an 8B model (16 and at most 9 GB each), as a node with eight GPUs uses them."""
 
     @field_validator("root", mode="before")
     @classmethod
     def _folder_or_address(cls, value: Any) -> Any:
         if value is None:
-            raise ValueError("this user has no home to keep records in; give a folder, here or in MSF_STORE")
+            raise ValueError("this user has no home folder for records; give a folder, here or in MSF_STORE")
         if isinstance(value, str) and any(ord(character) < 32 for character in value):
-            raise ValueError("holds a control character; give a path or an address without one")
+            raise ValueError("contains a control character; give a path or an address without one")
         if not isinstance(value, str) or "://" not in value:
             return Path(sound_path(value)) if isinstance(value, str | Path) else value
         protocol, _, path = value.partition("://")
@@ -63,14 +63,14 @@ class Storage(Settings):
             # Not the value itself: it may hold a secret.
             raise ValueError(
                 f"the {protocol.split('::')[-1]} address has more than PROTOCOL://BUCKET/PREFIX; credentials and "
-                "options never stand in an address: put them into the environment of every node"
+                "options do not belong in an address: put them into the environment of every node"
             )
         if protocol == "file":
             if not path.startswith("/"):
                 raise ValueError(f"{value!r} is not a folder; give file:///PATH, or the path itself")
             return Path(sound_path(path))
         if protocol == "memory":
-            raise ValueError(f"{value!r} lies in the memory of one process, and a run has many; give a folder")
+            raise ValueError(f"{value!r} exists only in the memory of one process, but a run has many; give a folder")
         if not path.strip("/"):
             raise ValueError(f"{value!r} names no bucket; give PROTOCOL://BUCKET/PREFIX")
         return value.rstrip("/")

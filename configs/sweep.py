@@ -18,22 +18,22 @@ MOST_SCHEMES = 1000
 
 
 class Sweep(Settings):
-    """The space that schemes are drawn from, and how.
+    """A space of schemes, and the way to search it.
 
-    `exhaustive` takes every combination of every template, `random` draws some of them, `optuna`
-    chooses each by what the earlier ones brought, while the experiment runs.
+    `exhaustive` tries every combination of every template, `random` draws some of them, and `optuna`
+    chooses each scheme by the results of the earlier ones, while the experiment runs.
     """
 
     space: tuple[Template, ...] = Field(min_length=1, max_length=MOST_SCHEMES)
     """Templates of schemes."""
     search: Literal["exhaustive", "random", "optuna"] = "exhaustive"
-    """`exhaustive`: all combinations; `random`: some of them; `optuna`: by what earlier ones brought."""
+    """`exhaustive`: all combinations; `random`: some of them; `optuna`: by earlier results."""
     samples: int | None = Field(default=None, ge=1, le=MOST_SCHEMES)
-    """How many variants to try; for `random` and `optuna`."""
+    """Number of variants to try; for `random` and `optuna`."""
     seed: Seed = 42
-    """Of the draws. More samples with the same seed are the earlier ones and further ones."""
+    """Seed of the draws. With the same seed, more samples extend the earlier ones."""
     max_concurrent: int | None = Field(default=None, ge=1)
-    """Variants under way at once; None: as many as there are places for engines, and one that is quantized ahead."""
+    """Variants in progress at once; None: one for every engine slot, and one that is quantized ahead."""
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
@@ -42,12 +42,12 @@ class Sweep(Settings):
         elif (corners := sum(prod(len(p.ends) for p in template.parameters) for template in self.space)) > 100_000:
             raise mistake(f"{corners:,} combinations of choices and ends; at most 100,000: give fewer choices", "space")
         elif self.samples is None:
-            message = f"missing; search {self.search} needs to know how many variants to try"
+            message = f"missing; search {self.search} needs the number of variants to try"
             raise mistake(message, "samples")
         different = len(self.expanded) if self.search == "random" else self.size
         if different is not None and different < (self.samples or 0):
             message = (
-                f"{self.samples} asked for, different schemes in the space: {different}; ask for fewer, or "
+                f"{self.samples} requested, but the space has {different} different schemes; request fewer, or "
                 "set search: exhaustive"
             )
             raise mistake(message, "samples")
@@ -55,18 +55,20 @@ class Sweep(Settings):
 
     def _takes_all(self) -> None:
         if self.samples is not None:
-            message = f"{self.samples} asked for, but search exhaustive takes all; remove it, or set search: random"
+            message = (
+                f"{self.samples} requested, but search exhaustive tries all schemes; remove it, or set search: random"
+            )
             raise mistake(message, "samples")
         for position, template in enumerate(self.space):
             for parameter in template.stepless:
                 message = (
-                    f"{parameter.low} to {parameter.high} without a step are values without end; add a step, or set "
-                    "search: random or optuna"
+                    f"{parameter.low} to {parameter.high} without a step has infinitely many values; add a step, or "
+                    "set search: random or optuna"
                 )
                 raise mistake(message, "space", position, parameter.field)
         if (size := self.size or 0) > MOST_SCHEMES:
             message = (
-                f"{size:,} schemes; at most {MOST_SCHEMES:,}: take larger steps, or set search: random with samples"
+                f"{size:,} schemes; at most {MOST_SCHEMES:,}: use larger steps, or set search: random with samples"
             )
             raise mistake(message, "space")
 
@@ -110,7 +112,9 @@ class Sweep(Settings):
         """
         template = self.space[template_index]
         if set(values) != {parameter.field for parameter in template.parameters}:
-            raise ValueError(f"sweep.space.{template_index}: values for {sorted(values)} are not those that vary")
+            raise ValueError(
+                f"sweep.space.{template_index}: values for {sorted(values)} do not match the varying fields"
+            )
         scheme = template.scheme({p.field: p.taken(values[p.field]) for p in template.parameters})
         return scheme.model_copy(update={"name": names.of(scheme, self._telling[scheme.kind])})
 

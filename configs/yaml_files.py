@@ -34,7 +34,7 @@ class Reader(yaml.CSafeLoader):
             kind = node.tag.rpartition(":")[2]
             what = {"int": "number", "float": "number", "timestamp": "date", "bool": "boolean"}.get(kind, kind)
             raise Malformed(
-                f"not valid YAML: the value at line {_line(node)} is no {what} that can be read; quote it"
+                f"not valid YAML: the value at line {_line(node)} is not a readable {what}; quote it"
             ) from None
 
 
@@ -59,7 +59,7 @@ def text(file: Path) -> str:
     except OSError as error:
         raise Malformed(f"cannot be read ({error.strerror})") from None
     if len(content) > MOST_BYTES:
-        raise Malformed(f"larger than {MOST_BYTES // 1_000_000} MB, which no file of this kind is")
+        raise Malformed(f"larger than {MOST_BYTES // 1_000_000} MB, the limit for a file of this kind")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -117,9 +117,9 @@ def _check(text: str, loader: type[Reader]) -> None:
             opened[-1].values += stands_for
             by_aliases += stands_for
             if by_aliases > _MOST_BY_ALIASES:
-                raise Malformed(f"its aliases stand for more than {_MOST_BY_ALIASES:,} values; write them out")
+                raise Malformed(f"its aliases expand to more than {_MOST_BY_ALIASES:,} values; write them out")
         if sum(one.values for one in opened[-2:]) > _MOST_VALUES:
-            raise Malformed(f"holds more than {_MOST_VALUES:,} values; give fewer")
+            raise Malformed(f"contains more than {_MOST_VALUES:,} values; give fewer")
 
 
 def _count_item(parent: _Open, event: yaml.NodeEvent) -> None:
@@ -128,7 +128,7 @@ def _count_item(parent: _Open, event: yaml.NodeEvent) -> None:
     parent.items += 1
     if is_key and isinstance(event, yaml.ScalarEvent):
         if event.value in parent.keys:
-            raise Malformed(f"line {_line(event)}: {event.value!r:.60} stands twice; leave one out")
+            raise Malformed(f"line {_line(event)}: {event.value!r:.60} appears twice; remove one")
         parent.keys.add(event.value)
 
 

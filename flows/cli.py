@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"error: {error}; free some space: the same command goes on from what was finished", file=sys.stderr)
+        print(f"error: {error}; free some space, then run the same command again to resume", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(interruption.STOPPED, file=sys.stderr)
@@ -70,18 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     described = {
-        "plan": (_plan, "what would run, what is already done, what cannot work"),
+        "plan": (_plan, "show what would run, what is already done and what cannot work"),
         "run": (_run, "quantize, evaluate, benchmark, compare, track, decide"),
-        "status": (_status, "what is done and what is missing"),
+        "status": (_status, "show finished and missing steps"),
         "report": (_report, "write the report again from the records"),
-        "deploy": (_deploy, "serve the recommended variant as it was measured, and verify it"),
+        "deploy": (_deploy, "serve the recommended variant as measured, and verify it"),
     }
     for name, (command, text) in described.items():
         subparser = commands.add_parser(name, help=text, description=text)
         subparser.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
         _add_set(subparser, command)
         if name == "plan":
-            subparser.add_argument("--steps", action="store_true", help="every step with its fingerprint")
+            subparser.add_argument("--steps", action="store_true", help="list every step with its fingerprint")
         if name == "run":
             subparser.add_argument(
                 "--gate",
@@ -89,37 +89,35 @@ def _parser() -> argparse.ArgumentParser:
                 help="exit with 3 unless a compressed variant is recommended (for every workload)",
             )
         if name == "deploy":
-            subparser.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+            subparser.add_argument("--variant", metavar="NAME", help="instead of the recommended variant")
             subparser.add_argument(
                 "--target",
                 choices=sorted({**deploy.TARGETS, **deploy.TEXTS}),
                 default="vllm",
-                help="vllm: a process on this machine; serve: on the Ray cluster that RAY_ADDRESS names, where it is "
-                "replaced without a failed request; kserve: by kubectl or oc, with --apply",
+                help="vllm: a process on this machine; serve: the Ray cluster that RAY_ADDRESS names, with "
+                "replacement without a failed request; kserve: KServe, by kubectl or oc, with --apply",
             )
             instead = subparser.add_mutually_exclusive_group()
-            instead.add_argument("--rollback", action="store_true", help="deploy what was deployed before")
-            instead.add_argument("--delete", action="store_true", help="end what is deployed")
+            instead.add_argument("--rollback", action="store_true", help="restore the previous deployment")
+            instead.add_argument("--delete", action="store_true", help="end the deployment")
+            subparser.add_argument("--apply", action="store_true", help="apply the manifests to the cluster of kubectl")
             subparser.add_argument(
-                "--apply", action="store_true", help="really change the Kubernetes cluster of kubectl"
-            )
-            subparser.add_argument(
-                "--print", action="store_true", help="print it as text instead: what to start, and how"
+                "--print", action="store_true", help="print the deployment as text instead of starting it"
             )
     _add_publish(commands)
     _add_verify(commands)
-    text = "what lies in the store that no experiment refers to"
+    text = "list unreferenced records and leftovers in the store"
     cleaning = commands.add_parser("clean", help=text, description=text)
     cleaning.add_argument(
-        "experiments", type=Path, nargs="*", metavar="EXPERIMENT.yaml", help="its steps as planned now are kept too"
+        "experiments", type=Path, nargs="*", metavar="EXPERIMENT.yaml", help="also keep the steps that it plans now"
     )
-    cleaning.add_argument("--store", metavar="ROOT", help="a storage.root; else that of MSF_STORE, or the default")
-    cleaning.add_argument("--remove", action="store_true", help="remove it")
+    cleaning.add_argument("--store", metavar="ROOT", help="storage.root (default: MSF_STORE, or the usual folder)")
+    cleaning.add_argument("--remove", action="store_true", help="remove them")
     cleaning.set_defaults(command=_clean)
-    text = "what is wrong with this machine, or with the cluster that RAY_ADDRESS names"
+    text = "check this machine, or the cluster that RAY_ADDRESS names"
     examining = commands.add_parser("doctor", help=text, description=text)
     examining.add_argument(
-        "experiment", type=Path, nargs="?", metavar="EXPERIMENT.yaml", help="whose store, port and accelerator count"
+        "experiment", type=Path, nargs="?", metavar="EXPERIMENT.yaml", help="check its store, port and accelerator"
     )
     examining.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a field")
     examining.set_defaults(command=_examine)
@@ -141,11 +139,11 @@ def _add_set(subparser: argparse.ArgumentParser, command: Callable[[Experiment, 
 
 
 def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "whether what answers at an address is the variant that was measured"
+    text = "check that the server at an address is the measured variant"
     subparser = commands.add_parser("verify", help=text, description=text)
     subparser.add_argument("url", metavar="URL", help="such as http://127.0.0.1:8000")
     subparser.add_argument("--experiment", type=Path, metavar="EXPERIMENT.yaml", required=True)
-    subparser.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
+    subparser.add_argument("--variant", metavar="NAME", help="instead of the recommended variant")
     _add_set(subparser, _verify)
 
 
@@ -153,10 +151,10 @@ def _add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     text = "upload a compressed checkpoint with its model card to a hub repository"
     subparser = commands.add_parser("publish", help=text, description=text)
     subparser.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml")
-    subparser.add_argument("--repository", metavar="OWNER/NAME", required=True, help="made where it does not exist")
-    subparser.add_argument("--variant", metavar="NAME", help="instead of the one that is recommended")
-    subparser.add_argument("--public", action="store_true", help="a repository that is made is open to everybody")
-    subparser.add_argument("--yes", action="store_true", help="upload; without it, only say what would be uploaded")
+    subparser.add_argument("--repository", metavar="OWNER/NAME", required=True, help="created if it does not exist")
+    subparser.add_argument("--variant", metavar="NAME", help="instead of the recommended variant")
+    subparser.add_argument("--public", action="store_true", help="make a new repository public")
+    subparser.add_argument("--yes", action="store_true", help="upload; without it, only list the files")
     _add_set(subparser, _publish)
 
 
@@ -177,7 +175,9 @@ def _run(experiment: Experiment, options: argparse.Namespace) -> int:
     console.print(f"report    {folder / 'report.html'}", soft_wrap=True)
     if run.not_tracked:
         console.print(
-            f"mlflow    NOT WRITTEN, the same command writes it: {run.not_tracked}", soft_wrap=True, markup=False
+            f"mlflow    NOT WRITTEN, run the same command again to write it: {run.not_tracked}",
+            soft_wrap=True,
+            markup=False,
         )
         return FAILED
     console.print(f"mlflow    {ui_command(experiment, sys.executable)}", soft_wrap=True)
@@ -209,12 +209,12 @@ def _report(experiment: Experiment, options: argparse.Namespace) -> int:
 
 def _deploy(experiment: Experiment, options: argparse.Namespace) -> int:
     if options.print and options.target not in deploy.TEXTS:
-        raise UserError(f"--target {options.target}: there is no text of it; leave out --print")
+        raise UserError(f"--target {options.target}: has no text form; remove --print")
     applied = deploy.TARGETS[options.target].only_if_applied
     if applied and not (options.print or options.apply):
-        raise UserError(f"--target {options.target}: nothing is applied unless asked for; add --apply, or --print")
+        raise UserError(f"--target {options.target}: applies nothing without --apply; add it, or --print")
     if options.apply and not applied:
-        raise UserError(f"--apply: --target {options.target} deploys without it; leave it out")
+        raise UserError(f"--apply: --target {options.target} deploys without it; remove it")
     if options.delete:
         deploy.delete(experiment, deploy.standing(options.target), _console())
         return DONE

@@ -63,7 +63,7 @@ def _join() -> None:
         ray.init(**_QUIET)
     except ray.exceptions.AuthenticationError:
         raise UserError(
-            f"RAY_ADDRESS: the cluster at {address} refuses this token, or there is none; put the cluster's into "
+            f"RAY_ADDRESS: the cluster at {address} refuses this token, or none is set; put the cluster's token into "
             "~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names, and set RAY_AUTH_MODE=token"
         ) from None
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -148,8 +148,8 @@ def this_machine(experiment: Experiment) -> Hardware:
     if not (largest.gpus if wanted == "cuda" else largest.cores):
         what = "GPU" if wanted == "cuda" else "CPU core"
         raise UserError(
-            f"RAY_ADDRESS: no node of the cluster gives out a {what} (accelerator: {wanted}); wait for a worker node "
-            "to join or add one, the head does no work"
+            f"RAY_ADDRESS: no node of the cluster offers a {what} (accelerator: {wanted}); wait for a worker "
+            "node, or add one: the head does no work"
         )
     return _on_offer(wanted, largest)
 
@@ -195,8 +195,7 @@ def _hardware(wanted: str, description: dict[str, Any]) -> Hardware:
         return Hardware(name=description["cpu"], **base)
     if not description["gpus"]:
         raise UserError(
-            "accelerator: 'cuda' is asked for, but nvidia-smi shows no GPU here; run it on a GPU machine or "
-            "set accelerator: cpu"
+            "accelerator: 'cuda' is set, but nvidia-smi shows no GPU here; use a GPU machine or set accelerator: cpu"
         )
     name, memory, capability = description["gpus"][0]
     return Hardware(

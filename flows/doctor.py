@@ -106,13 +106,13 @@ def judge(name: str, state: dict[str, Any], node: cluster.Node | None, serving: 
     if works:
         findings.append(_memory(name, state["memory_available_bytes"]))
     if state["unusable_port"]:
-        todo = f"end what holds port {serving.port} of {serving.host}, or set serving.port"
+        todo = f"end the process that holds port {serving.port} of {serving.host}, or change serving.port"
         findings.append(Finding(name, "serving port", f"{serving.port}: {state['unusable_port']}", todo))
     else:
         findings.append(Finding(name, "serving port", f"{serving.port} free"))
     if node is not None:
         nice = state["niceness"]
-        starves = "start Ray with RAY_worker_niceness=0: what is measured would starve"
+        starves = "start Ray with RAY_worker_niceness=0, or measurements will starve"
         findings.append(Finding(name, "niceness", str(nice), starves if works and nice > 0 else None))
     return findings
 
@@ -127,7 +127,7 @@ def _versions(name: str, state: dict[str, Any]) -> Finding:
 
 def _environments(name: str, missing: list[str]) -> Finding:
     if not missing:
-        return Finding(name, "environments", f"{len(environments.TO_USE)} built, of these locks")
+        return Finding(name, "environments", f"{len(environments.TO_USE)} built from these locks")
     state = f"missing: {', '.join(Path(path).parents[1].name for path in missing)}"
     todo = "run `python3 actors/environments.py build` there, with MSF_ENVIRONMENTS and MSF_ACCELERATOR as here"
     return Finding(name, "environments", state, todo)
@@ -137,7 +137,7 @@ def _gpus(name: str, state: dict[str, Any], node: cluster.Node | None) -> Findin
     count = len(state["gpus"])
     text = f"{count} x {state['gpus'][0][0]}" if count else "none"
     if node is not None and node.gpus > count:
-        return Finding(name, "GPUs", text, f"Ray gives out {node.gpus}, nvidia-smi shows {count}: mend the driver")
+        return Finding(name, "GPUs", text, f"Ray offers {node.gpus}, nvidia-smi shows {count}: fix the driver")
     return Finding(name, "GPUs", text)
 
 
@@ -155,27 +155,27 @@ def _gpu_memory(
 def _store(name: str, state: dict[str, Any]) -> Finding:
     if state["unwritable"]:
         todo = (
-            "mount it there, writable, or set storage.root or MSF_STORE to a folder that every node reaches; an "
+            "mount it there as writable, or set storage.root or MSF_STORE to a folder that every node reaches; an "
             "address needs its fsspec package and credentials there"
         )
         return Finding(name, "store", state["unwritable"], todo)
     if not state["sees_probe"]:
-        return Finding(name, "store", "another than the driver's", "mount the same storage at the same path")
-    return Finding(name, "store", "writable, the driver's")
+        return Finding(name, "store", "not the driver's", "mount the same storage at the same path")
+    return Finding(name, "store", "writable, shared with the driver")
 
 
 def _memory(name: str, available: int) -> Finding:
     state = f"{available / GIB:.1f} GiB available"
     enough = available >= ENGINE_OVERHEAD
-    todo = f"end other work: an engine alone needs {ENGINE_OVERHEAD / GIB:.1f} GiB beside its weights"
+    todo = f"end other work: an engine needs {ENGINE_OVERHEAD / GIB:.1f} GiB in addition to its weights"
     return Finding(name, "memory", state, None if enough else todo)
 
 
 def _left_over(name: str, processes: list[int]) -> Finding:
     if not processes:
-        return Finding(name, "left over", "nothing")
+        return Finding(name, "leftovers", "none")
     ids = " ".join(map(str, processes))
-    return Finding(name, "left over", f"processes {ids} of dead leases", f"look at them, then: kill -9 {ids}")
+    return Finding(name, "leftovers", f"processes {ids} of dead leases", f"inspect them, then: kill -9 {ids}")
 
 
 def show(findings: list[Finding], console: Console) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 from rich.console import Console
 
 INTERRUPTED = 130
-STOPPED = "stopped; what was finished is kept: the same command goes on from there"
+STOPPED = "stopped; finished work is kept: run the same command again to resume"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C; a job's stop, or a machine that goes down; a terminal that is closed."""
 _SAME_S = 1.0

@@ -19,7 +19,7 @@ def check(address: str) -> None:
     cluster runs what he likes on it. RAY_AUTH_MODE=disabled says that this is known."""
     if "://" in address and not address.startswith("ray://"):
         raise UserError(
-            f"RAY_ADDRESS: {address:.100} is where jobs are submitted; a driver joins at HOST:PORT, or use `auto`"
+            f"RAY_ADDRESS: {address:.100} is for job submission; a driver needs the head's HOST:PORT, or `auto`"
         )
     host, port = _host_and_port(_latest() if address == "auto" else address.removeprefix("ray://"))
     encrypted = os.environ.get("RAY_USE_TLS", "0") != "0"  # by certificates, of which a client has one, too
@@ -32,12 +32,12 @@ def check(address: str) -> None:
             f"RAY_ADDRESS: no cluster answers at {host}:{port} ({reason}); start one, or unset RAY_ADDRESS"
         ) from None
     if answer is None:
-        raise UserError(f"RAY_ADDRESS: what answers at {host}:{port} is not Ray; give the address of a head's GCS")
+        raise UserError(f"RAY_ADDRESS: the server at {host}:{port} is not Ray; give the address of a head's GCS")
     if not encrypted and os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled" and _answers_anybody(host, port):
         raise UserError(
-            f"RAY_ADDRESS: the cluster at {host}:{port} asks for no token, so whoever reaches it runs what he likes on "
+            f"RAY_ADDRESS: the cluster at {host}:{port} asks for no token, so anyone who reaches it can run code on "
             "it; start it with RAY_AUTH_MODE=token (`ray get-auth-token --generate` makes one), or set "
-            "RAY_AUTH_MODE=disabled to use it as it is"
+            "RAY_AUTH_MODE=disabled to accept that"
         )
 
 
@@ -63,7 +63,7 @@ def _latest() -> str:
 
     address = canonicalize_bootstrap_address("auto")
     if not address:
-        raise UserError("RAY_ADDRESS: auto, and no cluster runs on this machine; start one, or unset RAY_ADDRESS")
+        raise UserError("RAY_ADDRESS: auto, but no cluster runs on this machine; start one, or unset RAY_ADDRESS")
     return str(address)
 
 

@@ -118,8 +118,8 @@ def _start(
     except Exception as error:  # Ray raises no class of its own here
         reason = " ".join(str(error).split())
         raise NotStarted(
-            f"Ray did not start on this machine: {reason:.200}; see what else runs here "
-            "(`python -m flows doctor`): the same command goes on from what was finished"
+            f"Ray did not start on this machine: {reason:.200}; run `python -m flows doctor` to "
+            "see what blocks it, then the same command again to resume"
         ) from error
     finally:
         _restore(before, {*lent, *withheld})
@@ -185,7 +185,7 @@ def _lost(needed: Mapping[int, str]) -> str | None:
     for process, name in list(needed.items()):
         if not processes.alive(process):
             return (
-                f"Ray's {name} (process {process}) has died; what it ran is ended, what was finished is kept: the "
-                "same command goes on from there"
+                f"Ray's {name} (process {process}) has died; its work was ended, finished work is kept: run the "
+                "same command again to resume"
             )
     return None

@@ -94,7 +94,7 @@ def _local_wheel(package: str) -> Path:
     """Offline, pip does not run at all: one of its settings could name an index."""
     wheel = offline.local_wheel(package)
     if wheel is None:
-        raise RuntimeError(f"{package} is in no folder that PIP_FIND_LINKS names here, and HF_HUB_OFFLINE is set")
+        raise RuntimeError(f"{package} is in none of the folders of PIP_FIND_LINKS here, and HF_HUB_OFFLINE is set")
     return wheel
 
 
@@ -147,8 +147,8 @@ def calibration_tokens(
         sequences = [tokens[:sequence_length] for tokens in encoded if tokens]
     if len(sequences) < samples:
         raise ValueError(
-            f"calibration.samples: {samples} sequences of {sequence_length} tokens were asked for, the "
-            f"source holds {len(sequences)}; ask for fewer or give more text"
+            f"calibration.samples: {samples} sequences of {sequence_length} tokens requested, the "
+            f"source has {len(sequences)}; request fewer or give more text"
         )
     return random.Random(seed).sample(sequences, samples)
 

@@ -133,7 +133,7 @@ def _prompts(model: Any, chat_template: bool, system_instruction: str | None, ch
         if model.without_system:
             raise ValueError(
                 "accuracy.system_instruction: the model's chat template refuses a system message; put it into the "
-                "task's description, or leave it out"
+                "task's description, or remove it"
             )
     bare, whole = model.tok_encode("x", add_special_tokens=False), model.tok_encode("x")
     return Prompts(

@@ -117,8 +117,8 @@ class Asked(TemplateLM):  # type: ignore[misc]
         for document, (_, context, answer) in () if windows else zip(self._scored, requests, strict=True):
             if not 0 < len(answer) < room:
                 raise ValueError(
-                    f"document {document[1]} of {document[0]} has an answer of {len(answer)} tokens; one token at "
-                    f"least, and less than the context of {self.context_length}, can be scored"
+                    f"document {document[1]} of {document[0]} has an answer of {len(answer)} tokens; an "
+                    f"answer to score has at least one token, and fewer than the context of {self.context_length}"
                 )
             if len(context) + len(answer) > room:
                 self.cut.add(document)
@@ -136,7 +136,7 @@ class Asked(TemplateLM):  # type: ignore[misc]
             longest = normalize_gen_kwargs(settings, _MAX_GEN_TOKS)["max_gen_toks"]
             if longest >= self.context_length:
                 raise ValueError(
-                    f"{request.task_name} answers in up to {longest} tokens, which leaves nothing of a context of "
+                    f"{request.task_name} generates up to {longest} tokens, which leaves no room in a context of "
                     f"{self.context_length} for a prompt; raise serving.max_model_len or lower max_gen_toks"
                 )
             if len(self.tok_encode(text)) + longest > self.context_length:

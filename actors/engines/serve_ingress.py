@@ -161,7 +161,7 @@ def direct(
         if _ask(ingress, "live") == [revision]:
             return
         time.sleep(_POLL_S)
-    raise RuntimeError(f"the ingress of {ingress} did not turn to {revision} within {timeout_s:g} s")
+    raise RuntimeError(f"the ingress of {ingress} did not switch to {revision} within {timeout_s:g} s")
 
 
 def live(ingress: str, within_s: float = 60.0) -> str | None:
@@ -178,7 +178,7 @@ def live(ingress: str, within_s: float = 60.0) -> str | None:
             revision: str | None = heard[0]
             return revision
         time.sleep(_POLL_S)
-    raise RuntimeError(f"{ingress} does not say within {within_s:g} s what is live behind it; see the logs of Serve")
+    raise RuntimeError(f"{ingress} did not report its live revision within {within_s:g} s; see the logs of Serve")
 
 
 def drain(ingress: str, revision: str, within_s: float) -> int:

@@ -130,7 +130,7 @@ class Cache:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if at_once else 0))
         except BlockingIOError:
-            raise Damaged(f"{entry}: damaged on this node's disk, and in use; end what uses it") from None
+            raise Damaged(f"{entry}: damaged on this node's disk, and in use; end the processes that use it") from None
 
     def _pull(self, wanted: Pullable, entry: Path) -> None:
         partial = entry.with_name(f"{entry.name}{_PARTIAL}")

@@ -37,11 +37,11 @@ def verify_files(folder: Path, files: Digests) -> None:
         if not path.is_file():
             raise Damaged(f"{path}: missing")
         if (size := path.stat().st_size) != digest["bytes"]:
-            raise Damaged(f"{path}: {size} bytes, its record tells of {digest['bytes']}")
+            raise Damaged(f"{path}: {size} bytes, but its record says {digest['bytes']}")
     names = sorted(files)
     for name, content_sha256 in zip(names, _sha256_of_all(folder / name for name in names), strict=True):
         if content_sha256 != files[name]["sha256"]:
-            raise Damaged(f"{folder / name}: its content is not that of its record (another sha256)")
+            raise Damaged(f"{folder / name}: its content differs from its record (sha256)")
 
 
 def sha256(path: Path) -> str:

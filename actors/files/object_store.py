@@ -160,4 +160,4 @@ def _changed_at(info: dict[str, Any]) -> float:
             if isinstance(value, int | float):
                 return float(value)
             return (value if isinstance(value, datetime) else datetime.fromisoformat(str(value))).timestamp()
-    raise RuntimeError(f"{info.get('name')}: its backend tells no time of change (only {', '.join(sorted(info))})")
+    raise RuntimeError(f"{info.get('name')}: its backend reports no modification time (only {', '.join(sorted(info))})")

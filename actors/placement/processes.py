@@ -91,7 +91,7 @@ def _end(members: Callable[[], list[int]], patience_s: float) -> list[int]:
         killed.update(survivors)
         time.sleep(0.05)
     if survivors:
-        raise RuntimeError(f"processes {survivors} outlive SIGKILL; what they hold cannot be given back")
+        raise RuntimeError(f"processes {survivors} survived SIGKILL; their devices cannot be released")
     return sorted(killed)
 
 

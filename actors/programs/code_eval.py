@@ -66,7 +66,7 @@ class CodeEval:
             ValueError: HF_ALLOW_CODE_EVAL is not 1.
         """
         if os.environ.get("HF_ALLOW_CODE_EVAL") != "1":
-            raise ValueError("HF_ALLOW_CODE_EVAL is not 1: code that a model wrote is not run here")
+            raise ValueError("HF_ALLOW_CODE_EVAL is not 1: code written by a model does not run here")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             passed = [
                 list(pool.map(_passes, [f"{one}\n{tests}" for one in programs], repeat(timeout), repeat(waiting)))

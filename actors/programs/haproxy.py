@@ -100,7 +100,7 @@ class Commands:
             ValueError: they are more than a slot has room for.
         """
         if len(engines) > MOST_ENGINES:
-            raise ValueError(f"{len(engines)} engines are more than a slot's {MOST_ENGINES}")
+            raise ValueError(f"{len(engines)} engines exceed the {MOST_ENGINES} of a slot")
         for number in range(MOST_ENGINES):
             server = f"{slot}/engine{number + 1}"
             if number < len(engines):

@@ -154,21 +154,21 @@ def await_healthy(url: str, log: Path, ended: Callable[[], int | None], timeout_
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if (status := ended()) is not None:
-            raise NotStarted(f"vllm serve ended with {status}: {last_error(log)}; {log.name} has all it said")
+            raise NotStarted(f"vllm serve ended with {status}: {last_error(log)}; full output in {log.name}")
         try:
             if openai_client.get(f"{url}/health", patience_s=5)[0] == 200:
                 return
         except OSError:
             pass
         time.sleep(_POLL_S)
-    raise NotStarted(f"vllm serve was not healthy within {timeout_s:g} s (serving.start_timeout_s); it said: {log}")
+    raise NotStarted(f"vllm serve was not healthy within {timeout_s:g} s (serving.start_timeout_s); its output: {log}")
 
 
 def last_error(log: Path) -> str:
     """The last line of a log that names an error, or else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b.*:|: error:", line)]
-    return (errors or lines or ["it said nothing"])[-1][-300:]
+    return (errors or lines or ["no output"])[-1][-300:]
 
 
 def kernels_and_kv_cache(log: str) -> tuple[dict[str, str], int | None]:

@@ -51,7 +51,7 @@ def ask(module: str, settings: Mapping[str, Any], known: Mapping[str, str]) -> A
                 session.end()  # of one that has ended, nothing is left
         print(log.read_text(errors="replace"), flush=True)  # into the log of the actor
         if not written.is_file():
-            raise RuntimeError(f"it ended with {session.status} and no answer: {vllm_server.last_error(log)}")
+            raise RuntimeError(f"it ended with {session.status} and no result: {vllm_server.last_error(log)}")
         outcome = json.loads(written.read_text())
     if "error" not in outcome:
         return outcome["answer"]

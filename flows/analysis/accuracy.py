@@ -119,7 +119,7 @@ def paired(
         _widest([ratio for ratio in ratios if ratio]) if ratios and None not in ratios else None,
         criterion,
         confidence,
-        undecidable=None if evidence else f"{metric} has no ends between which every document's value must lie",
+        undecidable=None if evidence else f"{metric} has no known range of a document's value",
         task=task,
         metric=metric,
         documents=len(pairs),

@@ -36,7 +36,7 @@ def judge(evidence: Evidence) -> Judgement:
     unfinished = [o for o in evidence.variants.values() if not o.complete and o.name not in reasons]
     reasons |= {o.name: f"not measured in full: {o.missing} missing" for o in unfinished}
     still_open = [f"{len(unfinished)} of {len(evidence.variants)} variants"] if unfinished else []
-    still_open += ["what the search asks for next"] if evidence.search_goes_on else []
+    still_open += ["the search's next variants"] if evidence.search_goes_on else []
     settings, final = experiment.decision, not still_open
     decided = {
         workload: decide(variants, settings, reasons, section(workload), final=final, stopped=ended)
@@ -198,10 +198,11 @@ def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) ->
     if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
         return None
     has_more = rank(first, decision) <= rank(ours, decision)
-    how = "has the better" if has_more else "is shown to beat the base, which this one is not:"
     value = f"{ours.objective.mean:.4g}" if ours.objective else "no load that counts"
-    reason = f"{first.name} already passes and {how} {describe_objective(first, decision)}"
-    return f"{reason} against {value}"
+    best = describe_objective(first, decision)
+    if has_more:
+        return f"{first.name} already passes and has the better {best}; this one has {value}"
+    return f"{first.name} already passes and beats the base: {best}; this one ({value}) is not shown to beat it"
 
 
 def score(evidence: Evidence, name: str) -> float | None:
@@ -254,7 +255,7 @@ def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None
     worst = min(lower, key=lambda gain: gain.ratio.value)
     cause = outcome.plan.scheme.why_slower_on(hardware) if outcome.plan.scheme else None
     load = in_words(worst.asked, worst.unit)
-    return f"{worst.ratio.value:.2f} times the base's tokens/s at {load}; {cause or 'the cause is not known'}"
+    return f"{worst.ratio.value:.2f}x the base's tokens/s at {load}; {cause or 'the cause is not known'}"
 
 
 def corrected(judged: Sequence[Judged]) -> list[Judged]:

@@ -177,7 +177,7 @@ class Resampled:
         """Why this interval decides nothing."""
         if self.units >= FEWEST:
             return None
-        return f"{self.kind} is judged from {FEWEST} documents or sources on, where its interval is known to cover"
+        return f"{self.kind} is judged only from {FEWEST} documents or sources on, where its interval is known to cover"
 
 
 def resampled(kind: Kind, sums: np.ndarray, sources: np.ndarray | None, seed: int) -> Resampled:

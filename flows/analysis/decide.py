@@ -116,14 +116,14 @@ class _Wording:
         """Without a variant nothing is said of the base either."""
         if not self.final:
             return "not enough evidence", "Not enough evidence: no compressed variant has been measured yet."
-        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none was asked for"
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the experiment has none"
         return "nothing was measured", f"Nothing can be compared: no compressed variant was measured ({why})."
 
     def nothing_to_beat(self) -> tuple[Answer, str]:
         """The base is shown neither to meet the constraints nor to break one."""
         labels = dict.fromkeys(label for point in self.base.points for label in point.labels)
         if all(point.void for point in self.base.points):
-            why = f"no load of the base's counts ({', '.join(labels)}), so that nothing can be compared with it"
+            why = f"every load of the base is void ({', '.join(labels)}), so nothing can be compared with it"
         elif self.base.unsure_constraints:
             why = f"the base is not shown to meet the constraints ({'; '.join(self.base.unsure_constraints)})"
             why += f"; raise {self.load}.repeats or {self.load}.duration_s"
@@ -133,19 +133,19 @@ class _Wording:
 
     def deploy(self, best: Judged, rival: Judged | None) -> tuple[Answer, str]:
         """The best of those that are shown to be better, with what is lost elsewhere."""
-        lead = f", {times(best.against_base)} the base's" if rival and best.against_base else ""
+        lead = f", {times(best.against_base)}" if rival and best.against_base else ""
         where = f" at {best.against_base.at}" if lead and best.against_base and best.against_base.at else ""
         lost = losses(best, self.decision)
         but = f" But it loses elsewhere: {'; '.join(lost)}." if lost else ""
         words = describe_objective(best, self.decision)
         control = self._control if lead else ""
-        return "deploy", f"Deploy {best.name}: best {words} of all that pass{lead}{where}{control}.{but}"
+        return "deploy", f"Deploy {best.name}: best {words} of all variants that pass{lead}{where}{control}.{but}"
 
     @property
     def _control(self) -> str:
         """How far the base is from itself, in words; empty where no control was made."""
         again = self.base.control
-        return f" (a second start of the base: {times(again)} the first)" if again else ""
+        return f" (control: a second start of the base, {times(again, 'the first')})" if again else ""
 
     def without_a_lead(self, unlost: list[Judged], rival: Judged | None) -> tuple[Answer, str]:
         """No variant is shown to be one to deploy.
@@ -157,10 +157,16 @@ class _Wording:
             return "not enough evidence", f"Not enough evidence: {self._missing(unlost, rival)}."
         if rival is None:
             return "not enough evidence", "No variant, the base included, meets the constraints."
-        gain = f"a gain above {100 * self.decision.min_gain:g} % in {describe_objective(rival, self.decision)}"
+        gain = f"{100 * self.decision.min_gain:g} % over the base's {describe_objective(rival, self.decision)}"
         if self.final:
-            return "keep the base", f"Keep the base: every compressed variant is shown to fail or not to have {gain}."
-        return "not enough evidence", f"Not enough evidence: no compressed variant has {gain} yet."
+            return (
+                "keep the base",
+                f"Keep the base: every compressed variant is shown to fail or to gain at most {gain}.",
+            )
+        return (
+            "not enough evidence",
+            f"Not enough evidence: no compressed variant is shown to gain more than {gain} yet.",
+        )
 
     def _missing(self, unlost: list[Judged], rival: Judged | None) -> str:
         """What of a measurement would settle the first of them, and of all whose accuracy is open."""
@@ -171,14 +177,14 @@ class _Wording:
         if first.verdict == "pass" and rival is not None:
             return f"{first.name} passes, but {unproven(first, self.decision, self.load)}{self._control}"
         names = ", ".join(v.name for v in unlost if v.verdict != "pass")
-        better = f"{names} would be better by {self.decision.objective} or may be, but"
+        better = f"{names} may be better by {self.decision.objective}, but"
         unsure = [d for v in unlost for d in v.differences if d.verdict == "inconclusive"]
         if not unsure:
-            return f"{better} no task is judged: perplexities without a recovery asked for are shown only"
+            return f"{better} no task is judged: a perplexity without a `recovery` is only shown"
         limits = ", ".join(dict.fromkeys(f"{d.limit} on {d.task}" for d in unsure))
         needed = {d.sources_needed or d.documents_needed or 0: in_words_needed(d) for d in unsure}
         more = f"; about {needed[max(needed)]} would settle it" if max(needed) else ""
-        return f"{better} accuracy is not shown to keep to {limits}{more}"
+        return f"{better} accuracy is not shown to meet {limits}{more}"
 
 
 def for_all(judgements: Mapping[str, Judgement], reasons: dict[str, str], stopped: tuple[Stopped, ...]) -> Judgement:

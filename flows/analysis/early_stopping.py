@@ -102,7 +102,7 @@ def _broken(ours: Record[Evaluation], theirs: Record[Evaluation], experiment: Ex
     return Stopped(
         name="",
         rule="broken",
-        reason=f"{metric} of {text.name} is {ratio:.3g} times the base's, over the limit of {limit:g}",
+        reason=f"{metric} of {text.name} is {ratio:.3g}x the base's, over the limit of {limit:g}",
         documents=_documents(ours),
         evidence=(ours.fingerprint, theirs.fingerprint),
         at=max(ours.finished_at, theirs.finished_at),

@@ -34,10 +34,12 @@ def _of(where: str, load: Load, needed: int) -> str | None:
     if load.requests >= each:
         return None
     raised = f"set {where}.requests: {each}"
-    at = f"{where}: {in_words(lightest, load.unit)} for {load.duration_s:g} s in {load.looks[0]} repeats"
-    limit = f"of the {needed} that a limit needs to be shown"
+    at = (
+        f"{where}: a limit needs {needed} requests to be shown; {in_words(lightest, load.unit)} for "
+        f"{load.duration_s:g} s in {load.looks[0]} repeats give"
+    )
     if not load.open_loop:
         most = lightest * load.duration_s / each
-        return f"{at} give fewer {limit} where a request takes more than {most:.3g} s: then {raised}"
+        return f"{at} fewer if a request takes more than {most:.3g} s: then {raised}"
     expected = lightest * load.duration_s * load.looks[0]
-    return f"{at} give about {expected:.0f} {limit}; {raised}, or raise duration_s" if expected < needed else None
+    return f"{at} about {expected:.0f}; {raised}, or raise duration_s" if expected < needed else None

@@ -129,7 +129,7 @@ class Lead(Ratio):
     """The load at which both were compared, in words; None for sizes and capacities."""
     unsettled: tuple[str, ...] = ()
     """Loads in words at which it might be more than the smallest gain: neither is shown to break a limit there, but not
-    both are shown to keep to them."""
+    both are shown to satisfy them."""
     repeats_needed: int | None = None
     """Repeats with which a gain as large as this is shown to be above the smallest one, or below it, with a
     power of 0.8; starts of the engines, where there are several. None where they would be more than anybody makes."""
@@ -150,11 +150,11 @@ class Point:
     """What makes the figures mean less than they say: `saturated`, `late client`, `unfinished requests`, each in most
     repeats; `errors`, `few requests` (for a 95th percentile), over all; `client at its limit`, `compiled`, in one."""
     violations: tuple[str, ...]
-    """What it is shown to break: latency limits, the share of errors, the rate, and that requests end."""
+    """Limits that it is shown to break: latency limits, the share of errors, the rate, and that requests end."""
     idle: int = 0
     """Repeats in which no request ended."""
     unsure: tuple[str, ...] = ()
-    """Limits that it is shown neither to keep to nor to break."""
+    """Limits that it is shown neither to satisfy nor to break."""
 
     @property
     def void(self) -> bool:
@@ -180,7 +180,7 @@ class Point:
 
     @property
     def usable(self) -> bool:
-        """Whether it is shown to keep to every limit."""
+        """Whether it is shown to satisfy every limit."""
         return self.standing == "keeps"
 
     @property
@@ -191,15 +191,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Capacity:
-    """How much load keeps to the latency limits."""
+    """The load within the latency limits."""
 
     unit: str
     asked: float | None
-    """The heaviest point that is shown to keep to them with all lighter ones; None where the lightest is not."""
+    """The heaviest point that is shown to satisfy them with all lighter ones; None if the lightest is not."""
     violating: tuple[float, ...]
     """Points that are shown to break one."""
     kept_again: tuple[float, ...]
-    """Points behind one that does not keep to the limits that do all the same."""
+    """Points that satisfy the limits although a lighter one does not."""
     not_shown: tuple[float, ...] = ()
     """Points of which neither is shown."""
 
@@ -249,7 +249,7 @@ class Judged:
     evidence: dict[str, str]
     """Fingerprints of the records that this rests on."""
     unsure_constraints: tuple[str, ...] = ()
-    """What it is shown neither to keep to nor to break."""
+    """Constraints that it is shown neither to satisfy nor to break."""
     control: Lead | None = None
     """Of the base: a second start of it in turn with the first (A/A) by the objective, where one was made."""
 

@@ -27,18 +27,18 @@ def enough(evidence: Evidence, outcome: Outcome, workload: str) -> tuple[bool, s
     size = base.checkpoint.result.weight_bytes if base.checkpoint else ours.size_bytes
     lead = under_load(ours, size, decision, evidence.compared, spread).against_base
     if lead is None:
-        return False, "no load that both keep tells how it compares"
+        return False, "it and the base have no usable load in common"
     shown = leads.shown(lead, decision) or leads.excluded(lead, decision)
-    return shown, f"{lead.value:.3f} times the base by {lead.repeats} repeats"
+    return shown, f"{lead.value:.3f}x the base after {lead.repeats} repeats"
 
 
 def _of_base(base: Measured, decision: Decision) -> tuple[bool, str]:
     if decision.objective == "size":
-        return True, "no load tells its size"
+        return True, "its size does not depend on the load"
     control = base_under_load(base, decision, spread_among([], base)).control
     if control is None:
-        return False, "no load tells how far it is from itself"
-    return near(control, decision.min_gain), f"a second start of the base is {control.value:.3f} times the first"
+        return False, "no load compares it with its second start"
+    return near(control, decision.min_gain), f"a second start of the base is {control.value:.3f}x the first"
 
 
 def near(control: Lead, gain: float) -> bool:

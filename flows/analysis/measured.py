@@ -157,7 +157,7 @@ def _records(
 ) -> tuple[Record[Checkpoint], list[Record[Benchmark]]]:
     """The checkpoint, and the repeats of one load."""
     if outcome.checkpoint is None or not any(outcome.benchmarks):
-        raise ValueError(f"{outcome.name} was not put under load")
+        raise ValueError(f"{outcome.name} was not benchmarked")
     benchmarks = zip(experiment.benchmarks, outcome.benchmarks, strict=True)
     return outcome.checkpoint, [record for (name, _), record in benchmarks if record and name == workload]
 

@@ -154,7 +154,7 @@ def _errors(rows: list[dict[str, Any]], confidence: float) -> _Limit:
         return "keeps", ""
     words = f"{failed} of {count} requests failed, over {100 * requests.MOST_ERRORS:g} %"
     low, _ = proportion_confint(failed, count, alpha=1 - confidence, method="beta")
-    return ("breaks", words) if low > requests.MOST_ERRORS else ("not shown", f"{words}, which so few do not show")
+    return ("breaks", words) if low > requests.MOST_ERRORS else ("not shown", f"{words}; so few do not show it")
 
 
 def _saturation(times: int, repeats: int) -> _Limit:
@@ -162,7 +162,7 @@ def _saturation(times: int, repeats: int) -> _Limit:
     many as an interval needs."""
     if 2 * times <= repeats:
         return "keeps", ""
-    words = f"more than the server can take in {times} of {repeats} repeats"
+    words = f"more than the server can sustain in {times} of {repeats} repeats"
     return ("breaks" if times == repeats >= FEWEST else "not shown"), words
 
 
@@ -172,8 +172,8 @@ def _attainment(rows: list[dict[str, Any]], decision: Decision) -> _Limit:
     within = [(int(good.sum()), len(good)) for good in kept]
     good, count = (sum(column) for column in zip(*within, strict=True))
     standing, (low, high) = _shared(within, decision.attainment, decision.confidence)
-    words = f"{good} of {count} requests keep to the limits ([{100 * low:.3g}, {100 * high:.3g}] %)"
-    return standing, f"{words}: {100 * decision.attainment:g} % should"
+    words = f"{good} of {count} requests satisfy the limits ([{100 * low:.3g}, {100 * high:.3g}] %)"
+    return standing, f"{words}: {100 * decision.attainment:g} % must"
 
 
 def _shared(within: list[tuple[int, int]], share: float, confidence: float) -> tuple[Standing, Bounds]:
@@ -216,7 +216,7 @@ def _in_words(
     if ended < (needed := percentiles.fewest(LIMITED, confidence)):
         return f"{measured} ms in {ended} requests (at least {needed} are needed): limit of {limit:g} ms"
     if p95.low is None or p95.high is None:
-        return f"{measured} ms, which so few repeats, or so different ones, do not bound: limit of {limit:g} ms"
+        return f"{measured} ms; the repeats are too few or too different to bound it: limit of {limit:g} ms"
     return f"{measured} [{p95.low:.4g}, {p95.high:.4g}] ms, on both sides of the limit of {limit:g} ms"
 
 

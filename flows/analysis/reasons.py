@@ -25,6 +25,7 @@ _FIGURES = {
     "tpot_p95_ms": "TPOT p95",
 }
 """Figures that may decide an objective at a load, in words."""
+_OF_BASE = "the base's"
 
 
 def better(decision: Decision) -> int:
@@ -37,12 +38,12 @@ def unit_of(decision: Decision) -> str:
     return _OBJECTIVES[decision.objective][1]
 
 
-def times(ratio: Ratio) -> str:
-    """A ratio with its interval, in words."""
+def times(ratio: Ratio, of: str = "the base") -> str:
+    """A ratio to something with its interval, in words."""
     if ratio.low is None and ratio.high is None:
-        return f"{ratio.value:.2f} times"
+        return f"{ratio.value:.2f}x {of}"
     low, high = (f"{bound:.2f}" if bound is not None else "..." for bound in (ratio.low, ratio.high))
-    return f"{ratio.value:.2f} [{low}, {high}] times"
+    return f"{ratio.value:.2f}x {of} [{low}, {high}]"
 
 
 def describe_objective(variant: Judged, decision: Decision) -> str:
@@ -67,7 +68,7 @@ def losses(variant: Judged, decision: Decision) -> list[str]:
     much as the smallest gain."""
     figures = {compared_figure(decision)[0], "output_tokens_per_second"}
     return [
-        f"{times(gain.ratio)} the base's {_FIGURES[gain.figure]} at {in_words(gain.asked, gain.unit)}"
+        f"{times(gain.ratio, f'{_OF_BASE} {_FIGURES[gain.figure]}')} at {in_words(gain.asked, gain.unit)}"
         for gain in variant.gains
         if gain.figure in figures
         and gain.ratio.high is not None
@@ -80,17 +81,17 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
     """Why a gain is shown neither to be above the smallest one nor below, and what would settle it."""
     lead, gain = variant.against_base, f"{100 * decision.min_gain:g} %"
     if lead is None:
-        return "no load that both it and the base are shown to keep tells how it compares"
-    comparison = f"its {times(lead)} the base's"
+        return "it and the base have no usable load in common"
+    comparison = times(lead)
     if decision.objective == "capacity" or (decision.objective == "goodput" and lead.at is None):
-        return f"{comparison} is no gain above {gain} that the loads show; add loads between, or raise {load}.repeats"
+        return f"{comparison}: the loads show no gain above {gain}; add loads in between, or raise {load}.repeats"
     if lead.low is None:
         return f"{comparison} has no interval ({_few(lead)}); raise {load}.repeats"
     if excluded(lead, decision):
-        return f"{comparison} is shown to be no gain above {gain}"
+        return f"{comparison} excludes a gain above {gain}"
     if excluded(replace(lead, unsettled=()), decision):
         where = ", ".join(lead.unsettled)
-        return f"the limits are not shown to be kept at {where}, where it may gain above {gain}; raise {load}.repeats"
+        return f"it is not shown to satisfy the limits at {where}, but may gain more than {gain}; raise {load}.repeats"
     more = f" to about {lead.repeats_needed}" if lead.repeats_needed else ""
     bound = f" (at least {lead.sure:.2f} for all variants at once)" if lead.sure not in (None, lead.low) else ""
     several = lead.starts > 1
@@ -98,21 +99,21 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
     advice = (
         f"{load}.starts{more}, and its repeats with them" if several else f"{load}.repeats{more} or {load}.duration_s"
     )
-    return f"{comparison}{bound} is neither shown to be a gain above {gain} nor below by {made}; raise {advice}"
+    return f"{comparison}{bound}: {made} show the gain to be neither above nor below {gain}; raise {advice}"
 
 
 def _few(lead: Lead) -> str:
     """What an interval would need."""
     if lead.starts > 1:
-        return f"{lead.starts} starts of one variant alone, without a control, tell too little"
-    return f"3 repeats are needed, {lead.repeats} made"
+        return f"{lead.starts} starts of a single variant without a control are too few"
+    return f"3 repeats are needed, {lead.repeats} were made"
 
 
 def why_unfit(variant: Judged, decision: Decision) -> str:
     """Why a variant that breaks nothing is not known to be one to deploy."""
     if variant.unsure_constraints:
         return f"is not shown to meet the constraints: {'; '.join(variant.unsure_constraints)}"
-    return f"{decision.objective} could be measured at no load: {why_unusable(variant)}"
+    return f"{decision.objective} could not be measured at any load: {why_unusable(variant)}"
 
 
 def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: str) -> str:
@@ -123,14 +124,14 @@ def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: st
             return why_no_pass(difference)
     passes = "passes, but " if variant.verdict else ""
     if variant.objective is None:
-        return f"{passes}{decision.objective} could be measured at no load: {why_unusable(variant)}"
+        return f"{passes}{decision.objective} could not be measured at any load: {why_unusable(variant)}"
     if variant.unsure_constraints:
         return f"{passes}{why_unfit(variant, decision)}"
     value = f"{variant.objective.mean:.4g}"
     if chosen is None or rank(variant, decision) < rank(chosen, decision):
-        return f"{passes}{unproven(variant, decision, load)} ({value} {unit_of(decision)})"
-    against = f", {times(variant.against_base)} the base's" if variant.against_base else ""
-    return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)} against {value}{against}"
+        return f"{passes}{unproven(variant, decision, load)}; measured: {value} {unit_of(decision)}"
+    against = f" ({times(variant.against_base)})" if variant.against_base else ""
+    return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)}; this one has {value}{against}"
 
 
 def why_unusable(variant: Judged) -> str:
@@ -152,8 +153,8 @@ def why_no_pass(difference: Difference) -> str:
     if difference.undecidable:
         return f"inconclusive: {summary}, but {difference.undecidable}"
     if difference.min_recovery is not None and difference.recovery is None:
-        return f"inconclusive: {summary}, and the base has too little of it for a recovery to be given"
-    return f"inconclusive: {summary} reaches over {difference.limit}{_shown_by(difference)}"
+        return f"inconclusive: {summary}, but the base's value is too small for a recovery"
+    return f"inconclusive: {summary} crosses {difference.limit}{_shown_by(difference)}"
 
 
 def _shown_by(difference: Difference) -> str:
@@ -161,9 +162,13 @@ def _shown_by(difference: Difference) -> str:
     count = f"{difference.documents:,} documents" + (
         f" of {difference.sources:,} sources" if difference.sources else ""
     )
-    words = f"; {count} show losses from {difference.smallest_detectable:.3f}" if difference.smallest_detectable else ""
+    words = (
+        f"; {count} can show a loss of {difference.smallest_detectable:.3f} or more"
+        if difference.smallest_detectable
+        else ""
+    )
     if needed := in_words_needed(difference):
-        words += f"; if that is the true change, about {needed} would settle it"
+        words += f"; if the measured change is the true one, about {needed} would settle it"
     return words
 
 

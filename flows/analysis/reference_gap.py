@@ -24,8 +24,8 @@ def wrong(gap: ReferenceGap, limit: float) -> str | None:
         return None
     example = gap.answers[0]
     return (
-        f"served wrongly: token log-probabilities are {mean:.3f} nats from the reference on average "
-        f"(limit {limit:.2f}), {greedy:.2f} at the worst greedy token, and decoding leaves what its own prefill "
-        f"prefers by {decoding:.2f} (limit of both {worst:.2f}); "
-        f"it answered {example.served!r} for {example.reference!r}"
+        f"served wrongly: token log-probabilities differ from the reference by {mean:.3f} nats on average "
+        f"(limit {limit:.2f}), {greedy:.2f} at the worst greedy token, and decoding differs from its own prefill "
+        f"by {decoding:.2f} (limit of both {worst:.2f}); "
+        f"it answered {example.served!r} instead of {example.reference!r}"
     )

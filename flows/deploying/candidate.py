@@ -115,7 +115,7 @@ def choose(run: Run, variant: str | None) -> Candidate:
     if name is None and judgement.recommended is None:
         measured = ", ".join(judged.name for judged in part.judged)
         raise UserError(
-            f"nothing is recommended: {judgement.sentence.rstrip('.')}; name a variant all the same with --variant "
+            f"nothing is recommended: {judgement.sentence.rstrip('.')}; choose a variant with --variant NAME "
             f"(measured: {measured or 'none'})"
         )
     name = name or judgement.recommended or ""
@@ -132,7 +132,7 @@ def again_as_recorded(run: Run, variant: str) -> Candidate:
         UserError: its records are not there any more, or the machines are others.
     """
     judgement = compare.judge(run.evidence)
-    return _measured(run, variant, judgement, "deploy what is decided for now, without --rollback")
+    return _measured(run, variant, judgement, "deploy the current decision, without --rollback")
 
 
 def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Candidate:
@@ -140,12 +140,12 @@ def _measured(run: Run, name: str, judgement: Judgement, again: str) -> Candidat
     workload, part = next(iter(judgement.parts.items()))
     judged = next((judged_variant for judged_variant in part.judged if judged_variant.name == name), None)
     if judged is None:
-        why = judgement.reasons.get(name, "no decision knows it")
+        why = judgement.reasons.get(name, "it is in no decision")
         raise UserError(f"--variant {name}: was not measured in full ({why.rstrip('.')}); {again}")
     outcome = run.outcomes[name]
     planned = {step.fingerprint for step in outcome.plan.steps}
     if not outcome.complete or not set(judged.evidence.values()) <= planned:
-        raise UserError(f"{name}: what was measured is not what the experiment says now; {again}")
+        raise UserError(f"{name}: the measured settings differ from the experiment's current ones; {again}")
     return Candidate(run, outcome, workload, part, judged)
 
 
@@ -157,7 +157,7 @@ def _decision(run: Run, again: str) -> Judgement:
             raise UserError(f"{where}: no decision yet; {again}")
         return TypeAdapter(Judgement).validate_python(kept)
     except (ValueError, ValidationError):
-        raise UserError(f"{where}: not a decision of this version; `python -m flows report` writes it again") from None
+        raise UserError(f"{where}: not a decision of this version; `python -m flows report` rewrites it") from None
 
 
 def check_files(candidate: Candidate) -> None:
@@ -167,7 +167,7 @@ def check_files(candidate: Candidate) -> None:
         checkpoints.check(candidate.folder, files, compressed=compressed)
     except Damaged as damage:
         raise UserError(
-            f"{damage}; it is not what was measured: remove "
+            f"{damage}; it is not the measured checkpoint: remove "
             f"{candidate.run.store.root}/{candidate.checkpoint.files.name} and run the experiment again"
         ) from None
 

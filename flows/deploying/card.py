@@ -22,7 +22,7 @@ from flows.reporting import tables
 def write(candidate: Candidate, deployed: Deployed) -> Path:
     """Write the card of a deployed variant; return its path."""
     experiment, name = candidate.run.plan.experiment, f"card-{candidate.variant}.md"
-    usage = f"Ask it at `{deployed.url}/v1` for the model `{deployed.model}`."
+    usage = f"It answers at `{deployed.url}/v1` as the model `{deployed.model}`."
     candidate.run.store.keep_text(experiment.name, name, _text(candidate, deployed.model, deployed.how, usage))
     return experiment.results / name
 
@@ -34,7 +34,7 @@ def published(candidate: Candidate, repository: str) -> str:
     if isinstance(model, HubModel):
         head |= {"base_model": model.repository, "base_model_relation": "quantized"}
     how = shlex.join(["vllm", "serve", repository, *vllm_server.as_options(candidate.engine)])
-    usage = "These are the settings that it was measured with."
+    usage = "It was measured with these settings."
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + _text(candidate, repository, how, usage)
 
 

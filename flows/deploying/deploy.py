@@ -41,13 +41,13 @@ def deploy(candidate: Candidate, target: Target, console: Console) -> bool:
     """
     run = candidate.run
     check_files(candidate)
-    run.progress.say(candidate.variant, f"checkpoint as recorded; deploying to {target.kind} ...")
+    run.progress.say(candidate.variant, f"checkpoint matches its record; deploying to {target.kind} ...")
     try:
         with target.deploying(candidate) as deployed:
             run.progress.say(candidate.variant, f"healthy at {deployed.verified_at}; verifying ...")
             verification = verified(deployed.verified_at, candidate, console)
             if not verification.passed:
-                left = "it goes on answering, as before" if deployed.stood_before else "rolled back, it was ended"
+                left = "it continues to serve, as before" if deployed.stood_before else "rolled back and ended"
                 raise StepFailed(f"{left}: {verification.failures}")
     except StepFailed as failure:
         console.print(f"not deployed: {failure}", markup=False, highlight=False, soft_wrap=True)
@@ -87,8 +87,8 @@ def standing(kind: str) -> ReplaceableTarget:
     """
     if kind not in STANDING:
         raise UserError(
-            f"--target {kind}: --rollback and --delete are for {', '.join(STANDING)}; what else was deployed is ended "
-            "by the command that deploying it printed"
+            f"--target {kind}: --rollback and --delete work only with {', '.join(STANDING)}; end any other deployment "
+            "with the command that `deploy` printed"
         )
     return STANDING[kind]
 
@@ -103,15 +103,15 @@ def before(experiment: Experiment, target: ReplaceableTarget) -> tuple[Experimen
     previous = present.get("previous") or {}
     if target.kind != present.get("kind") or target.kind != previous.get("kind"):
         raise UserError(
-            f"--rollback: no two deployments of {experiment.name} to {target.kind}, one after the other, are on "
-            "record; deploy a variant with --variant NAME"
+            f"--rollback: nothing to roll back to, as no two successive deployments of {experiment.name} to "
+            f"{target.kind} are recorded; deploy a variant with --variant NAME"
         )
     now = {name: getattr(experiment, name) for name in _ELSEWHERE}
     try:
         return Experiment.model_validate({**previous["experiment"], **now}), previous["variant"]
     except (ValidationError, KeyError, TypeError):
         raise UserError(
-            f"--rollback: the deployment of {experiment.name} before was made by another version of this project; "
+            f"--rollback: a different version of this project made the previous deployment of {experiment.name}; "
             "deploy a variant with --variant NAME"
         ) from None
 
@@ -121,7 +121,7 @@ def delete(experiment: Experiment, target: ReplaceableTarget, console: Console) 
     done = [target.delete(experiment)]
     if _recorded(experiment).get("kind") == target.kind:
         Store.of(experiment.storage).keep(experiment.name, DEPLOYMENT, {})
-        with out_of_reach(lambda reason: done.append(f"MLflow still has its champion, it is out of reach: {reason}")):
+        with out_of_reach(lambda reason: done.append(f"MLflow is out of reach and keeps its champion: {reason}")):
             if version := registry.withdraw(experiment):
                 done.append(f"in MLflow {version}")
     for line in done:

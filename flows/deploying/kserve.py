@@ -53,7 +53,7 @@ def manifests_of(candidate: Candidate) -> list[dict[str, Any]]:
     if candidate.path_in_store is None:
         raise UserError(
             f"--variant {candidate.variant}: its weights lie outside the store, at {candidate.folder}; "
-            "{checkpoint} in kserve.storage_uri has no meaning for it"
+            "write their location in place of {checkpoint} in kserve.storage_uri"
         )
     return manifests(
         kserve,
@@ -119,7 +119,7 @@ def _resources(experiment: Experiment, hardware: Hardware, weight_bytes: int, co
     if weight_bytes >= room:
         raise UserError(
             f"serving.tensor_parallel_size: {weight_bytes / memory.GIB:.1f} GiB of weights do not fit {gpus} of "
-            f"{hardware.name}, of which vLLM takes {room / memory.GIB:.1f} GiB; use more GPUs or a smaller variant"
+            f"{hardware.name}, of which vLLM uses {room / memory.GIB:.1f} GiB; use more GPUs or a smaller variant"
         )
     return {**wanted, "nvidia.com/gpu": str(gpus)}
 

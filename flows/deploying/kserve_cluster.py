@@ -50,13 +50,15 @@ class KServeCluster:
         assert settings is not None, "the manifests were made of it"
         if settings.auth == "api-key" and api_key() is None:
             raise UserError(
-                f"{vllm_server.KEY}: missing, and the service will ask for the key of the secret {settings.secret}"
+                f"{vllm_server.KEY}: missing; set it to the key in the secret {settings.secret} of the service"
             )
         cluster = _Cluster(settings.namespace)
         name = manifests[-1]["metadata"]["name"]
         kinds = ",".join(manifest["kind"].lower() for manifest in reversed(manifests))
         before = [cluster.last_applied(manifest["kind"].lower(), name) for manifest in manifests]
-        candidate.run.progress.say(candidate.variant, f"applying {name} in {settings.namespace}; until it is ready ...")
+        candidate.run.progress.say(
+            candidate.variant, f"applying {name} in {settings.namespace}; waiting until it is ready ..."
+        )
         try:
             cluster.apply(manifests)
             cluster.await_ready(name, candidate.run.plan.experiment.serving.start_timeout_s)
@@ -102,7 +104,7 @@ class _Cluster:
         if kept is None:
             raise UserError(
                 f"kserve.namespace: {self.namespace} has a {kind} {name} that was not made by `apply` and could not "
-                "be restored; delete it, or take another namespace"
+                "be restored; delete it, or choose another namespace"
             )
         applied: dict[str, Any] = json.loads(kept)
         return applied

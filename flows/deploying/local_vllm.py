@@ -141,9 +141,9 @@ def _origin(candidate: Candidate) -> str:
     if not isinstance(candidate.run.plan.experiment.storage.root, str) or candidate.path_in_store is None:
         return ""
     return (
-        f"# The checkpoint lies at {candidate.run.store.root}/{candidate.path_in_store}: copy it to where "
-        "it is served,\n"
-        f"# and put its folder there in place of this machine's cached one, {candidate.folder}\n\n"
+        f"# The checkpoint lies at {candidate.run.store.root}/{candidate.path_in_store}: copy it to the "
+        "serving machine,\n"
+        f"# and replace this machine's cached folder, {candidate.folder}, by the copy\n\n"
     )
 
 
@@ -172,7 +172,7 @@ _TEXT = """\
 {origin}# As a command
 {command}
 
-# As a systemd unit, {model}.service; an EnvironmentFile that it names holds VLLM_API_KEY=... and is its user's alone
+# As a systemd unit, {model}.service; its EnvironmentFile holds VLLM_API_KEY=... and must be private to its user
 [Unit]
 Description={model}
 After=network.target
@@ -186,6 +186,6 @@ NoNewPrivileges=yes
 [Install]
 WantedBy=multi-user.target
 
-# As a container; on a CPU of an image built from vLLM's docker/Dockerfile.cpu
+# As a container; on a CPU, with an image built from vLLM's docker/Dockerfile.cpu
 {container}
 """

@@ -65,7 +65,7 @@ def publish(publication: Publication, console: Console, *, really: bool) -> bool
         console.print(f"{filesize.decimal(size):>10}  {name}", markup=False, highlight=False)
     address = f"{hub.endpoint()}/{publication.repository}"
     if not really:
-        console.print(f"nothing was uploaded; --yes uploads this to {address}", soft_wrap=True, highlight=False)
+        console.print(f"nothing was uploaded; add --yes to upload this to {address}", soft_wrap=True, highlight=False)
         return True
     try:
         commit = _uploaded(publication)
@@ -85,11 +85,13 @@ def _check(publication: Publication, *, really: bool) -> None:
             f"--repository {publication.repository}: is not OWNER/NAME of letters, digits, '-', '_' and '.'"
         )
     if publication.candidate.variant == BASE:
-        raise UserError("--variant base: is the model as it came, which is published already; name a compressed one")
+        raise UserError(
+            "--variant base: is the original model, which is published already; choose a compressed variant"
+        )
     if really and offline.is_set():
         raise UserError("publish: HF_HUB_OFFLINE is set; unset it, or copy the checkpoint by hand")
     if really and hub.token() is None:
-        raise UserError(f"HF_TOKEN: missing, and {hub.endpoint()} takes no upload without a token that may write")
+        raise UserError(f"HF_TOKEN: missing; set it to a token with write access to {hub.endpoint()}")
 
 
 def _uploaded(publication: Publication) -> str:

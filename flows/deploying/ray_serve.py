@@ -72,7 +72,7 @@ class RayServe:
                     work.end(offered.revision)
                 raise
             if before not in (None, offered.revision) and not experiment.deploying.keep_previous:
-                say(candidate.variant, f"live at {deployed.url}; the one before ends its requests ...")
+                say(candidate.variant, f"live at {deployed.url}; the previous deployment finishes its requests ...")
                 work.drain_and_end(before)
 
     def delete(self, experiment: Experiment) -> str:
@@ -80,12 +80,12 @@ class RayServe:
         _check_named()
         with _at_work(experiment, cluster.accelerator(experiment)) as work:
             if not work.exists():
-                raise UserError(f"--delete: nothing is deployed of {experiment.name} on the cluster at {_address()}")
+                raise UserError(f"--delete: {experiment.name} is not deployed on the cluster at {_address()}")
             if (live := work.live()) is not None:
                 work.direct(None)
                 work.drain_and_end(live)
             work.end_all()
-        return f"{experiment.name} is not deployed on the cluster at {_address()} any more"
+        return f"{experiment.name} is no longer deployed on the cluster at {_address()}"
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class _Work:
 
     def say_wait(self, candidate: Candidate, before: str | None) -> None:
         if before is not None:
-            candidate.run.progress.say(candidate.variant, f"revision {before} goes on answering meanwhile")
+            candidate.run.progress.say(candidate.variant, f"revision {before} continues to serve meanwhile")
 
     def drain_and_end(self, revision: str) -> None:
         ray.get(self.server.drain.remote(self.ingress, revision, self.experiment.deploying.drain_s))
@@ -224,7 +224,7 @@ def _await_way(url: str) -> None:
     deadline = time.monotonic() + _SWITCH_S
     while openai_client.get(f"{url}/health", patience_s=_SWITCH_S)[0] != 200:
         if time.monotonic() > deadline:
-            raise StepFailed(f"{url} does not lead to its engines within {_SWITCH_S:g} s, though they are up")
+            raise StepFailed(f"{url} did not reach its engines within {_SWITCH_S:g} s, although they are up")
         time.sleep(_POLL_S)
 
 
@@ -243,8 +243,8 @@ def _check(candidate: Candidate) -> None:
     plan, deploying = candidate.run.plan, candidate.run.plan.experiment.deploying
     if plan.hardware.on_cpu and deploying.most > 1:
         raise UserError(
-            f"deploying: {deploying.most} replicas on CPUs would compute on the same cores, which vLLM is told by "
-            "number; keep to one, or serve on GPUs"
+            f"deploying: {deploying.most} replicas on CPUs would share the same pinned cores; set replicas: 1 "
+            "without max_replicas, or deploy on GPUs"
         )
     gpus = 0 if plan.hardware.on_cpu else plan.experiment.serving.gpus
     with cluster.connected(plan.hardware.accelerator):
@@ -252,16 +252,16 @@ def _check(candidate: Candidate) -> None:
         if len(_nodes()) > 1 and api_key() is None:
             raise UserError(
                 "VLLM_API_KEY: missing, and on a cluster of several nodes engines listen on the nodes' own addresses; "
-                "set it, and clients show it"
+                "set it, and give it to the clients"
             )
 
 
 def _check_named() -> None:
     if not cluster.is_named():
         raise UserError(
-            "--target serve: RAY_ADDRESS names no cluster, and a deployment needs one that goes on after this command; "
+            "--target serve: RAY_ADDRESS names no cluster, but a deployment needs one that outlives this command; "
             "start one with `ray start --head` of the driver's environment, and set RAY_ADDRESS to the HOST:PORT that "
-            "it says"
+            "it prints"
         )
 
 

@@ -90,7 +90,7 @@ def verify(url: str, candidate: Candidate) -> Verification:
     look = _Look(url.rstrip("/").removesuffix("/v1").rstrip("/"), candidate)
     for name, rule, question in look.questions():
         if any(check.passed is False for check in look.checks):
-            look.checks.append(Check(name, None, "not asked: something above failed", rule))
+            look.checks.append(Check(name, None, "skipped: a check above failed", rule))
             continue
         look.checks.append(look.answered(name, rule, question))
     return Verification(look.url, candidate.variant, look.model, time.time(), tuple(look.checks), look.figures)
@@ -112,15 +112,15 @@ class _Look:
         limit = reference_gap.limit(self.candidate.outcome.plan.scheme)
         return [
             ("health", "answers 200", self._health),
-            ("key", "where VLLM_API_KEY is set, nobody is answered without it but at /health", self._closed),
+            ("key", "if VLLM_API_KEY is set, only /health answers without it", self._closed),
             ("model list", f"{self.candidate.model}, or a single model", self._models),
             ("completion", f"{_TOKENS} tokens", self._completion),
-            ("chat", "an answer, where the tokenizer has a chat template", self._chat),
+            ("chat", "an answer, if the tokenizer has a chat template", self._chat),
             ("streaming", "several events, a proper end, the text of the completion", self._streaming),
             ("reference", f"at most {limit:.2f} nats a token from the checkpoint's record", self._reference),
             (
                 "as benchmarked",
-                f"within {_SHIFT:g} nats of the difference then, and {100 * _SAME_ANSWERS:.0f} % of the greedy answers",
+                f"within {_SHIFT:g} nats of the benchmark, and {100 * _SAME_ANSWERS:.0f} % of its greedy answers",
                 self._as_benchmarked,
             ),
             ("load", self._load_rule(), self._load),
@@ -140,7 +140,7 @@ class _Look:
 
     def _closed(self) -> tuple[bool | None, str]:
         if self._key is None:
-            return None, "not asked: VLLM_API_KEY is not set"
+            return None, "skipped: VLLM_API_KEY is not set"
         answered = {path: openai_client.get(f"{self.url}/{path}", patience_s=30)[0] for path in _CLOSED["get"]}
         answered |= {path: openai_client.post_nothing(f"{self.url}/{path}", 30) for path in _CLOSED["post"]}
         open_to_all = [f"/{path} ({status})" for path, status in answered.items() if status not in _REFUSED]
@@ -169,7 +169,7 @@ class _Look:
 
     def _chat(self) -> tuple[bool | None, str]:
         if not checkpoints.has_chat_template(self.candidate.folder):
-            return None, "not asked: the tokenizer has no chat template"
+            return None, "skipped: the tokenizer has no chat template"
         messages = [{"role": "user", "content": "What is the capital of France?"}]
         response = openai_client.ask(f"{self.url}/v1/chat/completions", self._body(messages=messages), self._key)
         text = response["choices"][0]["message"]["content"] or ""
@@ -196,7 +196,7 @@ class _Look:
         pairs = list(zip(then.answers, self._gap.answers, strict=True))
         same = sum(old.served == new.served for old, new in pairs)
         passed = abs(now - before) <= _SHIFT and same >= _SAME_ANSWERS * len(pairs)
-        return passed, f"{now:.3f} nats, then {before:.3f}; {same} of {len(pairs)} answers the same"
+        return passed, f"{now:.3f} nats (benchmark {before:.3f}); {same} of {len(pairs)} answers are the same"
 
     def _load_rule(self) -> str:
         if not self.candidate.point.counts:
@@ -208,7 +208,7 @@ class _Look:
     def _load(self) -> tuple[bool | None, str]:
         if not self.candidate.point.counts:
             notes = ", ".join((*self.candidate.point.violations, *self.candidate.point.labels))
-            return None, f"not asked: the benchmark has no point that counts ({notes})"
+            return None, f"skipped: the benchmark has no usable point ({notes})"
         for again in (True, False):
             try:
                 self.figures = _short_load(self.candidate, self.url, self.model, self._key)
@@ -258,7 +258,7 @@ def _short_load(candidate: Candidate, url: str, model: str, key: str | None) -> 
 def show(verification: Verification, console: Console) -> None:
     """The checks on the terminal."""
     table = Table(title=f"{verification.variant} at {verification.url}", box=box.SIMPLE_HEAD)
-    for header in ("check", "verdict", "found", "asked for"):
+    for header in ("check", "verdict", "found", "required"):
         table.add_column(header)
     words = {True: "pass", False: "FAIL", None: "-"}
     for check in verification.checks:

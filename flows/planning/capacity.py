@@ -36,7 +36,7 @@ def _engine_arguments(plan: Plan) -> None:
         if arguments and name not in arguments:
             near = difflib.get_close_matches(name, arguments, n=1)
             hint = f"did you mean {near[0]}?" if near else "its documentation lists them"
-            raise UserError(f"serving.engine_args.{name}: no argument of vLLM's engine; {hint}")
+            raise UserError(f"serving.engine_args.{name}: not an argument of vLLM's engine; {hint}")
 
 
 def _cores(plan: Plan) -> None:
@@ -55,7 +55,7 @@ def _cores(plan: Plan) -> None:
             )
     for field, cores in cores_by_field.items():
         if cores and cores > hardware.cores:
-            raise UserError(f"{field}: {cores} asked for, this machine has {hardware.cores}; ask for fewer")
+            raise UserError(f"{field}: {cores} requested, this machine has {hardware.cores}; request fewer")
 
 
 def _memory(plan: Plan) -> None:
@@ -63,8 +63,8 @@ def _memory(plan: Plan) -> None:
     if not hardware.on_cpu:
         if serving.tensor_parallel_size > hardware.gpus:
             raise UserError(
-                f"serving.tensor_parallel_size: {serving.tensor_parallel_size} GPUs asked for, this machine has "
-                f"{hardware.gpus}; ask for fewer"
+                f"serving.tensor_parallel_size: {serving.tensor_parallel_size} GPUs requested, this machine has "
+                f"{hardware.gpus}; request fewer"
             )
         _quantizing_memory(plan)
         return
@@ -73,8 +73,8 @@ def _memory(plan: Plan) -> None:
     if wanted > held:
         raise UserError(
             f"serving: {len(plan.slots.engines)} engines side by side need about {wanted / memory.GIB:.1f} GiB of "
-            f"memory, this machine has {held / memory.GIB:.1f}; lower serving.kv_cache_gib, or give serving.cores "
-            f"all {hardware.cores} cores for one engine at a time"
+            f"memory, this machine has {held / memory.GIB:.1f}; lower serving.kv_cache_gib, or set serving.cores "
+            f"to all {hardware.cores} cores for one engine at a time"
         )
     _longest_request(plan)
 

@@ -66,7 +66,7 @@ def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: Histo
     before = _RAY_S + begin.seconds + first_rung.seconds
     held = begin.seconds + first_rung.slot_seconds + all_go_on.slot_seconds
     assumptions = tuple(dict.fromkeys(figure.assumed for figure in figures if figure.assumed))
-    ray = f"Ray, Serve and MLflow to begin and to end: assumed {_RAY_S:.0f} s"
+    ray = f"start and end of Ray, Serve and MLflow: assumed {_RAY_S:.0f} s"
     return Estimate(
         seconds=before + all_go_on.seconds,
         device_hours=held * _devices(plan) / 3600,
@@ -135,8 +135,8 @@ def _block(
     engines = 2 if variant.beside_base else 1
     for name, load in experiment.loads.items():
         if len(load.looks) > 1 and any(experiment.benchmarks[index][0] == name for index in indices):
-            words = f"{load.looks[-1]}, and {load.looks[0]} where the first look shows that they are enough"
-            take(Figure(0.0, f"repeats of {f'load {name}'.rstrip()} that end by themselves: assumed the most, {words}"))
+            words = f"{load.looks[-1]}, or {load.looks[0]} if the first look shows that they are enough"
+            take(Figure(0.0, f"automatic repeats of {f'load {name}'.rstrip()}: assumed the most, {words}"))
     begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[indices[0]])
     turns = 1 if plan.slots.together else engines
     up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))

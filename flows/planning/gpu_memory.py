@@ -51,16 +51,16 @@ def _free_mib(gpu: dict[str, Any], *, of_ray: bool) -> int:
 def _why(gpu: dict[str, Any], share: float, engines: int, *, of_ray: bool) -> str:
     free, total = _free_mib(gpu, of_ray=of_ray), gpu["total_mib"]
     holders = [holder for holder in gpu["holders"] if not (of_ray and holder["of"] == "Ray")]
-    held = ", ".join(map(_named, holders)) or "nvidia-smi names no process (of another container, perhaps)"
+    held = ", ".join(map(_named, holders)) or "nvidia-smi names no process (perhaps of another container)"
     dead = " ".join(str(holder["process"]) for holder in holders if holder["of"] == "dead")
-    todo = [f"look at what is left, then: kill -9 {dead}" if dead else "end what holds it"]
+    todo = [f"inspect the leftovers, then: kill -9 {dead}" if dead else "end the processes that hold it"]
     todo += [] if of_ray else ["set CUDA_VISIBLE_DEVICES to other GPUs"]
     lower = int(100 * free / total / engines) / 100
     todo += [f"set serving.gpu_memory_utilization to {lower:g} or less"] if lower >= 0.1 else []
-    demand = f"{engines} engines want" if engines > 1 else "an engine wants"
+    demand = f"{engines} engines need" if engines > 1 else "an engine needs"
     return (
         f"{demand} {share * total / MIB_OF_A_GIB:.1f} of the {total / MIB_OF_A_GIB:.1f} GiB of GPU {gpu['index']} "
-        f"({gpu['name']}), and {free / MIB_OF_A_GIB:.1f} are free: {held}; {', or '.join(todo)}"
+        f"({gpu['name']}), but only {free / MIB_OF_A_GIB:.1f} are free: {held}; {', or '.join(todo)}"
     )
 
 

@@ -130,7 +130,7 @@ class History:
         nearest = self._nearest(step, lambda _: None)
         points, measured = _points(load), _configured(load)
         if not nearest:
-            return self._assumed("each point of load beside its own seconds", _POINT_S, extra=measured, times=points)
+            return self._assumed("overhead of each point of a load", _POINT_S, extra=measured, times=points)
         beside = [(_seconds_of_one(r) - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in nearest]
         return Figure(measured + points * max(0.0, statistics.median(beside)))
 
@@ -194,7 +194,7 @@ class History:
         times: int = 1,
     ) -> Figure:
         counted = f" ({sum(documents.values())} documents)" if documents else ""
-        return Figure(extra + times * seconds, f"{what}{counted}: assumed {seconds:.0f} s, no record tells")
+        return Figure(extra + times * seconds, f"{what}{counted}: assumed {seconds:.0f} s, without a record")
 
 
 class _PastStep(Generic[R]):

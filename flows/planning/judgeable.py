@@ -63,29 +63,32 @@ def refusal(definition: dict[str, Any], task: Task, *, allow_code: bool = False)
         allow_code: whether it may run code that a model wrote.
     """
     if "class" in definition:
-        return "is written in Python, so that nothing is known of its metrics; choose one that has a metric_list"
+        return "is written in Python, so its metrics are not known; choose one that has a metric_list"
     if definition.get("unsafe_code") and not allow_code:
         return (
-            "runs code that the model wrote, where accuracy is measured; set accuracy.allow_code: true if that may be, "
-            "or choose a task that reads answers"
+            "runs code written by the model during evaluation; set accuracy.allow_code: true to allow that, or choose "
+            "a task that only reads answers"
         )
     if task.fewshot and definition.get("num_fewshot") == 0:
-        return f"is fixed at 0 examples, and lm-eval leaves it at that; set fewshot to 0, not {task.fewshot}"
+        return f"is fixed at 0 examples, which lm-eval does not change; set fewshot to 0, not {task.fewshot}"
     if why := _answers_refused(definition, task):
         return why
     every = scores(definition)
     fit = [score for score in every if score.kind]
     having = "; ".join(f"metric: {score.metric}, filter: {score.filter}" for score in fit) or "nothing"
     if not every or (task.metric is None and every[0].kind is None):
-        first = f"{every[0].metric}, made by {every[0].aggregation}," if every else "no metric"
-        return f"has {first} first, of which single documents say nothing; what can be judged: {having}"
+        why = "has no metric"
+        if every:
+            made = f"{every[0].metric} (made by {every[0].aggregation})"
+            why = f"has {made} as its first metric, which has no value for a single document"
+        return f"{why}; these can be judged: {having}"
     try:
         chosen = judged_score(task.name, fit, task)
     except UserError:
         wanted = ", ".join(filter(None, (task.metric, task.filter)))
-        return f"has no {wanted} that can be judged; what can be: {having}"
+        return f"has no {wanted} that can be judged; these can be judged: {having}"
     if chosen.kind in PERPLEXITIES and task.margin is not None:
-        return f"is a perplexity ({chosen.metric}), which has no points; give recovery in place of margin"
+        return f"is a perplexity ({chosen.metric}), for which points have no meaning; set recovery instead of margin"
     return None
 
 
@@ -94,12 +97,12 @@ def _answers_refused(definition: dict[str, Any], task: Task) -> str | None:
     own, theirs = definition.get("generation_kwargs") or {}, task.gen_kwargs.for_lm_eval()
     if definition.get("output_type", "generate_until") != "generate_until":
         if theirs or task.seeds > 1:
-            return "scores answers that are given, and writes none: gen_kwargs and seeds change nothing; leave them out"
+            return "scores given answers and generates none: gen_kwargs and seeds have no effect; remove them"
         return None
     merged = {**own, **theirs}
     drawn = merged.get("do_sample") is not False and float(merged.get("temperature") or 0) > 0
     if task.seeds > 1 and not drawn:
-        return f"answers greedily, the same under each of {task.seeds} seeds; set gen_kwargs: {{temperature: 0.6}}"
+        return f"answers greedily, so all {task.seeds} seeds give the same; set gen_kwargs: {{temperature: 0.6}}"
     return None
 
 
@@ -133,8 +136,8 @@ def someone_judges(accuracy: Accuracy, kinds: Sequence[str]) -> None:
     """
     if all(kind in PERPLEXITIES and task.recovery is None for kind, task in zip(kinds, accuracy.tasks, strict=True)):
         raise UserError(
-            "accuracy.tasks: perplexities alone are shown and judge nobody; add a task with right answers, or say with "
-            "recovery how much of the base's must be kept"
+            "accuracy.tasks: perplexities alone are shown, not judged; add a task with right answers, or set recovery "
+            "to the share of the base's value that must be kept"
         )
 
 
@@ -149,5 +152,7 @@ def judged_score(name: str, scores: Sequence[_Named], task: Task) -> _Named:
     if not fit:
         having = ", ".join(f"{score.metric} ({score.filter})" for score in scores) or "nothing"
         wanted = " with filter ".join(filter(None, (task.metric, task.filter))) or "a metric"
-        raise UserError(f"accuracy.tasks: {wanted} of {name!r} cannot be judged; of that task can be: {having}")
+        raise UserError(
+            f"accuracy.tasks: {wanted} of {name!r} cannot be judged; these metrics of the task can be judged: {having}"
+        )
     return fit[0]

@@ -47,7 +47,7 @@ def _check_server(uri: str) -> None:
     except urllib.error.HTTPError:
         return
     except HTTPException as error:
-        reason = f"{type(error).__name__}: what listens there speaks no HTTP"
+        reason = f"{type(error).__name__}: the server there does not speak HTTP"
         raise CannotBeOpened(f"{server} does not answer there ({reason}); check the address") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
@@ -59,11 +59,11 @@ def _check_file(uri: str) -> None:
 
     named = make_url(uri).database
     if not named or named == ":memory:":
-        raise CannotBeOpened("names no file, and what is in memory is gone with the process; give sqlite:///FILE")
+        raise CannotBeOpened("names no file, and a database in memory is lost with the process; give sqlite:///FILE")
     file = Path(named)
     if not file.exists():
         if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
-            raise CannotBeOpened(f"{file.parent} is no folder that a database can be made in; make it, or give another")
+            raise CannotBeOpened(f"{file.parent} is not a writable folder; create it, or give another")
         return
     try:
         with sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S) as opened:
@@ -86,7 +86,9 @@ def _check_driver(uri: str) -> None:
             f"needs {what}, which is not in the driver environment; give sqlite:///FILE, or the address of a server"
         ) from None
     except Exception as error:
-        raise CannotBeOpened(f"is no address of a database ({type(error).__name__}); give sqlite:///FILE") from None
+        raise CannotBeOpened(
+            f"is not the address of a database ({type(error).__name__}); give sqlite:///FILE"
+        ) from None
 
 
 def _check_port(uri: str, usual: int) -> None:

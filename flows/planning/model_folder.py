@@ -70,8 +70,8 @@ def _needs_code(objects: dict[str, dict[str, Any]], accelerator: str) -> str | N
     for name, settings in objects.items():
         if "auto_map" in settings and not (name == "config.json" and _is_native(settings, accelerator)):
             return (
-                f"{name} asks for code of its own (auto_map), which is never run, and transformers has nothing of that "
-                "name in its place; give a model that it knows by itself"
+                f"{name} needs its own code (auto_map), which never runs here, and transformers does not support it by "
+                "itself; choose a model that it supports"
             )
     return None
 
@@ -97,7 +97,7 @@ def _cannot_be_served(config: dict[str, Any], accelerator: str) -> str | None:
         return f"config.json: architectures is {named!r:.60}; it must be a list of names"
     served = library_sources.generating_architectures(accelerator)
     if served and not served & set(named):
-        return f"{named[0]:.80} is no model that vLLM generates text with; give one that is"
+        return f"{named[0]:.80} is not a model with which vLLM generates text; choose one that it supports"
     return None
 
 
@@ -108,7 +108,7 @@ def _odd_numbers(config: dict[str, Any]) -> str | None:
             return f"config.json: {key} is {value!r:.40}; it must be a whole number above 0"
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     if hidden and heads and not config.get("head_dim") and hidden % heads:
-        return f"config.json: hidden_size {hidden} is not divided by num_attention_heads {heads}; check both"
+        return f"config.json: hidden_size {hidden} is not divisible by num_attention_heads {heads}; check both"
     return None
 
 
@@ -121,13 +121,13 @@ def _odd_tensors(config: dict[str, Any], tensors: Sequence[Tensor]) -> str | Non
     held = {int(match[1]) for tensor in tensors if (match := _LAYER.match(tensor.name))}
     most = (layers or 0) + (config.get("num_nextn_predict_layers") or 0)
     if layers and held and not layers <= len(held) <= most:
-        return f"config.json tells of {layers} layers, the weights have {len(held)}; they do not belong together"
+        return f"config.json says {layers} layers, the weights have {len(held)}; they do not belong together"
     shapes = {tensor.name: tensor.shape for tensor in tensors}
     wanted = (config.get("vocab_size"), config.get("hidden_size"))
     embedding = shapes.get(_EMBEDDING)
     if embedding is not None and None not in wanted and embedding != wanted:
         return (
-            f"config.json tells of {wanted[0]} tokens and {wanted[1]} wide states, {_EMBEDDING} is {list(embedding)}; "
+            f"config.json says {wanted[0]} tokens and a hidden size of {wanted[1]}, {_EMBEDDING} is {list(embedding)}; "
             "they do not belong together"
         )
     return None

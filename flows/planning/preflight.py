@@ -59,7 +59,7 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     judgeable.someone_judges(experiment.accuracy, kinds)
     if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator, may_run) not in PERPLEXITIES:
         raise UserError(
-            f"racing.proxy: {experiment.racing.proxy.name!r} is no text with a perplexity; name one that is"
+            f"racing.proxy: {experiment.racing.proxy.name!r} is not a text with a perplexity; name one that is"
         )
     chats = {f"accuracy.tasks.{position}.chat_template": task.chat_template for position, task in enumerate(tasks)}
     for field, chat_template in {"accuracy.chat_template": experiment.accuracy.chat_template, **chats}.items():
@@ -144,8 +144,8 @@ def _calibration(experiment: Experiment) -> None:
         raise UserError(f"calibration.source.path: {source.path} is empty; give a file with text")
     if source.path.suffix == ".jsonl" and not calibration.packed and documents < calibration.samples:
         raise UserError(
-            f"{field}: {calibration.samples} asked for, {source.path.name} has {documents} rows; "
-            "ask for fewer or give a longer file"
+            f"{field}: {calibration.samples} requested, {source.path.name} has {documents} rows; "
+            "request fewer or give a longer file"
         )
     if chats:
         _chat_template(experiment, "calibration.source.path")
@@ -153,7 +153,7 @@ def _calibration(experiment: Experiment) -> None:
     if size < wanted:
         raise UserError(
             f"{field}: {calibration.samples} samples of {calibration.sequence_length} tokens need more "
-            f"text than the {size} bytes of {source.path.name}; ask for fewer or give a longer file"
+            f"text than the {size} bytes of {source.path.name}; request fewer or give a longer file"
         )
 
 
@@ -191,8 +191,8 @@ def _task(task: Task, field: str, accelerator: str, allow_code: bool) -> str:
     files = [local] if local else stock_tasks.files(task.name, accelerator)
     if lacking := task_packages.lacking(files, accelerator):
         raise UserError(
-            f"{field}: {task.name!r} imports {', '.join(lacking)}, which the environment that evaluates does not have; "
-            "choose a task without"
+            f"{field}: {task.name!r} imports {', '.join(lacking)}, which the evaluation environment does not have; "
+            "choose a task that does not need them"
         )
     try:
         return judgeable.judged_by(definitions, task, allow_code=allow_code)
@@ -219,10 +219,10 @@ def _known_to_lm_eval(task: Task, field: str, accelerator: str) -> None:
         local = [path.stem for path in TASKS_FOLDER.rglob("*.yaml")]
         near = difflib.get_close_matches(task.name, [*local, *kinds], n=3)
         hint = f"nearest names: {', '.join(near)}" if near else f"local tasks: {', '.join(sorted(local))}"
-        raise UserError(f"{field}.name: {task.name!r} is no lm-eval task; {hint}")
+        raise UserError(f"{field}.name: {task.name!r} is not an lm-eval task; {hint}")
     if task.data_files and kinds[task.name] != "task":
         raise UserError(
-            f"{field}.data_files: {task.name!r} is a {kinds[task.name]} of several tasks, whose data differ; name "
+            f"{field}.data_files: {task.name!r} is a {kinds[task.name]} of several tasks, whose data differ; list "
             "its tasks one by one, or give a task file of your own as `path`"
         )
 
@@ -234,8 +234,8 @@ def check_port_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise UserError(
-                f"serving.port: {port} on {host} cannot be used ({error.strerror}); end what holds it or choose "
-                "another with --set serving.port=PORT"
+                f"serving.port: {port} on {host} cannot be used ({error.strerror}); end the process that holds it or "
+                "choose another with --set serving.port=PORT"
             ) from None
 
 

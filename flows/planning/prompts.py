@@ -27,15 +27,15 @@ def check(plan: Plan) -> None:
     positions = positions_of(model.config) if model and model.config else None
     if positions and length > positions:
         raise UserError(
-            f"serving.max_model_len: {length} tokens asked for, the model's config.json has {positions} positions; "
+            f"serving.max_model_len: {length} tokens requested, the model's config.json has {positions} positions; "
             f"set it to {positions} or less"
         )
     for index, task in enumerate(plan.experiment.accuracy.tasks):
         for definition in definitions(task, plan.hardware.accelerator):
             if (longest := longest_answer(definition, task)) and longest >= length:
                 raise UserError(
-                    f"accuracy.tasks.{index}: {definition.get('task', task.name)!r} answers in up to {longest} tokens, "
-                    f"and serving.max_model_len {length} leaves none for its prompt; raise that, or set "
+                    f"accuracy.tasks.{index}: {definition.get('task', task.name)!r} generates up to {longest} tokens, "
+                    f"and serving.max_model_len {length} leaves no room for its prompt; raise it, or set "
                     "gen_kwargs: {max_gen_toks: ...} of the task"
                 )
 
@@ -80,4 +80,4 @@ def remarks(evaluation: Evaluation) -> Iterator[str]:
         yield "the chat template refuses system messages: descriptions of tasks are left out"
     if left_out := how.generation_config_left_out:
         settings = ", ".join(f"{name} {value}" for name, value in left_out.items())
-        yield f"evaluated without what generation_config.json says of sampling ({settings})"
+        yield f"evaluated without the sampling settings of generation_config.json ({settings})"

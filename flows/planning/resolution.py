@@ -30,9 +30,7 @@ def notes(plan: Plan, counted: Mapping[str, int]) -> list[str]:
         count = min(filter(None, (documents, task.limit)), default=None)
         lines.append(f"accuracy: {task.name}: {_note(count, margin, decision.confidence)}")
     flips = " or ".join(f"{100 * share:g}" for share in FLIPS)
-    assumed = (
-        f"accuracy: assumed for this: {flips} % of the answers differ, as many for the better, and a power of 80 %"
-    )
+    assumed = f"accuracy: assumed above: {flips} % of the answers differ, half of them for the better; power 80 %"
     return [*lines, assumed] if lines else []
 
 
@@ -40,7 +38,7 @@ def _note(documents: int | None, margin: float, confidence: float) -> str:
     needed = [documents_for(margin, share, confidence) for share in FLIPS]
     wanted = " or ".join(f"{count:,}" if count else "more than a million" for count in needed)
     if documents is None:
-        return f"a margin of {margin:g} needs about {wanted} documents; how many there are is known once its data are"
+        return f"a margin of {margin:g} needs about {wanted} documents; their number is known once its data are here"
     least = [smallest_margin(documents, share, confidence) for share in FLIPS]
     shown = " or ".join(f"{value:.3f}" for value in least)
     statement = f"{documents:,} documents can show that a variant as good as the base stays within {shown}"

@@ -33,29 +33,29 @@ def read(file: Path, task: Task) -> dict[str, Any]:
             isinstance(listed, list)
             and all(isinstance(entry, dict) and isinstance(entry.get(named), str) for entry in listed)
         ):
-            raise Malformed(f"{file.name}: {key} is no list of mappings that each have a `{named}`")
+            raise Malformed(f"{file.name}: {key} is not a list of mappings that each have a `{named}`")
     if not isinstance(definition.get("dataset_kwargs", {}), dict | None):
-        raise Malformed(f"{file.name}: dataset_kwargs is no mapping")
+        raise Malformed(f"{file.name}: dataset_kwargs is not a mapping")
     return definition
 
 
 def _read(file: Path, task: Task, within: tuple[Path, ...]) -> dict[str, Any]:
     if file in within:
-        raise Malformed(f"{file.name} includes itself; write out what it shares")
+        raise Malformed(f"{file.name} includes itself; remove the include")
     text = yaml_files.text(file)
     own = yaml_files.parse(text, TaskReader)
     if not isinstance(own, dict) or not own:
-        raise Malformed(f"{file.name} holds no task; a task is a mapping with `task`, `dataset_path` and `doc_to_text`")
-    if not task.runs_code and (why := _code(text, own)):
         raise Malformed(
-            f"{file.name} {why}, which runs code where accuracy is measured; set runs_code: true if you trust it"
+            f"{file.name} contains no task; a task is a mapping with `task`, `dataset_path` and `doc_to_text`"
         )
+    if not task.runs_code and (why := _code(text, own)):
+        raise Malformed(f"{file.name} {why}, which runs code during evaluation; set runs_code: true if you trust it")
     included = own.get("include") or []
     base: dict[str, Any] = {}
     for name in [included] if isinstance(included, str) else included:
         other = (file.parent / str(name)).resolve()
         if not other.is_file():
-            raise Malformed(f"{file.name} includes {name!s:.80}, which is no file beside it")
+            raise Malformed(f"{file.name} includes {name!s:.80}, which is not a file beside it")
         base |= _read(other, task, (*within, file))
     return base | own
 
@@ -90,7 +90,7 @@ def own_data_files(definition: dict[str, Any], folder: Path) -> dict[str, Path]:
     if named is None:
         return {}
     if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
-        raise Malformed("dataset_kwargs.data_files is no mapping of a split to a file; write {test: FILE}")
+        raise Malformed("dataset_kwargs.data_files is not a mapping of a split to a file; write {test: FILE}")
     files = {str(split): folder / name for split, name in named.items()}
     if missing := [name for name in files.values() if not name.is_file()]:
         raise Malformed(f"its data file {missing[0]} is missing")
@@ -105,7 +105,7 @@ def check_documents(task: Task, definition: dict[str, Any], files: Mapping[str, 
         raise Malformed(f"{task.name} has no split {unknown[0]!r}; splits: {split_names}")
     test_split = next((splits[use] for use in ("test_split", "validation_split") if splits.get(use) in files), None)
     if splits and test_split is None:
-        raise Malformed(f"{task.name} is asked about none of {', '.join(sorted(files))}; give its test split")
+        raise Malformed(f"{task.name} uses none of {', '.join(sorted(files))}; give its test split")
     wanted = _columns(definition)
     counts = {split: _count(file, wanted, task.name) for split, file in files.items()}
     if test_split is None:
@@ -139,10 +139,10 @@ def _count(file: Path, wanted: set[str], name: str) -> int:
     try:
         for number, row in json_lines.rows(file):
             if lacking := sorted(wanted - row.keys()):
-                raise Malformed(f"line {number} lacks {', '.join(lacking)}, which {name} asks for")
+                raise Malformed(f"line {number} lacks {', '.join(lacking)}, which {name} needs")
             count += 1
     except Malformed as error:
         raise Malformed(f"{file.name}: {error}") from None
     if not count:
-        raise Malformed(f"{file.name} holds no document")
+        raise Malformed(f"{file.name} contains no document")
     return count

@@ -68,7 +68,7 @@ def _table(plan: Plan, missing: set[str], needs: dict[str, Sizes], ahead: Estima
     kind = "host" if plan.hardware.on_cpu else "GPU"
     table.add_column("variant")
     table.add_column("steps")
-    for header in ("disk, MB", f"{kind} GiB to quantize", "to evaluate", "to serve", "own time"):
+    for header in ("disk, MB", f"{kind} GiB to quantize", "to evaluate", "to serve", "estimated time"):
         table.add_column(header, justify="right")
     for variant in plan.variants:
         if variant.left_out:
@@ -133,7 +133,7 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
     count = len(slots.engines)
     each = f"{len(slots.engines[0])} cores" if hardware.on_cpu else f"{serving.gpus:g} GPUs"
     how = "together" if slots.together else "one after the other"
-    lines = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; loaded {how}"]
+    lines = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; benchmarked {how}"]
     largest = max((need.serve for need in needs.values() if need.serve), default=None)
     if largest and hardware.on_cpu:
         lines.append(
@@ -142,9 +142,9 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
         )
     elif largest:
         taken = hardware.gpu_memory_bytes * serving.gpu_memory_utilization * serving.tensor_parallel_size
-        lines.append(f"memory: vLLM takes {_gib(int(taken))} GiB of GPU memory for each engine, needed or not")
+        lines.append(f"memory: vLLM reserves {_gib(int(taken))} GiB of GPU memory for each engine, whatever it needs")
     else:
-        lines.append(f"{_UNKNOWN}: known once the base model is here")
+        lines.append(f"{_UNKNOWN}: known once the base model is available")
     return lines
 
 
@@ -158,7 +158,7 @@ def _blocks(plan: Plan) -> list[str]:
         repeats, counts, in_all = (_from_to(some) for some in (looks, starts, engines))
         lines.append(
             f"{f'load {workload}'.rstrip()}: every variant in turn with the base, {repeats} repeats; each engine is "
-            f"started {counts} times for it, {in_all} engine starts in all"
+            f"started {counts} times, {in_all} engine starts in all"
         )
     return lines
 
@@ -170,12 +170,12 @@ def _from_to(some: Sequence[int]) -> str:
 
 def _time(ahead: Estimate) -> list[str]:
     if not ahead.seconds:
-        return ["nothing is left to do"]
+        return ["nothing to do"]
     total = f"time: about {_clock(ahead.seconds)}, {ahead.device_hours:.2f} device-hours"
     if ahead.least_seconds < ahead.seconds:
-        total += f", or {_clock(ahead.least_seconds)} where all but one lose the race in its first rung"
+        total += f", or {_clock(ahead.least_seconds)} if all but one lose the race in its first rung"
     rest = [f"  {line}" for line in ahead.assumed]
-    return [f"{total} (estimate by earlier records, and by assumptions where there is none)", *rest]
+    return [f"{total} (estimated from earlier records, or from assumptions without a record)", *rest]
 
 
 def _hosts(plan: Plan) -> int:

@@ -149,11 +149,11 @@ def _how(run: Run) -> list[tuple[str, str]]:
             "intervals",
             f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents, "
             f"{100 * accuracy_of(evidence).confidence:.4g} % for {evidence.compared} variants at once; load: over "
-            "repeats (Student's t), ratios to the base over its turns in the same block, by starts where there are "
+            "repeats (Student's t); ratios to the base: over its turns in the same block, by starts if there are "
             "several",
         ),
         ("latencies", _latencies(experiment.loads)),
-        ("asked for", _requirements(experiment.decision)),
+        ("requirements", _requirements(experiment.decision)),
         *_how_limited(experiment.decision),
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {run.store.root}/records, by the fingerprints below"),
@@ -173,7 +173,7 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
         f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens{f' ({differ})' if differ else ''}, "
         f"{load.duration_s:g} s{fewest} a point after {load.warmup_s:g} s of warm-up"
         f"{' or until it is steady' if load.open_loop else ''}, {_repeats(load)} repeats in turn with the base, "
-        f"{load.starts_on(run.plan.hardware.accelerator)} starts of each, seed {load.seed} and the next ones"
+        f"{load.starts_on(run.plan.hardware.accelerator)} starts of each, seed {load.seed} and the following ones"
     )
     rows = [
         ("load", shape),
@@ -185,7 +185,7 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
 
 def _repeats(load: Load) -> str:
     looks = ", ".join(map(str, load.looks[:-1]))
-    return f"{load.looks[-1]}" if len(load.looks) == 1 else f"at most {load.looks[-1]} (enough at {looks} or not)"
+    return f"{load.looks[-1]}" if len(load.looks) == 1 else f"at most {load.looks[-1]} (ended at {looks} if enough)"
 
 
 def _requirements(decision: Decision) -> str:
@@ -204,7 +204,7 @@ def _how_limited(decision: Decision) -> list[tuple[str, str]]:
     if not decision.constraints.latency_limits_ms:
         return []
     words = (
-        "what a variant can take lies between two loads of the grid: the last that keeps to the limits with all "
+        "a variant's capacity lies between two loads of the grid: the last that satisfies the limits with all "
         "lighter ones, and the first that does not; nothing was measured between them"
     )
     return [("limits", words)]
@@ -248,7 +248,9 @@ def _kv_caches(run: Run) -> str:
         return "vLLM's log does not say"
     if len(set(reported.values())) == 1:
         return f"{next(iter(reported.values())):,} tokens, equal for every variant"
-    return "what the weights leave: " + ", ".join(f"{name} {count:,} tokens" for name, count in reported.items())
+    return "the memory that the weights leave: " + ", ".join(
+        f"{name} {count:,} tokens" for name, count in reported.items()
+    )
 
 
 def _libraries(run: Run) -> dict[str, str]:

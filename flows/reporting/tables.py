@@ -28,7 +28,7 @@ class Table:
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    words: tuple[str, ...] = ("variant", "load", "task\nmetric", "asked for", "verdict", "notes")
+    words: tuple[str, ...] = ("variant", "load", "task\nmetric", "required", "verdict", "notes")
     """Headers of columns that hold words, not numbers."""
     wrapped: tuple[str, ...] = ("notes",)
     """Headers of columns whose words may go on in a further line."""
@@ -102,7 +102,7 @@ def stopped(judgement: Judgement) -> Table:
     ]
     headers = ("variant", "verdict", "when", "documents\nanswered", "records")
     words = ("variant", "verdict", "when", "records")
-    return Table("stopped", "Stopped before the end", headers, tuple(rows), words, wrapped=("records",))
+    return Table("stopped", "Stopped early", headers, tuple(rows), words, wrapped=("records",))
 
 
 def variants(judgement: Judgement, decision: Decision) -> Table:
@@ -200,7 +200,7 @@ def accuracy(variant: Judged, base: Judged) -> Table:
     control = {difference.task: difference for difference in base.differences}
     title = f"Accuracy of {variant.name} against base, on the same documents"
     if variant is base:
-        title = "Control: base against itself, in batches of another size"
+        title = "Control: base against itself, with a different batch size"
     headers = (
         "task\nmetric",
         "documents",
@@ -210,7 +210,7 @@ def accuracy(variant: Judged, base: Judged) -> Table:
         "flips\n+/-",
         "control\n+/-",
         "p (Holm)",
-        "asked for",
+        "required",
         "verdict",
     )
     rows = [_difference(difference, control.get(difference.task)) for difference in variant.differences]

@@ -33,10 +33,10 @@ def alone(experiment: Experiment) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             held.seek(0)
-            who = held.read().strip() or "somebody"
+            who = held.read().strip() or "another process"
             raise UserError(
-                f"name: {experiment.name} is being run on this store by {who:.100}; wait for its end, or give this one "
-                "another name or storage.root"
+                f"name: {experiment.name} already runs on this store ({who:.100}); wait for it to end, or give this "
+                "one another name or storage.root"
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:

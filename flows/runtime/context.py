@@ -111,7 +111,7 @@ class Run:
         def waits(occupants: list[Occupant]) -> None:
             names = [variant if of == mine else f"{variant} of {of}" for of, variant in occupants]
             self.progress.say(
-                outcome.name, f"waiting for a free device slot (in use by: {', '.join(names) or 'nobody'}) ..."
+                outcome.name, f"waiting for a free device slot (in use by: {', '.join(names) or 'no variant'}) ..."
             )
 
         return holding_slots(

@@ -32,8 +32,8 @@ def services(run: Run) -> Iterator[Services]:
     held = ray.get(conducting.open.remote(nodes, slots))
     if held != slots:
         raise UserError(
-            f"serving: {len(slots.engines)} engines a node are asked for, but an experiment that is at work on this "
-            f"cluster has {len(held.engines)}; wait for its end, or ask for engines of the same size"
+            f"serving: {len(slots.engines)} engines per node requested, but a running experiment on this "
+            f"cluster has {len(held.engines)}; wait for it to end, or use engines of the same size"
         )
     with contextlib.ExitStack() as leases:
         server = leases.enter_context(serving_host(conducting))

@@ -82,7 +82,7 @@ def bring_up(run: Run, services: Services, started: Started) -> Served:
     """Wait until an engine answers as its checkpoint's reference does."""
     url, report = await_ready(services.server, started.deployment, run.plan.experiment.serving.start_timeout_s)
     size = report.memory_bytes / 1e9
-    started.say(run, f"serves after {report.seconds:.0f} s: {report.processes} processes, {size:.1f} GB")
+    started.say(run, f"serving after {report.seconds:.0f} s: {report.processes} processes, {size:.1f} GB")
     difference = _compare_with_reference(run, started, url)
     return Served(**vars(started), url=url, report=report, difference=difference)
 

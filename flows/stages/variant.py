@@ -61,7 +61,7 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
         except Exception as error:
             cause = fault(error)
             if cause.node_lost:
-                run.progress.say(name, "its node is gone; going on with another ...")
+                run.progress.say(name, "its node is gone; continuing on another ...")
             elif attempt == attempts or not cause.may_pass:
                 run.progress.say(name, f"FAILED: {cause}", "failed")
                 return Finish(last=True, failure=str(cause))

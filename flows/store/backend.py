@@ -52,16 +52,16 @@ def parsed(content: bytes, step: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
-        raise Broken("is not a JSON object; it was cut short, or is no record")
+        raise Broken("is not a JSON object; it is truncated, or not a record")
     schema = record.pop("schema", 1)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise Newer(f"is of a later version of this project (schema {schema!r:.20}, this one reads {SCHEMA})")
     for key, type_ in _KEYS.items():
         if not isinstance(record.get(key), type_):
-            raise Broken(f"has no `{key}` that can be read")
+            raise Broken(f"has no readable `{key}`")
     kind = step.split("/")[1]
     if record["kind"] != kind:
-        raise Broken(f"is that of a step of another kind ({record['kind']!r:.20})")
+        raise Broken(f"belongs to a step of another kind ({record['kind']!r:.20})")
     try:
         record["result"] = results.read(kind, record["result"])
     except Misfit as misfit:
@@ -82,7 +82,7 @@ def as_text(record: dict[str, Any]) -> bytes:
 
 
 def _no_number(word: str) -> float:
-    raise Broken(f"holds {word}, which is no figure that a decision could rest on")
+    raise Broken(f"contains {word}, which is not a figure for a decision")
 
 
 class Files(Protocol):
@@ -195,4 +195,4 @@ class Backend(Protocol):
 
 
 def no_records(root: Path | str) -> str:
-    return f"--store: {root} holds no records; give the storage.root of your experiments"
+    return f"--store: {root} contains no records; give the storage.root of your experiments"

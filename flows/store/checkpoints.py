@@ -116,7 +116,7 @@ def _check_index(index: Path, shards: Mapping[str, list[Tensor]]) -> None:
     held = {(tensor.name, shard) for shard, tensors in shards.items() for tensor in tensors}
     for name, shard in sorted(_weight_map(index).items()):
         if (name, shard) not in held:
-            raise Damaged(f"{index}: names {name} in {shard}, which does not hold it")
+            raise Damaged(f"{index}: names {name} in {shard}, which does not contain it")
 
 
 def _header(shard: Path) -> list[Tensor]:
@@ -144,7 +144,7 @@ def _header(shard: Path) -> list[Tensor]:
         raise Damaged(f"{shard}: not a safetensors file") from None  # any JSON, or none, may stand there
     end = max((end for _, end, _ in spans), default=0)
     if size != 8 + length + end:
-        raise Damaged(f"{shard}: {size} bytes, its header tells of {8 + length + end}")
+        raise Damaged(f"{shard}: {size} bytes, but its header says {8 + length + end}")
     needed = {tensor.name: _bytes(shard, tensor) for tensor in tensors}
     at = 0
     for begin, end, name in spans:
@@ -156,13 +156,13 @@ def _header(shard: Path) -> list[Tensor]:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(entries := dict(pairs)) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name appears twice")
     return entries
 
 
 def _whole(number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise ValueError("no length of an axis")
+        raise ValueError("not the length of an axis")
     return number
 
 

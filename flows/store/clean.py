@@ -90,7 +90,7 @@ def remove_one(store: Store, leftover: Unreferred, planned: Set[str]) -> bool:
         return store.remove(leftover.entry, lambda: leftover.entry.fingerprint in store.referred() | planned)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"{store.root}/{leftover.entry.name}: cannot be removed ({reason}); see whose it is") from None
+        raise UserError(f"{store.root}/{leftover.entry.name}: cannot be removed ({reason}); check its owner") from None
 
 
 def _total(leftovers: list[Unreferred]) -> str:

@@ -97,7 +97,7 @@ class Store:
             stored = self._backend.find(name)
         except Newer as newer:
             raise UserError(
-                f"{self.root}/{name}/{RECORD}: {newer}; update this one, or set another storage.root"
+                f"{self.root}/{name}/{RECORD}: {newer}; update this project, or set another storage.root"
             ) from None
         except Broken as broken:
             self._pass_over(name, broken)
@@ -204,7 +204,7 @@ class Store:
             except (ValueError, TypeError, KeyError):
                 raise UserError(
                     f"{self.root}/{name}: not a list of steps; run the experiment again, or remove the file if it is "
-                    "given up"
+                    "not needed"
                 ) from None
         for name, content in self._backend.read_all(f"experiments/*/{DEPLOYMENT}").items():
             try:
@@ -213,7 +213,7 @@ class Store:
                     fingerprints |= {deployment["checkpoint"], *deployment.get("records", ())}
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(
-                    f"{self.root}/{name}: not a deployment; deploy again, or remove the file if it is given up"
+                    f"{self.root}/{name}: not a deployment; deploy again, or remove the file if it is not needed"
                 ) from None
         return fingerprints
 

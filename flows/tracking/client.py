@@ -73,7 +73,7 @@ def missed_by(run: Run) -> Callable[[str], None]:
 
     def report(reason: str) -> None:
         run.not_tracked = reason
-        run.progress.say("mlflow", f"out of reach, going on without it: {reason}")
+        run.progress.say("mlflow", f"out of reach, continuing without it: {reason}")
 
     return report
 

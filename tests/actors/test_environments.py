@@ -108,7 +108,7 @@ def test_build_then_build_again_does_nothing(nothing: Environment, monkeypatch: 
     environments.build(nothing)
     before = nothing.marker.stat().st_mtime_ns
     monkeypatch.setattr(environments, "run", lambda *_, **__: pytest.fail("a command was run"))
-    assert environments.build(nothing) == "is there already"
+    assert environments.build(nothing) == "is already built"
     assert nothing.marker.stat().st_mtime_ns == before
     assert environments.interpreter("driver", "cpu") == nothing.python
     assert json.loads(nothing.marker.read_text())["role"] == "driver"

@@ -4,7 +4,7 @@
 
 The chain is what `flows.planning.simulation` makes of the same sleeps, where nothing but sleeping takes time: two
 slots on one host, which is at work or being measured. How near that is to what nobody could beat, `scale.py` tells.
-Then the same run again: nothing is left to do.
+Then the same run again: nothing to do.
 """
 
 import argparse

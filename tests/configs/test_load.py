@@ -28,7 +28,7 @@ def test_lengths_are_those_that_were_asked_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"prompt_tokens_max": 120}, "prompt_tokens_min and prompt_tokens_max bound lengths that differ"),
+        ({"prompt_tokens_max": 120}, "prompt_tokens_min and prompt_tokens_max need lengths that vary"),
         ({"output_tokens_stdev": 5, "output_tokens_min": 60}, "output_tokens 50 is less than output_tokens_min 60"),
         ({"prompt_tokens_stdev": 0}, "greater than or equal to 1"),
         ({"requests": -1}, "greater than or equal to 0"),

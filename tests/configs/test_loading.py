@@ -30,8 +30,8 @@ def test_shipped_experiment_loads_under_its_own_name(path: Path) -> None:
         ("schemes.1.group_size=1", ["group_size", "1", "16"]),
         ("load.prompt_tokens=100000", ["max_model_len", "100000"]),
         ("calibration=null", ["calibration", "int8-w8a8", "needs it"]),
-        ("schemes.1.name=int8-w8a8", ["'int8-w8a8' stands twice"]),
-        ("schemes.1.name=base", ["'base' is taken"]),
+        ("schemes.1.name=int8-w8a8", ["'int8-w8a8' is used twice"]),
+        ("schemes.1.name=base", ["'base' is reserved"]),
         ("name=null", ["name"]),
         ("load.streams=[]", ["streams"]),
         ("nothing", ["--set nothing", "KEY=VALUE"]),
@@ -82,6 +82,6 @@ def test_key_of_the_last_version_is_taken_with_a_warning(experiment_file: Any, c
     load = {"kind": "concurrent", "streams": [1]}
     new = load_experiment(experiment_file(load={**load, "colocate": "never"}))
     assert load_experiment(experiment_file(load={**load, "company": "never"})) == new
-    assert "warning: load.company is colocate now" in capfd.readouterr().err
+    assert "warning: load.company is now called colocate" in capfd.readouterr().err
     with pytest.raises(UserError, match=r"load\S*company"):
         load_experiment(experiment_file(load={**load, "company": "never", "colocate": "auto"}))

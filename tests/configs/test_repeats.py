@@ -48,7 +48,7 @@ def test_repeats_that_end_by_themselves_are_looked_at_after_every_four() -> None
     [
         ({"repeats": 3, "starts": 4}, "starts: 4 exceeds the 3 repeats"),
         ({"repeats": "auto", "starts": 5}, "starts: 5 exceeds the 4 repeats"),
-        ({"repeats": 3, "max_repeats": 9}, "max_repeats: 9 stands beside repeats 3; set repeats: auto"),
+        ({"repeats": 3, "max_repeats": 9}, "max_repeats: 9 has no effect with repeats 3; set repeats: auto"),
         ({"repeats": "auto", "max_repeats": 5}, "greater than or equal to 8"),
     ],
 )

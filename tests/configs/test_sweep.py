@@ -220,7 +220,7 @@ def test_optuna_leaves_schemes_as_listed_and_names_the_corners_for_checks() -> N
         ({"kind": INT8, "smoothquant": {"low": None, "high": 1}}, ["sweep.space.1.smoothquant.low: None", "a number"]),
         ({"kind": INT4, "group_size": {"low": 64}}, ["sweep.space.1.group_size.high: missing", "both ends"]),
         ({"kind": INT4, "group_size": {"low": 64, "hihg": 1}}, ["sweep.space.1.group_size.hihg", "'high'"]),
-        ({"kind": INT4, "group_size": {"low": 64, "high": 32}}, ["low 64 is not below high 32", "exchange"]),
+        ({"kind": INT4, "group_size": {"low": 64, "high": 32}}, ["low 64 is not below high 32", "swap"]),
         ({"kind": INT4, "group_size": {"low": 32, "high": 64, "step": 0.5}}, ["group_size.step: 0.5", "whole number"]),
         ({"kind": INT8, "smoothquant": {"low": 0, "high": 1, "step": 0}}, ["smoothquant.step: 0 ", "above 0"]),
         ({"kind": INT4, "ignore": [["lm_head"], "other"]}, ["sweep.space.1.ignore.1: 'other'"]),
@@ -242,7 +242,7 @@ def test_mistake_in_a_template_gets_one_helpful_line(template: Any, words: list[
         ({"search": "optuna"}, ["sweep.samples: missing", "optuna"]),
         (
             {"search": "random", "samples": 4},
-            ["sweep.samples: 4", "different schemes in the space: 3", "ask for fewer"],
+            ["sweep.samples: 4", "the space has 3 different schemes", "request fewer"],
         ),
         ({"search": "grid"}, ["sweep.search: 'grid'", "'exhaustive', 'random' or 'optuna'"]),
         ({"serch": "random"}, ["sweep.serch: unknown key", "did you mean 'search'"]),
@@ -254,7 +254,7 @@ def test_mistake_in_a_template_gets_one_helpful_line(template: Any, words: list[
             ["calibration: missing", f"{INT4}-g32"],
         ),
         ({"overrides": ("sweep.space=[]",)}, ["sweep.space: []"]),
-        ({"overrides": ("sweep=null",)}, ["schemes: none", "`sweep`"]),
+        ({"overrides": ("sweep=null",)}, ["schemes: empty", "`sweep`"]),
     ],
 )
 def test_mistake_in_a_sweep_gets_one_helpful_line(settings: dict[str, Any], words: list[str]) -> None:
@@ -264,4 +264,4 @@ def test_mistake_in_a_sweep_gets_one_helpful_line(settings: dict[str, Any], word
 
 def test_fewer_schemes_than_combinations_are_counted_as_they_are() -> None:
     line = refused({"kind": INT4, "algorithm": "rtn", "calibration_samples": [4, 8]}, search="random", samples=2)
-    assert "2 asked for, different schemes in the space: 1" in line
+    assert "2 requested, but the space has 1 different schemes" in line

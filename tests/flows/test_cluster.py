@@ -72,7 +72,7 @@ def test_plan_is_made_for_gpus_where_the_cluster_has_some(named: Any, experiment
 
 def test_cluster_that_gives_out_nothing_is_refused(named: Any, experiment_file: Any) -> None:
     named(Node("head", 0, 0, CPU))
-    with pytest.raises(UserError, match="no node of the cluster gives out a CPU core"):
+    with pytest.raises(UserError, match="no node of the cluster offers a CPU core"):
         cluster.this_machine(load_experiment(experiment_file()))
 
 
@@ -87,7 +87,7 @@ def test_without_a_cluster_the_machine_itself_counts(experiment_file: Any, monke
 def test_address_of_the_jobs_api_is_refused_for_a_driver(experiment_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)  # as another test may have left it
-    with pytest.raises(UserError, match="is where jobs are submitted"):
+    with pytest.raises(UserError, match="is for job submission"):
         cluster.this_machine(load_experiment(experiment_file(accelerator="cpu")))
 
 
@@ -125,4 +125,4 @@ def test_full_disk_is_one_line_and_a_failed_run(
 
     monkeypatch.setattr(Store, "refer", full)
     assert main(["run", str(experiment_file())]) == FAILED
-    assert "free some space: the same command goes on" in capfd.readouterr().err
+    assert "free some space, then run the same command again" in capfd.readouterr().err

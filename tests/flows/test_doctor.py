@@ -41,7 +41,7 @@ WELL = {
         ({"sees_probe": False}, "store", "the same storage"),
         ({"unusable_port": "Address already in use"}, "serving port", "serving.port"),
         ({"memory_available_bytes": 1 << 30}, "memory", "2.9 GiB"),
-        ({"left_over": [7, 8]}, "left over", "kill -9 7 8"),
+        ({"left_over": [7, 8]}, "leftovers", "kill -9 7 8"),
         ({"niceness": 15}, "niceness", "RAY_worker_niceness=0"),
     ],
 )
@@ -56,7 +56,7 @@ def test_what_is_wrong_is_found_and_says_what_to_do(wrong: dict[str, Any], what:
 @pytest.mark.fast
 def test_gpus_that_ray_gives_out_and_nobody_sees_are_found() -> None:
     (found,) = [finding for finding in doctor.judge("n", WELL, Node("n", 8, 2, {}), Serving()) if finding.todo]
-    assert "Ray gives out 2, nvidia-smi shows 0" in str(found.todo)
+    assert "Ray offers 2, nvidia-smi shows 0" in str(found.todo)
 
 
 @pytest.mark.fast
@@ -115,5 +115,5 @@ def test_doctor_asks_the_nodes_of_a_cluster(
     (node,) = [each["NodeID"][:8] for each in ray.nodes()]
     said = capfd.readouterr().out
     assert f"{node}, environments: run" in said
-    assert "writable, the driver's" in said
+    assert "writable, shared with the driver" in said
     cluster._nodes.cache_clear()

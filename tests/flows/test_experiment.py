@@ -35,7 +35,7 @@ def test_run_recommends_the_faster_variant_and_redoes_nothing(experiment_file: A
     assert "fp8-dynamic" in capfd.readouterr().out
     before, results = records(path), path.parent / "store/experiments/tiny"
     said = (results / "logs/events/base.jsonl").read_text()
-    assert "evaluated without what generation_config.json says of sampling (repetition_penalty 1.1)" in said
+    assert "evaluated without the sampling settings of generation_config.json (repetition_penalty 1.1)" in said
     assert len(before) == 13, "two checkpoints, two evaluations and a control, four repeats of the load on both"
     assert not list((path.parent / "store/records").rglob("*.partial"))
     written = {name: results.joinpath(name).stat().st_mtime_ns for name in ("decision.json", "report.html")}
@@ -174,7 +174,10 @@ def test_run_whose_mlflow_server_is_gone_decides_and_is_mirrored_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(mirror, "connect", gone)
         assert main(["run", str(path)]) == FAILED
-    assert "NOT WRITTEN, the same command writes it: MlflowException: API request failed" in capfd.readouterr().out
+    assert (
+        "NOT WRITTEN, run the same command again to write it: MlflowException: API request failed"
+        in capfd.readouterr().out
+    )
     assert decision(path)["recommended"] == "fp8-dynamic"
     kept = {file: file.stat().st_mtime_ns for file in (path.parent / "store/records").rglob("record.json")}
     assert main(["run", str(path)]) == DONE

@@ -127,9 +127,9 @@ def test_colocation_is_tried_for_every_workload_and_only_what_is_missing_is_load
     ("sections", "words"),
     [
         ({"load": None}, ["load: missing", "`workloads`"]),
-        ({"workloads": {"chat": SHORT}}, ["load: stands beside `workloads`", "leave one out"]),
+        ({"workloads": {"chat": SHORT}}, ["load: set together with `workloads`", "remove one"]),
         ({"load": None, "workloads": {"Chat.": SHORT}}, ["workloads", "'Chat.'", "pattern"]),
-        ({"load": None, "workloads": {"chat": {**SHORT, "preset": "chat"}}}, ["workloads.chat", "leave out one"]),
+        ({"load": None, "workloads": {"chat": {**SHORT, "preset": "chat"}}}, ["workloads.chat", "remove one"]),
         ({"load": None, "workloads": {"chat": {**SHORT, "durations": 1}}}, ["did you mean 'duration_s'"]),
         ({"load": None, "workloads": {"a": {**SHORT, "preset": "talk"}}}, ["'talk'", "'chat', 'rag', 'code'"]),
         ({"load": None, "workloads": {"a": {**SHORT, "prompt_tokens": 9999}}}, ["workloads.a: 9999", "max_model_len"]),

@@ -205,7 +205,7 @@ def test_description_that_a_template_refuses_is_left_out_and_said(asked: dict[st
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("long answer", "answers in up to 4096 tokens, which leaves nothing of a context of 4096 for a prompt"),
+        ("long answer", "generates up to 4096 tokens, which leaves no room in a context of 4096 for a prompt"),
         ("empty answer", "document 0 of empty has an empty answer to score"),
     ],
 )

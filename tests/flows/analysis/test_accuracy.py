@@ -145,7 +145,7 @@ def test_scores_without_ends_are_shown_and_give_no_verdict() -> None:
     pairs = np.array([[-3.0, -9.0]] * 50 + [[2.0, 1.0]] * 50)
     difference = accuracy.paired("task", "likelihood_diff", pairs, True, Decision())
     assert difference.verdict == "inconclusive" and difference.documents_needed is None
-    assert difference.undecidable == "likelihood_diff has no ends between which every document's value must lie"
+    assert difference.undecidable == "likelihood_diff has no known range of a document's value"
 
 
 def test_sources_that_all_agree_are_no_proof() -> None:

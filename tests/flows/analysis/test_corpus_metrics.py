@@ -79,7 +79,8 @@ def test_few_documents_that_agree_on_a_recomputed_metric_are_no_proof(tmp_path: 
     difference = differ(tmp_path, same, same, "f1", constraints={"max_accuracy_drop": 0.02})
     assert (difference.difference, difference.verdict) == (0.0, "inconclusive")
     assert (
-        difference.undecidable == "f1 is judged from 100 documents or sources on, where its interval is known to cover"
+        difference.undecidable
+        == "f1 is judged only from 100 documents or sources on, where its interval is known to cover"
     )
     beyond = [[i % 2, (i + 1) % 2] for i in range(20)]
     assert differ(tmp_path / "opposite", same, beyond, "f1").verdict == "inconclusive"

@@ -121,9 +121,7 @@ def test_loss_at_another_load_is_said_in_the_sentence() -> None:
     )
     judgement = decide([BASE, judged("a", 20.0, gains=gains)], Decision(), {})
     assert judgement.recommended == "a"
-    assert judgement.sentence.endswith(
-        " But it loses elsewhere: 0.50 [0.40, 0.60] times the base's tokens/s at 1 client."
-    )
+    assert judgement.sentence.endswith(" But it loses elsewhere: 0.50x the base's tokens/s [0.40, 0.60] at 1 client.")
 
 
 def test_variant_that_the_base_outruns_at_a_load_that_it_cannot_keep_is_not_deployed() -> None:
@@ -163,13 +161,14 @@ def test_pareto_front_turns_a_metric_of_which_less_is_better() -> None:
         ),
         (
             {"margin": None, "min_recovery": 0.99, "verdict": "inconclusive", "documents_needed": None},
-            "inconclusive: task acc keeps 97.5 % [95.5, 98.6] reaches over a recovery of 99 %; 400 documents show "
-            "losses from 0.029",
+            "inconclusive: task acc keeps 97.5 % [95.5, 98.6] crosses a recovery of 99 %; 400 documents can show "
+            "a loss of 0.029 or more",
         ),
         (
             {"margin": 0.03, "verdict": "inconclusive", "sources": 40, "documents_needed": None, "sources_needed": 90},
-            "inconclusive: task acc changes by -0.025 [-0.045, -0.014] reaches over the margin of 0.03; 400 documents "
-            "of 40 sources show losses from 0.029; if that is the true change, about 90 sources would settle it",
+            "inconclusive: task acc changes by -0.025 [-0.045, -0.014] crosses the margin of 0.03; 400 documents "
+            "of 40 sources can show a loss of 0.029 or more; if the measured change is the true one, about 90 sources "
+            "would settle it",
         ),
         ({"undecidable": "it has no ends", "verdict": "inconclusive"}, "[-0.045, -0.014], but it has no ends"),
     ],
@@ -188,13 +187,13 @@ def test_failed_task_is_the_reason_before_an_inconclusive_one() -> None:
 def test_missing_evidence_names_the_task_s_own_margin_and_what_settles_it() -> None:
     unsure = difference(10, margin=0.03, verdict="inconclusive", documents_needed=1234)
     sentence = decide([BASE, judged("a", 20.0, "inconclusive", differences=(unsure,))], Decision(), {}).sentence
-    assert "not shown to keep to the margin of 0.03 on task; about 1,234 documents would settle it" in sentence
+    assert "not shown to meet the margin of 0.03 on task; about 1,234 documents would settle it" in sentence
 
 
 def test_perplexities_alone_ask_for_no_documents() -> None:
     shown = difference(10, verdict=None, margin=None)
     sentence = decide([BASE, judged("a", 20.0, "inconclusive", differences=(shown,))], Decision(), {}).sentence
-    assert "documents" not in sentence and "perplexities without a recovery asked for are shown only" in sentence
+    assert "documents" not in sentence and "a perplexity without a `recovery` is only shown" in sentence
 
 
 def test_p_values_are_corrected_over_variants() -> None:

@@ -88,7 +88,7 @@ def test_right_and_wrong_are_not_stopped_by_a_few_losses() -> None:
     assert stopped / 300 <= 0.01
 
 
-@pytest.mark.parametrize(("bits", "stopped"), [(2.4, None), (2.8, "bits_per_byte of task is 3.48 times the base's")])
+@pytest.mark.parametrize(("bits", "stopped"), [(2.4, None), (2.8, "bits_per_byte of task is 3.48x the base's")])
 def test_proxy_in_bits_is_compared_as_a_perplexity(
     experiment_file: Any, hardware: Hardware, tmp_path: Path, bits: float, stopped: str | None
 ) -> None:
@@ -107,7 +107,7 @@ def test_proxy_in_bits_is_compared_as_a_perplexity(
 
 
 def test_looks_rise_below_one() -> None:
-    with pytest.raises(ValueError, match=r"must rise"):
+    with pytest.raises(ValueError, match=r"must increase"):
         Racing(looks=(0.5, 0.2))
     assert Racing(looks=(0.2,)).slices == ((0.0, 0.2), (0.2, 1.0))
 
@@ -119,13 +119,13 @@ SPEEDS = {"base": (40, 41, 39), "steady": (50, 51, 49), "jumpy": (44, 95, 46), "
 @pytest.mark.parametrize(
     ("through", "stopped"),
     [
-        ("jumpy", {"slow": "and has the better throughput (61.67 output tokens/s) against 45"}),
+        ("jumpy", {"slow": "and has the better throughput (61.67 output tokens/s); this one has 45"}),
         (
             "steady",
             {
-                "jumpy": "and is shown to beat the base, which this one is not: throughput (50 output tokens/s) "
-                "against 61.67",
-                "slow": "and has the better throughput (50 output tokens/s) against 45",
+                "jumpy": "and beats the base: throughput (50 output tokens/s); this one (61.67) is not shown to "
+                "beat it",
+                "slow": "and has the better throughput (50 output tokens/s); this one has 45",
             },
         ),
     ],

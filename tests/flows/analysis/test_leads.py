@@ -124,7 +124,7 @@ def test_gain_is_shown_excluded_or_neither(values: tuple[float, ...], said: str)
 
 
 def test_demo_is_a_lead_among_two_variants_and_not_among_thirteen() -> None:
-    """INT8 as measured: 1.11 [1.04, 1.19] times the base by five repeats."""
+    """INT8 as measured: 1.11 [1.04, 1.19]x the base after five repeats."""
     spread = np.log(np.array([1.0, 0.94, 1.06, 0.955, 1.045]))
     spread = (spread - spread.mean()) / spread.std(ddof=1) * 0.0543
     pairs = [(1.11 * float(np.exp(one)), 1.0) for one in spread]

@@ -99,7 +99,7 @@ def test_goodput_is_the_highest_rate_that_a_share_of_the_requests_keeps() -> Non
         repeats.append([point(10.0, rows(light, 0.5), decision), point(40.0, rows(heavy, slow), decision)])
     loads = points(repeats, decision)
     assert [load.standing for load in loads] == ["keeps", "breaks"]
-    assert "requests keep to the limits (" in loads[1].violations[0] and "90 % should" in loads[1].violations[0]
+    assert "requests satisfy the limits (" in loads[1].violations[0] and "90 % must" in loads[1].violations[0]
     assert performance.objective(repeats, loads, 100, decision) == [10.0] * 3
 
 

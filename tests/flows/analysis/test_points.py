@@ -136,7 +136,7 @@ def test_base_without_a_load_that_counts_gives_way_to_nobody() -> None:
     fast = judged("fast", (point(row(1)),), objective=Estimate(50.0, None, None))
     decided = decide([base, fast], Decision(), {})
     assert (decided.answer, decided.recommended) == ("not enough evidence", None)
-    assert "no load of the base's counts (client at its limit)" in decided.sentence
+    assert "every load of the base is void (client at its limit)" in decided.sentence
 
 
 def test_notes_and_figures_show_what_does_not_count() -> None:
@@ -179,7 +179,7 @@ def test_variant_of_which_no_request_ends_is_judged_and_loses(experiment_file: A
     look = verify._Look("http://127.0.0.1:1", idle)
     assert look.questions()[-1][:2] == ("load", "as fast as benchmarked")
     passed, why = look._load()
-    assert (passed, why) == (None, "not asked: the benchmark has no point that counts (no request ended within 10 s)")
+    assert (passed, why) == (None, "skipped: the benchmark has no usable point (no request ended within 10 s)")
 
 
 def test_point_of_the_load_is_one_that_counts() -> None:

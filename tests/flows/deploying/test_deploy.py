@@ -143,7 +143,7 @@ def test_what_cannot_be_deployed_is_refused_in_one_line(experiment_file: Any, ca
     sound = weights.read_bytes()
     for arguments, words in (
         (["--variant", "other"], "its variants: base, fp8-dynamic"),
-        (["--set", "serving.max_num_seqs=3"], "not what the experiment says now"),
+        (["--set", "serving.max_num_seqs=3"], "differ from the experiment's current ones"),
     ):
         capfd.readouterr()
         assert main(["deploy", str(path), *arguments]) == BAD_INPUT
@@ -151,7 +151,7 @@ def test_what_cannot_be_deployed_is_refused_in_one_line(experiment_file: Any, ca
     weights.chmod(0o644)  # a finished checkpoint is read-only, MLflow has it too
     weights.write_bytes(sound[:-1] + b"\1")
     assert main(["deploy", str(path)]) == BAD_INPUT
-    assert "another sha256" in capfd.readouterr().err
+    assert "differs from its record (sha256)" in capfd.readouterr().err
     weights.write_bytes(sound)
     (path.parent / "store/experiments/tiny/decision.json").write_text("{}")
     assert main(["deploy", str(path)]) == BAD_INPUT

@@ -91,7 +91,7 @@ def test_published_variant_is_one_commit_of_checkpoint_and_card(
 ) -> None:
     asked = ["publish", str(decided), "--repository", REPOSITORY]
     assert main(asked) == DONE
-    assert "nothing was uploaded; --yes uploads this to http://127.0.0.1:" in capfd.readouterr().out
+    assert "nothing was uploaded; add --yes to upload this to http://127.0.0.1:" in capfd.readouterr().out
     assert not Hub.made
 
     assert main([*asked, "--yes"]) == DONE
@@ -120,7 +120,7 @@ def test_published_variant_is_one_commit_of_checkpoint_and_card(
 def test_publication_that_cannot_be_is_refused(decided: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["publish", str(decided), "--repository", REPOSITORY, "--yes"]
     assert main([*asked, "--variant", "base"]) == BAD_INPUT
-    assert "--variant base: is the model as it came" in capfd.readouterr().err
+    assert "--variant base: is the original model" in capfd.readouterr().err
     assert main([*asked[:2], "--repository", "tiny"]) == BAD_INPUT
     assert "--repository tiny: is not OWNER/NAME" in capfd.readouterr().err
     monkeypatch.delenv("HF_TOKEN")

@@ -117,7 +117,7 @@ def test_live_deployment_that_fails_when_looked_at_again_is_left_as_it_is(
     live = record(decided)
     monkeypatch.setattr(verify, "SLOWEST", 1e9)
     assert deploy(decided) == FAILED
-    assert "not deployed: it goes on answering, as before: load: " in capfd.readouterr().out
+    assert "not deployed: it continues to serve, as before: load: " in capfd.readouterr().out
     assert record(decided) == live
     assert answers(live["url"]) == 8
 
@@ -134,15 +134,15 @@ def test_what_serve_cannot_do_is_refused_in_one_line(
     decided: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     for arguments, words in (
-        (["--rollback"], "no two deployments of tiny to serve"),
-        (["--set", "deploying.replicas=2"], "would compute on the same cores"),
-        (["--print"], "there is no text of it"),
+        (["--rollback"], "no two successive deployments of tiny to serve"),
+        (["--set", "deploying.replicas=2"], "would share the same pinned cores"),
+        (["--print"], "has no text form"),
     ):
         capfd.readouterr()
         assert deploy(decided, *arguments) == BAD_INPUT
         assert words in capfd.readouterr().err
     assert main(["deploy", str(decided), "--delete"]) == BAD_INPUT
-    assert "--rollback and --delete are for serve" in capfd.readouterr().err
+    assert "--rollback and --delete work only with serve" in capfd.readouterr().err
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     with monkeypatch.context() as several:
         several.setattr(ray_serve, "_nodes", lambda: ["head", "worker"])

@@ -43,7 +43,7 @@ FAULTS = {
     "nameless": ("model list", "one, another"),
     "cut": ("streaming", "no end"),
     "wrong": ("reference", "served wrongly"),
-    "others": ("as benchmarked", "0 of 1 answers the same"),
+    "others": ("as benchmarked", "0 of 1 answers are the same"),
 }
 
 
@@ -111,7 +111,7 @@ def test_key_that_no_header_can_hold_is_refused_and_not_repeated(
         monkeypatch.setenv("VLLM_API_KEY", wrong)
         assert main(["verify", "http://127.0.0.1:1", "--experiment", str(decided)]) == BAD_INPUT
         told = capfd.readouterr().err
-        assert "VLLM_API_KEY: holds a character that no key may have" in told
+        assert "VLLM_API_KEY: contains a character that is not allowed in a key" in told
         assert "ARY" not in told.replace("VLLM_API_KEY", "")
 
 

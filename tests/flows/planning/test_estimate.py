@@ -98,7 +98,14 @@ def test_plan_without_records_names_every_assumption_and_a_finished_one_takes_no
     plan, nothing = made(), history(Store.of(Storage(root=tmp_path / "store")))
     ahead = estimate(plan, lambda step: True, nothing)
     assert ahead.seconds > 60
-    kinds = ("preparing a base model", "quantizing", "evaluating", "start of an engine", "each point of load", "Ray")
+    kinds = (
+        "preparing a base model",
+        "quantizing",
+        "evaluating",
+        "start of an engine",
+        "overhead of each point",
+        "start and end of Ray",
+    )
     for kind in kinds:
         assert any(line.startswith(kind) and "assumed" in line for line in ahead.assumed), kind
     assert estimate(plan, lambda step: False, nothing).seconds == 0

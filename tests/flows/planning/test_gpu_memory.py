@@ -91,9 +91,9 @@ def test_free_gpu_is_not_refused() -> None:
 
 def test_gpu_of_a_stranger_is_refused_by_name_rule_and_what_to_do() -> None:
     assert refusal(used(11559, (7, 70000, ""))) == (
-        "serving.gpu_memory_utilization: an engine wants 71.7 of the 79.6 GiB of GPU 0 (H100), and 11.3 are free: "
-        "process 7 (python) holds 68.4 GiB; end what holds it, or set CUDA_VISIBLE_DEVICES to other GPUs, or set "
-        "serving.gpu_memory_utilization to 0.14 or less"
+        "serving.gpu_memory_utilization: an engine needs 71.7 of the 79.6 GiB of GPU 0 (H100), but only 11.3 are free: "
+        "process 7 (python) holds 68.4 GiB; end the processes that hold it, or set CUDA_VISIBLE_DEVICES to other "
+        "GPUs, or set serving.gpu_memory_utilization to 0.14 or less"
     )
 
 
@@ -107,7 +107,7 @@ def test_gpu_of_the_dead_says_how_to_end_them() -> None:
 def test_engines_that_share_a_gpu_are_counted_together() -> None:
     gpu_memory.check(Serving(gpu_share=0.5, gpu_memory_utilization=0.45), {"": (None, used(75000))})
     words = refusal(used(70000), serving=Serving(gpu_share=0.5, gpu_memory_utilization=0.45))
-    assert "2 engines want 71.7" in words
+    assert "2 engines need 71.7" in words
     assert "utilization to 0.42 or less" in words
 
 

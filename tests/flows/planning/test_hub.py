@@ -134,7 +134,7 @@ def test_offline_wheel_that_is_not_at_hand_is_refused(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     code, told = planned(experiment_file(), capfd)
-    assert (code, "fake==1 lies in no folder that PIP_FIND_LINKS names" in told) == (BAD_INPUT, True)
+    assert (code, "fake==1 is in none of the folders of PIP_FIND_LINKS" in told) == (BAD_INPUT, True)
     (tmp_path / "fake-1-py3-none-any.whl").touch()
     assert planned(experiment_file(), capfd)[0] == DONE
 

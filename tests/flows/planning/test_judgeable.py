@@ -34,34 +34,42 @@ def metrics(*names: str, **definition: Any) -> dict[str, Any]:
         (
             GSM8K,
             {"filter": "maj@8"},
-            "has no maj@8 that can be judged; what can be: metric: exact_match, filter: strict-",
+            "has no maj@8 that can be judged; these can be judged: metric: exact_match, filter: strict-",
         ),
         (metrics("acc", "acc_norm"), {"metric": "acc_norm"}, None),
         (
             metrics("acc"),
             {"metric": "acc_norm"},
-            "has no acc_norm that can be judged; what can be: metric: acc, filter",
+            "has no acc_norm that can be judged; these can be judged: metric: acc, filter",
         ),
         ({"output_type": "multiple_choice"}, {"metric": "acc_norm"}, None),
-        (metrics("rouge"), {}, "has rouge, made by unknown, first, of which single documents say nothing; what can be"),
+        (
+            metrics("rouge"),
+            {},
+            "has rouge (made by unknown) as its first metric, which has no value for a single document; these",
+        ),
         (metrics("rouge", "acc"), {"metric": "acc"}, None),
         (
             metrics("acc", unsafe_code=True),
             {},
-            "runs code that the model wrote, where accuracy is measured; set ",
+            "runs code written by the model during evaluation; set ",
         ),
         ({"class": "!Task"}, {}, "is written in Python"),
         (metrics("acc", num_fewshot=0), {"fewshot": 3}, "is fixed at 0 examples"),
-        (metrics("perplexity"), {"margin": 1}, "is a perplexity (perplexity), which has no points; give recovery"),
+        (
+            metrics("perplexity"),
+            {"margin": 1},
+            "is a perplexity (perplexity), for which points have no meaning; set recovery",
+        ),
         (metrics("perplexity"), {"recovery": 99}, None),
         (GSM8K, {"gen_kwargs": {"temperature": 0.6}, "seeds": 4}, None),
-        (GSM8K, {"seeds": 4}, "answers greedily, the same under each of 4 seeds; set gen_kwargs: {temperature: 0.6}"),
-        (GREEDY, {"seeds": 2}, "answers greedily, the same under each of 2 seeds"),
+        (GSM8K, {"seeds": 4}, "answers greedily, so all 4 seeds give the same; set gen_kwargs: {temperature: 0.6}"),
+        (GREEDY, {"seeds": 2}, "answers greedily, so all 2 seeds"),
         (GREEDY, {"gen_kwargs": {"temperature": 0.6}, "seeds": 2}, None),
         (
             metrics("acc", output_type="multiple_choice"),
             {"gen_kwargs": {"top_p": 0.9}},
-            "scores answers that are given, and writes none: gen_kwargs and seeds change nothing; leave them out",
+            "scores given answers and generates none: gen_kwargs and seeds have no effect; remove them",
         ),
     ],
 )
@@ -82,7 +90,7 @@ def test_stock_tasks_that_run_code_are_known_as_such() -> None:
     stock_folder()
     for name in ("humaneval", "humaneval_instruct", "mbpp", "mbpp_instruct", "cruxeval_output", "humaneval_infilling"):
         found = stock_tasks.definitions(name, "cpu")
-        with pytest.raises(UserError, match="runs code that the model wrote"):
+        with pytest.raises(UserError, match="runs code written by the model"):
             judgeable.judged_by(found, Task(name=name))
         assert judgeable.judged_by(found, Task(name=name), allow_code=True) == "mean"
 

@@ -55,7 +55,7 @@ def test_task_that_cannot_be_judged_is_refused_by_its_place(
     humaneval = {"task": "arc_easy", "metric_list": [metric], "unsafe_code": True}
     monkeypatch.setattr(stock_tasks, "definitions", lambda name, accelerator: [humaneval])
     path = experiment_file(accuracy={"tasks": ["everyday_science", "arc_easy"]})
-    assert "accuracy.tasks.1: 'arc_easy' runs code that the model wrote" in refused(path, capfd)
+    assert "accuracy.tasks.1: 'arc_easy' runs code written by the model" in refused(path, capfd)
     assert main(["plan", str(path), "--set", "accuracy.allow_code=true"]) == DONE
 
 
@@ -64,12 +64,12 @@ def test_task_that_needs_a_package_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(task_packages, "lacking", lambda files, accelerator: ["math_verify"])
     told = refused(experiment_file(accuracy={"tasks": ["arc_easy"]}), capfd)
-    assert "accuracy.tasks.0: 'arc_easy' imports math_verify, which the environment that evaluates does" in told
+    assert "accuracy.tasks.0: 'arc_easy' imports math_verify, which the evaluation environment does" in told
 
 
 def test_local_task_is_judged_by_a_metric_that_it_has(experiment_file: Any, capfd: Any) -> None:
     path = experiment_file(accuracy={"tasks": [{"name": "everyday_science", "metric": "mcc"}]})
-    assert "has no mcc that can be judged; what can be: metric: acc, filter: none; metric: acc_norm" in refused(
+    assert "has no mcc that can be judged; these can be judged: metric: acc, filter: none; metric: acc_norm" in refused(
         path, capfd
     )
 
@@ -99,7 +99,7 @@ def test_model_weights_cut_short(experiment_file: Any, tmp_path: Path, capfd: An
     model = write_model(tmp_path / "model")
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert "its header tells of" in refused(experiment_file(model={"kind": "path", "path": str(model)}), capfd)
+    assert "but its header says" in refused(experiment_file(model={"kind": "path", "path": str(model)}), capfd)
 
 
 def test_index_that_names_a_missing_tensor(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
@@ -124,7 +124,7 @@ def test_group_size_that_does_not_divide_a_layer(experiment_file: Any, tmp_path:
         ("text.txt", "", {}, "is empty"),
         ("text.txt", "too short", {}, "need more text than the 9 bytes"),
         ("rows.jsonl", '{"text": "a"}\n', {"packed": False}, "has 1 rows"),
-        ("rows.jsonl", '{"words": "a"}\n' * 9, {"packed": False}, "neither `text` nor `messages`"),
+        ("rows.jsonl", '{"words": "a"}\n' * 9, {"packed": False}, "no usable `text` or `messages`"),
     ],
 )
 def test_calibration_file_that_is_not_enough(
@@ -195,7 +195,7 @@ def test_recipe_file_that_is_missing_or_no_recipe(experiment_file: Any, tmp_path
     path = experiment_file(schemes=[{"kind": "recipe", "path": str(recipe), "calibrated": False}])
     assert "is not a file" in refused(path, capfd)
     recipe.write_text("- 1")
-    assert "holds no recipe" in refused(path, capfd)
+    assert "contains no recipe" in refused(path, capfd)
 
 
 def test_scheme_of_a_sweep_is_told_of_where_it_was_asked_for(experiment_file: Any, capfd: Any) -> None:
@@ -281,7 +281,7 @@ def test_more_gpus_than_there_are(experiment_file: Any, capfd: Any, monkeypatch:
     one = Hardware(accelerator="cuda", name="GPU", cores=8, memory_bytes=1 << 36, gpus=1, compute_capability=9.0)
     monkeypatch.setattr(cluster, "this_machine", lambda _: one)
     path = experiment_file(serving={"tensor_parallel_size": 4})
-    assert "4 GPUs asked for, this machine has 1" in refused(path, capfd)
+    assert "4 GPUs requested, this machine has 1" in refused(path, capfd)
 
 
 def test_environment_that_is_not_built(experiment_file: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +303,6 @@ def test_plan_for_a_gpu_shows_what_quantizing_needs(
     assert "GPU GiB to quantize" in shown
     (row,) = [line.split() for line in shown.splitlines() if "fp8-dynamic  " in line]
     assert "2.2" in row
-    assert "may be slower than the base: fp8-dynamic, as FP8 arithmetic begins at compute capability 8.9" in shown
+    assert "may be slower than the base: fp8-dynamic, as FP8 arithmetic needs compute capability 8.9" in shown
     large["gpu_memory_bytes"] = 1 << 30
     assert "needs about 2.2 GiB of GPU memory, GPU has 1.0" in refused(experiment_file(model=model), capfd)

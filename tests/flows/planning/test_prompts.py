@@ -28,7 +28,7 @@ def test_context_longer_than_the_models_positions_is_refused(experiment_file: An
     path = experiment_file(model={"kind": "path", "path": str(model)})
     code, line = planned(path, capfd, "serving.max_model_len=256")
     assert (code, line.count("\n")) == (BAD_INPUT, 1)
-    assert "serving.max_model_len: 256 tokens asked for, the model's config.json has 128 positions; set it to" in line
+    assert "serving.max_model_len: 256 tokens requested, the model's config.json has 128 positions; set it to" in line
     assert planned(path, capfd, "serving.max_model_len=128")[0] == DONE
 
 
@@ -64,7 +64,7 @@ def test_answer_that_leaves_no_room_for_a_prompt_is_refused(
     tasks = ["everyday_science", "long"]
     code, line = planned(experiment_file(accuracy={"tasks": tasks}), capfd, "serving.max_model_len=1024")
     assert (code, line.count("\n")) == (BAD_INPUT, 1)
-    assert "accuracy.tasks.1: 'long' answers in up to 1280 tokens, and serving.max_model_len 1024 leaves none" in line
+    assert "accuracy.tasks.1: 'long' generates up to 1280 tokens, and serving.max_model_len 1024 leaves no room" in line
     shorter = [tasks[0], {"name": "long", "gen_kwargs": {"max_gen_toks": 512}}]
     path = experiment_file(accuracy={"tasks": shorter})
     assert planned(path, capfd, "serving.max_model_len=1024")[0] == DONE
@@ -85,7 +85,7 @@ def test_remarks_say_what_was_cut_left_out_and_has_no_value() -> None:
         "3 of 400 documents of long are longer than 2048 tokens: each is read in several windows",
         "1 of 400 documents of long have no value of a metric, and are left out of it",
         "the chat template refuses system messages: descriptions of tasks are left out",
-        "evaluated without what generation_config.json says of sampling (repetition_penalty 1.05, top_k 20)",
+        "evaluated without the sampling settings of generation_config.json (repetition_penalty 1.05, top_k 20)",
     ]
 
 

@@ -21,7 +21,7 @@ def test_margin_that_documents_cannot_decide_is_warned_of(experiment_file: Any, 
     least = [smallest_margin(200, share, 0.95) for share in (0.03, 0.08)]
     assert found[0].startswith("accuracy: everyday_science: WARNING: 200 documents can show")
     assert f"stays within {least[0]:.3f} or {least[1]:.3f}; the margin of 0.01 can hardly be met" in found[0]
-    assert found[-1].startswith("accuracy: assumed for this: 3 or 8 % of the answers differ")
+    assert found[-1].startswith("accuracy: assumed above: 3 or 8 % of the answers differ")
 
 
 @pytest.mark.parametrize(("margin", "said"), [(10, "; the margin is 0.1"), (5, "be met by an 8-bit form only")])

@@ -74,7 +74,7 @@ def test_ray_address_that_is_none(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["http://127.0.0.1:8265", "https://x", "redis://x:1"])
 def test_ray_address_of_something_else(given: str) -> None:
-    with pytest.raises(UserError, match="is where jobs are submitted"):
+    with pytest.raises(UserError, match="is for job submission"):
         named_cluster.check(given)
 
 
@@ -131,7 +131,7 @@ def test_cluster_that_asks_for_no_token_is_refused(mode: str | None, monkeypatch
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     if mode:
         monkeypatch.setenv("RAY_AUTH_MODE", mode)
-    with head(asks_for_a_token=False) as address, pytest.raises(UserError, match="asks for no token, so whoever"):
+    with head(asks_for_a_token=False) as address, pytest.raises(UserError, match="asks for no token, so anyone"):
         named_cluster.check(address)
 
 
@@ -179,7 +179,7 @@ def to_a_server(answer: bytes, what: Callable[[str], None]) -> None:
 
 
 def test_mlflow_server_that_speaks_no_http(banner: int) -> None:
-    with pytest.raises(address.CannotBeOpened, match="what listens there speaks no HTTP"):
+    with pytest.raises(address.CannotBeOpened, match="the server there does not speak HTTP"):
         address.check(f"http://127.0.0.1:{banner}")
 
 
@@ -246,7 +246,7 @@ def test_hub_that_speaks_no_http_is_out_of_reach(
 )
 def test_hub_at_no_address(experiment_file: Any, capfd: Any, asked: pytest.MonkeyPatch, given: str) -> None:
     asked.setenv("HF_ENDPOINT", given)
-    assert "HF_ENDPOINT: is no address" in refusal(capfd, changed(experiment_file(), HUB))
+    assert "HF_ENDPOINT: is not an address" in refusal(capfd, changed(experiment_file(), HUB))
 
 
 @pytest.mark.usefixtures("built", "hardware")
@@ -256,7 +256,7 @@ def test_token_that_no_header_holds_is_refused_and_not_shown(
 ) -> None:
     asked.setenv("HF_TOKEN", token)
     told = refusal(capfd, changed(experiment_file(), HUB))
-    assert "HF_TOKEN: holds a character that no token has" in told
+    assert "HF_TOKEN: contains a character that is not allowed in a token" in told
     assert "CANARY" not in told
 
 
@@ -281,7 +281,7 @@ def test_user_without_a_home_works_with_a_store_of_its_own(
     path = experiment_file()
     assert "to do" in accepted(capfd, path)
     told = refusal(capfd, changed(path, {"storage": ...}))
-    assert "storage.root: this user has no home to keep records in; give a folder, here or in MSF_STORE" in told
+    assert "storage.root: this user has no home folder for records; give a folder, here or in MSF_STORE" in told
     asked.setenv("MSF_STORE", str(path.parent / "of mine"))
     assert "to do" in accepted(capfd, path)
 

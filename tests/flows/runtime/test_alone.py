@@ -34,7 +34,7 @@ def test_second_run_is_refused_in_a_line_and_the_first_decides(
     assert codes == [BAD_INPUT]
     who = f"process {os.getpid()} on {os.uname().nodename}"
     (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert told.startswith(f"error: name: tiny is being run on this store by {who}; wait for its end")
+    assert told.startswith(f"error: name: tiny already runs on this store ({who}); wait for it to end")
     decision = json.loads((store / "experiments/tiny/decision.json").read_text())
     assert decision["answer"] == "deploy"
 
@@ -47,7 +47,7 @@ def test_experiment_of_another_name_or_store_is_not_in_the_way(experiment_file: 
         for overrides in others:
             with alone(load_experiment(experiment_file(), overrides)):
                 pass
-        with pytest.raises(UserError, match="is being run on this store by process"), alone(asked):
+        with pytest.raises(UserError, match=r"already runs on this store \(process"), alone(asked):
             pass
     with alone(asked):
         pass

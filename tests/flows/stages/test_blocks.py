@@ -42,7 +42,10 @@ def test_one_engine_at_a_time_is_measured_start_by_start(
         assert all(len(row["result"]["base"]["points"]) == 2 for row in rows)
         assert events(path, variant).count("starting its server") == 4, "the engine that answers is loaded, too"
     decided = decision(path)
-    assert decided["answer"] == "deploy" and "(a second start of the base: 1.00 " in decided["sentence"]
+    assert (
+        decided["answer"] == "deploy"
+        and "(control: a second start of the base, 1.00x the first [" in decided["sentence"]
+    )
     lead = next(variant for variant in decided["judged"] if variant["name"] == "fp8-dynamic")["against_base"]
     assert (lead["starts"], lead["repeats"]) == (2, 4)
     assert main(["run", str(path)]) == DONE
@@ -61,7 +64,7 @@ def test_repeats_that_end_by_themselves_end_where_the_answer_is_shown(experiment
     assert (records(path, "benchmark"), records(path, "look")) == (made, looks)
     capfd.readouterr()
     assert main(["plan", str(path)]) == DONE
-    assert "nothing is left to do" in capfd.readouterr().out
+    assert "nothing to do" in capfd.readouterr().out
 
 
 def test_variant_that_is_added_later_gets_a_base_of_its_own_hour(experiment_file: Any) -> None:

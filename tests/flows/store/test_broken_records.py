@@ -220,4 +220,6 @@ def test_plan_says_which_record_of_its_own_is_of_a_later_version(
     file = tmp_path / "store/records/prepare" / fingerprint / "record.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(WHOLE | {"schema": 2}))
-    assert "is of a later version of this project (schema 2, this one reads 1); update this one" in refusal(capfd, path)
+    assert "is of a later version of this project (schema 2, this one reads 1); update this project" in refusal(
+        capfd, path
+    )

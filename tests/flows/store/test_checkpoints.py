@@ -51,7 +51,7 @@ def test_shard_that_is_not_as_long_as_its_header_says(folder: Path, change: int)
     weights = folder / WEIGHTS
     content = weights.read_bytes()
     weights.write_bytes(content[:change] if change < 0 else content + bytes(change))
-    with pytest.raises(Damaged, match=f"{len(content) + change} bytes, its header tells of {len(content)}"):
+    with pytest.raises(Damaged, match=f"{len(content) + change} bytes, but its header says {len(content)}"):
         checkpoints.verify(folder, compressed=False)
 
 
@@ -76,7 +76,7 @@ def test_tensor_in_another_shard_than_the_index_says(folder: Path) -> None:
     other.rename(folder / "model-2.safetensors")
     write_header(folder, b'{"b": {"dtype": "U8", "shape": [100], "data_offsets": [0, 100]}}')
     (folder / INDEX).write_text(json.dumps({"weight_map": {"layer.weight": WEIGHTS}}))
-    with pytest.raises(Damaged, match=r"names layer\.weight in model\.safetensors, which does not hold it"):
+    with pytest.raises(Damaged, match=r"names layer\.weight in model\.safetensors, which does not contain it"):
         checkpoints.verify(folder, compressed=False)
 
 
@@ -123,7 +123,7 @@ def test_flipped_byte_in_the_weights(folder: Path) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     checkpoints.verify(folder, compressed=False)  # its header is as it was
-    with pytest.raises(Damaged, match=r"model\.safetensors: its content is not that of its record"):
+    with pytest.raises(Damaged, match=r"model\.safetensors: its content differs from its record"):
         verify_files(folder, recorded)
 
 
@@ -132,7 +132,7 @@ def test_file_cut_short_is_found_before_anything_is_read(folder: Path, monkeypat
     size = recorded[WEIGHTS]["bytes"]
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1])
     monkeypatch.setattr(digests, "sha256", lambda path: pytest.fail(f"read {path}"))
-    with pytest.raises(Damaged, match=rf"model\.safetensors: {size - 1} bytes, its record tells of {size}"):
+    with pytest.raises(Damaged, match=rf"model\.safetensors: {size - 1} bytes, but its record says {size}"):
         verify_files(folder, recorded)
 
 

@@ -189,7 +189,7 @@ def test_command_keeps_what_an_experiment_plans(experiment_file: Any, store: Sto
 
 def test_folder_that_is_no_store(tmp_path: Path, capfd: Any) -> None:
     assert main(["clean", "--store", str(tmp_path), "--remove"]) == BAD_INPUT
-    assert "holds no records" in capfd.readouterr().err
+    assert "contains no records" in capfd.readouterr().err
 
 
 def test_experiment_file_that_is_missing(store: Store, capfd: Any) -> None:

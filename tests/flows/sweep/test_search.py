@@ -46,7 +46,7 @@ def test_search_that_was_cut_short_comes_upon_the_same_and_measures_only_the_res
     experiment_file(**searching(4))
     assert main(["report", str(path)]) == DONE
     decision = experiment(path, "decision.json")
-    assert decision["sentence"].startswith("Not measured in full: what the search asks for next. So far: Not enough")
+    assert decision["sentence"].startswith("Not measured in full: the search's next variants. So far: Not enough")
     assert main(["run", str(path)]) == DONE
     more = [scheme["name"] for scheme in experiment(path, "searched.json")["schemes"]]
     assert (more[:2], len(set(more))) == (first, 4)
@@ -60,10 +60,10 @@ def test_search_that_was_cut_short_comes_upon_the_same_and_measures_only_the_res
 @pytest.mark.usefixtures("fake_engines")
 def test_search_for_more_than_the_space_has_is_refused(experiment_file: Any, capfd: Any) -> None:
     assert main(["run", str(experiment_file(**searching(9)))]) == BAD_INPUT
-    assert "sweep.samples: 9 asked for, different schemes in the space: 8" in capfd.readouterr().err
+    assert "sweep.samples: 9 requested, but the space has 8 different schemes" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("fake_engines")
 def test_search_with_racing_is_refused(experiment_file: Any, capfd: Any) -> None:
     assert main(["run", str(experiment_file(**searching(2), racing={}))]) == BAD_INPUT
-    assert "racing: a search by optuna" in capfd.readouterr().err
+    assert "racing: optuna needs" in capfd.readouterr().err
