@@ -108,7 +108,7 @@ class _Look:
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
         """Name, rule and question of every check."""
-        limit = reference_gap.limit(self.candidate.outcome.plan.scheme)
+        limit = self.candidate.reference_limit
         return [
             ("health", "answers 200", self._health),
             ("key", "where VLLM_API_KEY is set, nobody is answered without it but at /health", self._closed),
@@ -185,7 +185,7 @@ class _Look:
     def _reference(self) -> tuple[bool, str]:
         reference = self.candidate.checkpoint.result["reference"]
         self._difference = openai_client.compare_with_reference(f"{self.url}/v1", self.model, reference, self._key)
-        wrong = reference_gap.wrong(self._difference, reference_gap.limit(self.candidate.outcome.plan.scheme))
+        wrong = reference_gap.wrong(self._difference, self.candidate.reference_limit)
         return wrong is None, wrong or f"{self._difference['mean_logprob_difference']:.3f} nats a token"
 
     def _as_benchmarked(self) -> tuple[bool, str]:

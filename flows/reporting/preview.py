@@ -12,8 +12,9 @@ from flows.analysis import enough
 from flows.planning import disk, hub, memory, resolution, sizes
 from flows.planning.estimate import Estimate, estimate
 from flows.planning.history import History
-from flows.planning.plan import Plan, VariantPlan
+from flows.planning.plan import Plan
 from flows.planning.sizes import Sizes
+from flows.planning.variant_plan import VariantPlan
 from flows.runtime.outcome import Outcome
 from flows.store import records
 from flows.store.records import Record, Store

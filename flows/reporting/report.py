@@ -18,6 +18,7 @@ from flows.analysis.judgement import Judgement
 from flows.analysis.points import LATENCY_WORDS
 from flows.reporting import tables
 from flows.runtime.context import Run
+from flows.runtime.outcome import Outcome
 from flows.store.records import Record
 
 
@@ -138,6 +139,7 @@ def _how(run: Run) -> list[tuple[str, str]]:
     return [
         ("hardware", f"{plan.hardware.name}, {plan.hardware.cores} cores, {plan.hardware.accelerator}"),
         ("compute dtype", plan.compute_dtype),
+        *((name, outcome.plan.in_words) for name, outcome in run.outcomes.items() if _is_told(run, outcome)),
         *loaded,
         ("kernels", _kernels(run)),
         ("KV cache", _kv_caches(run)),
@@ -156,6 +158,11 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {run.store.root}/records, by the fingerprints below"),
     ]
+
+
+def _is_told(run: Run, outcome: Outcome) -> bool:
+    """Whether a variant's name does not say what it is."""
+    return outcome is not run.base and (outcome.plan.scheme is None or bool(outcome.plan.changes))
 
 
 def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from configs.experiment import Experiment
 from configs.hardware import Hardware
-from flows.planning.plan import VariantPlan
+from flows.planning.variant_plan import VariantPlan
 from flows.runtime.errors import StepFailed
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record, Store
