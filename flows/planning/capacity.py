@@ -100,7 +100,7 @@ def _longest_request(plan: Plan) -> None:
     config = model.config if model and model.config else {}
     for variant in plan.variants:
         serving, dtype = variant.serving, str(engine_args(variant.serving, plan.hardware)["dtype"])
-        wanted = memory.kv_cache_bytes(config, serving.max_model_len, dtype)
+        wanted = memory.longest_request_bytes(config, serving, dtype)
         if wanted and wanted > serving.kv_cache_gib * memory.GIB:
             raise UserError(
                 f"{_field(plan, variant, 'max_model_len')}: one request of {serving.max_model_len} tokens needs "

@@ -115,8 +115,9 @@ def checkpoint_bytes(scheme: Scheme | None, model: Model) -> int:
 
 def _serving(plan: Plan, variant: VariantPlan, model: Model) -> int:
     serving, dtype = variant.serving, engine_args(variant.serving, plan.hardware)["dtype"]
-    weights = memory.served_bytes(list(model.tensors), variant.scheme, str(dtype))
+    by_others = variant.scheme is None and bool((model.config or {}).get("quantization_config"))
+    weights = model.bytes if by_others else memory.served_bytes(list(model.tensors), variant.scheme, str(dtype))
     if plan.hardware.on_cpu:
         return memory.serving_host_bytes(weights, serving, on_cpu=True)
-    longest = memory.kv_cache_bytes(model.config or {}, serving.max_model_len, str(dtype))
+    longest = memory.longest_request_bytes(model.config or {}, serving, str(dtype))
     return memory.serving_gpu_bytes(weights, longest or 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.base import Settings
+from configs.experiment import BASE
 from configs.model import Model
 from configs.schemes import Scheme
 from configs.serving import Serving
@@ -56,6 +57,11 @@ class VariantPlan:
         made = self.scheme.kind if self.scheme else self.model.label if self.model else ""
         changed = ", ".join(f"{name} {_as_text(value)}" for name, value in self.changes.items())
         return f"{made}, served with {changed}" if changed else made
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is more than the base, or a scheme alone: its name may not say what it is."""
+        return bool(self.changes) or (self.scheme is None and self.name != BASE)
 
     @property
     def beside_base(self) -> bool:

@@ -18,7 +18,6 @@ from flows.analysis.judgement import Judgement
 from flows.analysis.points import LATENCY_WORDS
 from flows.reporting import tables
 from flows.runtime.context import Run
-from flows.runtime.outcome import Outcome
 from flows.store.records import Record
 
 
@@ -101,7 +100,7 @@ def _rendered(name: str, run: Run, judgement: Judgement, **more: Any) -> str:
         parts=_parts(judgement, decision),
         shared=tables.of_all_loads(judgement),
         limits=decision.constraints,
-        how=_how(run),
+        how=_how(run, judgement),
         evidence=_evidence(judgement),
         **more,
     )
@@ -132,17 +131,18 @@ def _evidence(judgement: Judgement) -> dict[str, str]:
     return {name: ", ".join(f"{k} {v}" for k, v in records.items()) for name, records in by_variant.items()}
 
 
-def _how(run: Run) -> list[tuple[str, str]]:
+def _how(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
     """How it was measured, as pairs of words."""
     plan, experiment, evidence = run.plan, run.plan.experiment, run.evidence
     loaded = [pair for workload, load in experiment.loads.items() for pair in _how_loaded(run, workload, load)]
     return [
         ("hardware", f"{plan.hardware.name}, {plan.hardware.cores} cores, {plan.hardware.accelerator}"),
         ("compute dtype", plan.compute_dtype),
-        *((name, outcome.plan.in_words) for name, outcome in run.outcomes.items() if _is_told(run, outcome)),
+        *((name, outcome.plan.in_words) for name, outcome in run.outcomes.items() if outcome.plan.is_told),
         *loaded,
         ("kernels", _kernels(run)),
         ("KV cache", _kv_caches(run)),
+        *_draft_acceptance(judgement),
         ("prefix caching", "on" if experiment.serving.prefix_caching else "off"),
         ("accuracy engine", experiment.accuracy.engine),
         (
@@ -158,11 +158,6 @@ def _how(run: Run) -> list[tuple[str, str]]:
         ("libraries", ", ".join(f"{k} {v}" for k, v in _libraries(run).items())),
         ("reproduce", f"the records in {run.store.root}/records, by the fingerprints below"),
     ]
-
-
-def _is_told(run: Run, outcome: Outcome) -> bool:
-    """Whether a variant's name does not say what it is."""
-    return outcome is not run.base and (outcome.plan.scheme is None or bool(outcome.plan.changes))
 
 
 def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
@@ -254,6 +249,18 @@ def _kv_caches(run: Run) -> str:
     if len(set(reported.values())) == 1:
         return f"{next(iter(reported.values())):,} tokens, equal for every variant"
     return "what the weights leave: " + ", ".join(f"{name} {count:,} tokens" for name, count in reported.items())
+
+
+def _draft_acceptance(judgement: Judgement) -> list[tuple[str, str]]:
+    """Of the variants whose engine guesses tokens; none where no log told."""
+    words = [
+        f"{variant.name}: {figure.mean:.2f} at {f'{workload}, ' if workload else ''}{point.in_words}"
+        for workload, part in judgement.parts.items()
+        for variant in part.judged
+        for point in variant.points
+        if (figure := point.figures.get("draft_acceptance"))
+    ]
+    return [("draft acceptance", "; ".join(words))] if words else []
 
 
 def _libraries(run: Run) -> dict[str, str]:
