@@ -1,4 +1,4 @@
-"""An experiment: one base model, the schemes to try, what to measure, what is good enough."""
+"""An experiment: a base model, the variants to try, what to measure, what is good enough."""
 
 import os
 from pathlib import Path
@@ -20,6 +20,7 @@ from configs.schemes import Scheme
 from configs.serving import Serving
 from configs.storage import Storage
 from configs.sweep import Sweep
+from configs.variants import Variant
 
 BASE = "base"
 """The name of the variant that is not compressed."""
@@ -93,6 +94,9 @@ class Experiment(Settings):
     """Schemes from a space, in addition to the listed ones."""
     schemes: tuple[Scheme, ...] = Field(default=(), validate_default=True)
     """The listed schemes; those of the sweep follow them, if they are known beforehand."""
+    variants: tuple[Variant, ...] = ()
+    """Variants that are more than a scheme: existing checkpoints, other models, other engine settings, alone or
+    together."""
     calibration: Calibration | None = None
     """The calibration set, for schemes that need one (GPTQ, AWQ, SmoothQuant, static scales)."""
     quantizing: Quantizing = Quantizing()
@@ -100,7 +104,7 @@ class Experiment(Settings):
     accuracy: Accuracy
     """The tasks to judge, and how the model is asked."""
     serving: Serving = Serving()
-    """The engine, the same for every variant."""
+    """The engine of the base, and of every variant as far as it does not say otherwise."""
     load: Load | None = None
     """The traffic under which every variant is benchmarked."""
     workloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME)], Load] = Field(
@@ -153,8 +157,6 @@ class Experiment(Settings):
             return listed  # the sweep has a mistake, which is reported first
         sweep: Sweep | None = info.data["sweep"]
         if sweep is None:
-            if not listed:
-                raise ValueError("empty; list at least one, or give a `sweep`")
             return listed
         known = {scheme.bare: scheme.name for scheme in listed}
         taken = {scheme.name for scheme in sweep.possible if scheme.bare not in known} & set(known.values())
@@ -167,12 +169,18 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
-        names = [scheme.name for scheme in self.schemes]
+        if not (self.candidates or self.sweep):
+            raise ValueError("schemes: empty; list at least one, or give a `sweep` or `variants`")
+        names = [variant.name for variant in self.candidates]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"schemes: the name {twice[0]!r} is used twice; give each scheme its own `name`")
+            raise ValueError(
+                f"{self._listed_in(twice[0])}: the name {twice[0]!r} is used twice; give each its own `name`"
+            )
         if BASE in names:
-            raise ValueError(f"schemes: the name {BASE!r} is reserved for the base model; choose another `name`")
+            raise ValueError(
+                f"{self._listed_in(BASE)}: the name {BASE!r} is reserved for the base model; choose another `name`"
+            )
         if self.racing and self.sweep and self.sweep.search == "optuna":
             raise ValueError(
                 "racing: optuna needs variants that were measured in full; remove `racing`, or set sweep.search: random"
@@ -182,7 +190,7 @@ class Experiment(Settings):
                 "workloads: optuna searches for one optimum, but every workload has its own; give one `load`, or "
                 "set sweep.search: random"
             )
-        calibrated = [scheme.name for scheme in self.possible if scheme.needs_calibration]
+        calibrated = [scheme.name for _, scheme in self.possible if scheme.needs_calibration]
         if calibrated and self.calibration is None:
             raise ValueError(
                 f"calibration: missing, but scheme {calibrated[0]!r} needs it; add a `calibration` section"
@@ -197,13 +205,17 @@ class Experiment(Settings):
                 f"quantizing.gpus: {self.quantizing.gpus:g} exceeds the {self.serving.gpus:g} of an engine, whose "
                 "slot a quantizer uses; lower it, or raise serving.tensor_parallel_size"
             )
+        engines = {"serving": self.serving} | {
+            f"variants.{n}.serving": v.served(self.serving) for n, v in enumerate(self.variants)
+        }
         for name, load in self.loads.items():
-            if load.most_tokens > self.serving.max_model_len:
-                longest = f" (the longest request has {load.most_tokens})" if load.lengths else ""
-                raise ValueError(
-                    f"{section(name)}: {load.prompt_tokens} prompt + {load.output_tokens} output tokens{longest} "
-                    f"exceed serving.max_model_len {self.serving.max_model_len}; raise it or shorten the load"
-                )
+            for field, serving in engines.items():
+                if load.most_tokens > serving.max_model_len:
+                    longest = f" (the longest request has {load.most_tokens})" if load.lengths else ""
+                    raise ValueError(
+                        f"{section(name)}: {load.prompt_tokens} prompt + {load.output_tokens} output tokens{longest} "
+                        f"exceed {field}.max_model_len {serving.max_model_len}; raise it or shorten the load"
+                    )
             if load.open_loop and self.decision.objective in ("throughput", "cost"):
                 raise ValueError(
                     f"decision.objective: {self.decision.objective!r} with {section(name)}.kind {load.kind!r}: at a "
@@ -223,11 +235,19 @@ class Experiment(Settings):
         return tuple((name, repeat) for name, load in self.loads.items() for repeat in range(load.looks[-1]))
 
     @property
-    def possible(self) -> tuple[Scheme, ...]:
-        """The schemes, and behind them those that stand for what a search may still come up with."""
-        if self.sweep is None or self.sweep.search != "optuna":
-            return self.schemes
-        return (*self.schemes, *self.sweep.possible)
+    def candidates(self) -> tuple[Variant, ...]:
+        """Every variant beside the base: those that a scheme makes, then the others."""
+        return (*(Variant(name=scheme.name, scheme=scheme) for scheme in self.schemes), *self.variants)
+
+    @property
+    def possible(self) -> tuple[tuple[str, Scheme], ...]:
+        """Every scheme, with the keys that lead to it in the file; behind them those that stand for what a search may
+        still come up with."""
+        listed = [(self.yaml_path(scheme.name), scheme) for scheme in self.schemes]
+        if self.sweep and self.sweep.search == "optuna":
+            listed += [(f"sweep.space.{template}", scheme) for scheme, template in self.sweep.possible.items()]
+        own = [(f"{self.yaml_path(v.name)}.scheme", v.scheme) for v in self.variants if v.scheme]
+        return (*listed, *own)
 
     def at_once(self, load: Load) -> int:
         """Requests that a load has under way at once in an engine, at its heaviest point."""
@@ -248,15 +268,25 @@ class Experiment(Settings):
         kind = urlsplit(self.tracking.uri).scheme.partition("+")[0]
         return Path("mlruns") if kind in _DATABASES else None
 
-    def yaml_path(self, position: int) -> str:
-        """The keys that lead to one of the possible schemes in the file."""
-        swept = self.sweep.possible.get(self.possible[position]) if self.sweep else None
-        return f"schemes.{position}" if swept is None else f"sweep.space.{swept}"
+    def yaml_path(self, variant: str) -> str:
+        """The keys that lead to what a variant is made of in the file."""
+        for position, listed in enumerate(self.variants):
+            if listed.name == variant:
+                return f"variants.{position}"
+        swept = self.sweep.possible if self.sweep else {}
+        for position, scheme in enumerate(self.schemes):
+            if scheme.name == variant and scheme not in swept:
+                return f"schemes.{position}"
+        template = next((index for scheme, index in swept.items() if scheme.name == variant), None)
+        return "sweep.space" if template is None else f"sweep.space.{template}"
+
+    def _listed_in(self, variant: str) -> str:
+        return "variants" if variant in (listed.name for listed in self.variants) else "schemes"
 
     @property
-    def variants(self) -> tuple[str, ...]:
-        """Every variant's name, the base first."""
-        return (BASE, *(scheme.name for scheme in self.schemes))
+    def names(self) -> tuple[str, ...]:
+        """Every variant's, the base first."""
+        return (BASE, *(variant.name for variant in self.candidates))
 
 
 def section(workload: str) -> str:

@@ -3,11 +3,12 @@
 import ipaddress
 import os
 import re
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.base import Settings, UserError
+from configs.base import Settings, SoundPath, UserError
 
 OWN_SETTINGS = {
     "dtype": "dtype",
@@ -15,9 +16,11 @@ OWN_SETTINGS = {
     "enforce_eager": "enforce_eager",
     "gpu_memory_utilization": "gpu_memory_utilization",
     "host": "host",
+    "kv_cache_dtype": "kv_cache_dtype",
     "max_model_len": "max_model_len",
     "max_num_seqs": "max_num_seqs",
     "port": "port",
+    "speculative_config": "speculative",
     "tensor_parallel_size": "tensor_parallel_size",
 }
 """Settings here, by vLLM's argument: what is set twice would be checked once."""
@@ -59,13 +62,66 @@ def api_key() -> str | None:
     return key or None
 
 
+class Ngram(Settings):
+    """Guesses are what followed the last words where they stood in the prompt or the answer before."""
+
+    kind: Literal["ngram"]
+    num_speculative_tokens: int = Field(default=4, ge=1, le=1000)
+    """Tokens that are guessed at a time."""
+    prompt_lookup_max: int = Field(default=4, ge=1, le=1000)
+    """The most words, in tokens, that are looked for."""
+    prompt_lookup_min: int = Field(default=2, ge=1, le=1000)
+    """The fewest."""
+
+    @model_validator(mode="after")
+    def _fewest_below_most(self) -> Self:
+        if self.prompt_lookup_min > self.prompt_lookup_max:
+            raise ValueError(
+                f"prompt_lookup_min: {self.prompt_lookup_min} is more than prompt_lookup_max "
+                f"{self.prompt_lookup_max}; lower it"
+            )
+        return self
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """vLLM's `speculative_config`."""
+        return {"method": self.kind, **self.model_dump(mode="json", exclude={"kind"})}
+
+
+class Draft(Settings):
+    """Guesses are those of a small model (`draft_model`), or of weights that were trained beside the model (`eagle`,
+    `eagle3`)."""
+
+    kind: Literal["draft_model", "eagle", "eagle3"]
+    path: SoundPath
+    """The draft's folder, on every node that an engine runs on."""
+    num_speculative_tokens: int = Field(default=4, ge=1, le=1000)
+    """Tokens that are guessed at a time."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """vLLM's `speculative_config`."""
+        return {
+            "method": self.kind,
+            "model": str(self.path),
+            "num_speculative_tokens": self.num_speculative_tokens,
+        }
+
+
+Speculative = Annotated[Ngram | Draft, Field(discriminator="kind")]
+
+
 class Serving(Settings):
-    """vLLM's engine settings, the same for every variant."""
+    """vLLM's engine settings."""
 
     max_model_len: int = Field(default=2048, ge=64, le=100_000_000)
     """Most tokens of a prompt and its answer together."""
     max_num_seqs: int = Field(default=64, ge=1, le=10_000)
     """Most requests in a batch."""
+    kv_cache_dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
+    """Data type of the KV cache. FP8 holds twice the tokens; its loss of accuracy differs from model to model."""
+    speculative: Speculative | None = None
+    """Speculative decoding: tokens are guessed ahead, then checked by the model, several at a time."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Activations and unquantized weights. `auto`: bfloat16, or float32 on a CPU without AVX-512."""
     tensor_parallel_size: int = Field(default=1, ge=1, le=1024)
@@ -141,6 +197,11 @@ class Serving(Settings):
                 f"{self.gpu_share:g}; the engines on a GPU would take each other's memory: lower it"
             )
         return self
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Folders that its engine needs beside the checkpoint, by what they hold."""
+        return {"draft": self.speculative.path} if isinstance(self.speculative, Draft) else {}
 
     @property
     def gpus(self) -> float:

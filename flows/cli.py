@@ -166,7 +166,7 @@ def _on_experiment(
 
 
 def _run(experiment: Experiment, options: argparse.Namespace) -> int:
-    with live.watching(experiment.variants) as progress:
+    with live.watching(experiment.names) as progress:
         run, judgement = run_experiment(experiment, progress)
     console = _console()
     report.show(run, judgement, console)

@@ -57,7 +57,7 @@ def _unfinished(run: Run, searching: bool) -> list[str]:
     """Variants for which there is something left to do, the base first; a search that goes on asks again for
     those that it came upon."""
     stopped = {stop.name for stop in compare.stopped(run.evidence)}
-    names = run.plan.experiment.variants if searching else tuple(run.outcomes)
+    names = run.plan.experiment.names if searching else tuple(run.outcomes)
     outcomes = [run.outcomes[name] for name in names]
     return [o.name for o in outcomes if not (o.complete or o.failure or o.name in stopped)]
 

@@ -13,7 +13,7 @@ from configs.hardware import Hardware
 from configs.metrics import PERPLEXITIES, Kind
 from flows.analysis import accuracy, answers
 from flows.analysis.judgement import Difference
-from flows.planning.plan import VariantPlan
+from flows.planning.variant_plan import VariantPlan
 from flows.store.checkpoints import Tensor
 from flows.store.folder import FolderFiles
 from flows.store.records import Record, Store

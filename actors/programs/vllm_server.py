@@ -4,6 +4,7 @@ A run, a deployment and the texts for somebody else's service manager all start 
 deployed is what was measured. Standard library only: nothing here imports vLLM.
 """
 
+import json
 import os
 import re
 import shutil
@@ -83,6 +84,8 @@ def as_options(engine: Mapping[str, Any]) -> list[str]:
         option = name.replace("_", "-")
         if isinstance(value, bool):
             options.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, Mapping):
+            options.append(f"--{option}={json.dumps(value)}")
         else:
             options.append(f"--{option}={value}")
     return options

@@ -27,6 +27,8 @@ _COMPILES = re.compile(
     re.MULTILINE,
 )
 """In the words of vLLM 0.29, FlashInfer 0.6.18 and Triton 3.7."""
+_GUESSES = re.compile(r"SpecDecoding metrics: .*?Accepted: (\d+) tokens, Drafted: (\d+) tokens")
+"""vllm/v1/spec_decode/metrics.py, every ten seconds."""
 
 
 def compilations(text: str) -> list[str]:
@@ -36,3 +38,15 @@ def compilations(text: str) -> list[str]:
         text: what the engine's processes wrote to their logs inside a window.
     """
     return [line.strip() for line in re.split(r"[\n\r]+", text) if _COMPILES.search(line)]
+
+
+def draft_acceptance(text: str) -> float | None:
+    """The share of the guessed tokens that the model accepted; None where the engine guesses none, or said nothing of
+    it inside a window.
+
+    Args:
+        text: as of `compilations`.
+    """
+    counted = [(int(accepted), int(drafted)) for accepted, drafted in _GUESSES.findall(text)]
+    drafted = sum(guessed for _, guessed in counted)
+    return sum(accepted for accepted, _ in counted) / drafted if drafted else None

@@ -1,7 +1,7 @@
 """How far a served variant may be from what transformers says of its checkpoint. Pure functions."""
 
 from actors.artifacts import ReferenceGap
-from configs.schemes import Scheme
+from flows.planning.variant_plan import VariantPlan
 
 _BASE_LIMIT = 0.12
 """Nats a token, on average; a scheme has its own. Of a sound bfloat16 engine (135M) 0.063 were measured with AVX-512
@@ -11,9 +11,20 @@ _WORST_GAP_PER_LIMIT = 8
 times the mean limit: near ties flip, and one token varies more than the mean of all."""
 
 
-def limit(scheme: Scheme | None) -> float:
-    """The mean difference of token log-probabilities that a variant may have, in nats."""
-    return scheme.logprob_limit if scheme else _BASE_LIMIT
+_ROUNDED_LIMIT = 0.35
+"""The same where activations or the KV cache are rounded to 8 bits by a checkpoint or a setting that no scheme of ours
+describes; that of INT8 and FP8 schemes."""
+
+
+def limit(variant: VariantPlan, *, rounds_activations: bool) -> float:
+    """The mean difference of token log-probabilities that a variant may have, in nats.
+
+    Args:
+        rounds_activations: whether its checkpoint says so (`flows.store.likeness`).
+    """
+    own = variant.scheme.logprob_limit if variant.scheme else _BASE_LIMIT
+    rounded = variant.scheme is None and rounds_activations
+    return max(own, _ROUNDED_LIMIT) if rounded or variant.serving.kv_cache_dtype != "auto" else own
 
 
 def wrong(gap: ReferenceGap, limit: float) -> str | None:

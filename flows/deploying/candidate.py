@@ -13,12 +13,11 @@ from actors.programs import vllm_server
 from configs.base import UserError
 from configs.decision import Objective
 from configs.load import Load
-from flows.analysis import compare, performance
+from flows.analysis import compare, performance, reference_gap
 from flows.analysis.judgement import Judged, Judgement, Point
-from flows.planning.plan import engine_args
 from flows.runtime.context import Run
 from flows.runtime.outcome import Outcome
-from flows.store import checkpoints
+from flows.store import checkpoints, likeness
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record
 from flows.store.results import Benchmark
@@ -80,7 +79,7 @@ class Candidate:
     @property
     def engine(self) -> dict[str, Any]:
         """vLLM's engine arguments, those that were benchmarked."""
-        return engine_args(self.run.plan.experiment, self.run.plan.hardware)
+        return self.outcome.plan.engine_args
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -90,7 +89,13 @@ class Candidate:
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables of its engine, as benchmarked."""
-        return vllm_server.variables(self.cores, self.run.plan.experiment.serving.kv_cache_gib)
+        return vllm_server.variables(self.cores, self.outcome.plan.serving.kv_cache_gib)
+
+    @property
+    def reference_limit(self) -> float:
+        """Nats a token that it may be from its reference."""
+        rounds = likeness.rounds_activations(self.folder)
+        return reference_gap.limit(self.outcome.plan, rounds_activations=rounds)
 
     @property
     def load(self) -> Load:

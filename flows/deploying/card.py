@@ -50,6 +50,7 @@ def _text(candidate: Candidate, title: str, how: str, usage: str) -> str:
         base=candidate.run.plan.experiment.model.label,
         base_bytes=base.size_bytes,
         scheme=f"{scheme.kind}, called {candidate.variant}" if scheme else "none",
+        variant=candidate.outcome.plan.in_words,
         checkpoint=candidate.checkpoint.fingerprint,
         how=how,
         asked=usage,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from configs.base import UserError
-from configs.experiment import Experiment
+from configs.experiment import BASE, Experiment
 from configs.load import in_words
 from flows.deploying import card, verify
 from flows.deploying.candidate import Candidate, check_files
@@ -154,7 +154,7 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     if (capacity := candidate.judged.capacity) is not None:
         kept = "none" if capacity.asked is None else in_words(capacity.asked, capacity.unit)
         tags["load_within_limits"] = kept
-    for difference in candidate.judged.differences if scheme else ():
+    for difference in candidate.judged.differences if candidate.variant != BASE else ():
         if difference.recovery is not None:
             low, high = difference.recovery_low, difference.recovery_high
             tags[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"

@@ -1,23 +1,23 @@
 """A variant as KServe runs it: the manifests, from its record and the settings that were benchmarked. Pure.
 
-KServe reads the model to /mnt/models; the engine gets exactly the arguments of `flows.planning.plan.engine_args`, and
-asks for the GPUs and the memory that they and the checkpoint's bytes call for.
+KServe reads the model to /mnt/models; the engine gets exactly the arguments that were benchmarked, and asks for the
+GPUs and the memory that they and the checkpoint's bytes call for.
 """
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import yaml
 
 from actors.programs import vllm_server
 from configs.base import UserError
-from configs.experiment import Experiment
 from configs.hardware import Hardware
 from configs.kserve import KServe
+from configs.serving import Serving
 from flows.deploying.candidate import Candidate
 from flows.planning import memory
-from flows.planning.plan import engine_args
 
 PORT = 8080
 """On which the engine answers in its pod."""
@@ -55,11 +55,20 @@ def manifests_of(candidate: Candidate) -> list[dict[str, Any]]:
             f"--variant {candidate.variant}: its weights lie outside the store, at {candidate.folder}; "
             "write their location in place of {checkpoint} in kserve.storage_uri"
         )
+    serving = candidate.outcome.plan.serving
+    if serving.files:
+        folder = next(iter(serving.files.values()))
+        raise UserError(
+            f"--variant {candidate.variant}: its engine needs the folder {folder}, too, and KServe brings one model; "
+            "deploy it to another target"
+        )
     return manifests(
         kserve,
-        run.plan.experiment,
+        serving,
         run.plan.hardware,
+        experiment=run.plan.experiment.name,
         variant=candidate.variant,
+        engine=candidate.engine,
         checkpoint=candidate.path_in_store,
         weight_bytes=candidate.judged.size_bytes,
         cores=len(candidate.cores),
@@ -68,10 +77,12 @@ def manifests_of(candidate: Candidate) -> list[dict[str, Any]]:
 
 def manifests(
     kserve: KServe,
-    experiment: Experiment,
+    serving: Serving,
     hardware: Hardware,
     *,
+    experiment: str,
     variant: str,
+    engine: Mapping[str, Any],
     checkpoint: str,
     weight_bytes: int,
     cores: int,
@@ -80,6 +91,7 @@ def manifests(
     ConfigMap with the middleware that does.
 
     Args:
+        engine: vLLM's engine arguments.
         checkpoint: the checkpoint's folder, relative to the store's root.
         weight_bytes: size of its weights, by its record.
         cores: CPU cores of the engine, as benchmarked on a CPU; of no matter on GPUs.
@@ -87,9 +99,9 @@ def manifests(
     Raises:
         UserError: the weights do not fit the GPUs that were planned for.
     """
-    name = service_name(experiment.name, variant)
-    resources = _resources(experiment, hardware, weight_bytes, cores)
-    served = [_runtime(kserve, experiment, hardware, name), _service(kserve, name, variant, checkpoint, resources)]
+    name = service_name(experiment, variant)
+    resources = _resources(serving, hardware, weight_bytes, cores)
+    served = [_runtime(kserve, serving, engine, hardware, name), _service(kserve, name, variant, checkpoint, resources)]
     return [*([_guard(kserve, name)] if kserve.secret else []), *served]
 
 
@@ -108,8 +120,7 @@ def service_name(experiment: str, variant: str) -> str:
     return name
 
 
-def _resources(experiment: Experiment, hardware: Hardware, weight_bytes: int, cores: int) -> dict[str, str]:
-    serving = experiment.serving
+def _resources(serving: Serving, hardware: Hardware, weight_bytes: int, cores: int) -> dict[str, str]:
     host = memory.serving_host_bytes(weight_bytes, serving, on_cpu=hardware.on_cpu)
     wanted = {"memory": f"{math.ceil(host / memory.GIB)}Gi"}
     if hardware.on_cpu:
@@ -124,8 +135,9 @@ def _resources(experiment: Experiment, hardware: Hardware, weight_bytes: int, co
     return {**wanted, "nvidia.com/gpu": str(gpus)}
 
 
-def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: str) -> dict[str, Any]:
-    serving = experiment.serving
+def _runtime(
+    kserve: KServe, serving: Serving, engine: Mapping[str, Any], hardware: Hardware, name: str
+) -> dict[str, Any]:
     wanted = {"VLLM_NO_USAGE_STATS": "1", **vllm_server.anywhere(serving.kv_cache_gib, on_cpu=hardware.on_cpu)}
     variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in wanted.items()]
     mounts: list[dict[str, Any]] = [{"name": "memory", "mountPath": "/dev/shm"}]
@@ -145,7 +157,7 @@ def _runtime(kserve: KServe, experiment: Experiment, hardware: Hardware, name: s
             f"--model={_MODEL}",
             f"--served-model-name={name}",
             f"--port={PORT}",
-            *vllm_server.served_as(engine_args(experiment, hardware)),
+            *vllm_server.served_as(engine),
             *(vllm_server.GUARDED_BY if kserve.secret else ()),
         ],
         "env": variables,

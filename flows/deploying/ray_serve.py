@@ -101,7 +101,7 @@ class _Offered:
     @classmethod
     def of(cls, candidate: Candidate, ingress: str) -> "_Offered":
         plan, deploying = candidate.run.plan, candidate.run.plan.experiment.deploying
-        serving, cores = plan.experiment.serving, _slot(candidate)
+        serving, cores = candidate.outcome.plan.serving, _slot(candidate)
         gpus = 0 if plan.hardware.on_cpu else serving.gpus
         scaling = {
             "scale": (deploying.replicas, deploying.most, deploying.target_ongoing_requests or serving.max_num_seqs),
@@ -246,7 +246,7 @@ def _check(candidate: Candidate) -> None:
             f"deploying: {deploying.most} replicas on CPUs would share the same pinned cores; set replicas: 1 "
             "without max_replicas, or deploy on GPUs"
         )
-    gpus = 0 if plan.hardware.on_cpu else plan.experiment.serving.gpus
+    gpus = 0 if plan.hardware.on_cpu else candidate.outcome.plan.serving.gpus
     with cluster.connected(plan.hardware.accelerator):
         check_feasible("an engine of the deployment", Needs(cores=len(candidate.cores), gpus=gpus))
         if len(_nodes()) > 1 and api_key() is None:

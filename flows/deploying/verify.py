@@ -109,7 +109,7 @@ class _Look:
 
     def questions(self) -> list[tuple[str, str, Callable[[], tuple[bool | None, str]]]]:
         """Name, rule and question of every check."""
-        limit = reference_gap.limit(self.candidate.outcome.plan.scheme)
+        limit = self.candidate.reference_limit
         return [
             ("health", "answers 200", self._health),
             ("key", "if VLLM_API_KEY is set, only /health answers without it", self._closed),
@@ -186,7 +186,7 @@ class _Look:
     def _reference(self) -> tuple[bool, str]:
         reference = self.candidate.checkpoint.result.reference
         self._gap = openai_client.compare_with_reference(f"{self.url}/v1", self.model, reference, self._key)
-        wrong = reference_gap.wrong(self._gap, reference_gap.limit(self.candidate.outcome.plan.scheme))
+        wrong = reference_gap.wrong(self._gap, self.candidate.reference_limit)
         return wrong is None, wrong or f"{self._gap.mean_logprob_difference:.3f} nats a token"
 
     def _as_benchmarked(self) -> tuple[bool, str]:

@@ -1,12 +1,15 @@
 """What a plan asks of the machine, or the largest node, and whether that has it: kernels, cores, memory, disk."""
 
 import difflib
+from typing import Any
 
 from configs.base import UserError
 from configs.experiment import section
 from configs.model import PathModel
 from flows.planning import disk, library_sources, memory, sizes
-from flows.planning.plan import Plan, engine_args
+from flows.planning.plan import Plan
+from flows.planning.variant_plan import VariantPlan
+from flows.planning.variant_steps import engine_args
 from flows.store import checkpoints
 from flows.store.records import Store
 from flows.store.results import Result
@@ -22,21 +25,33 @@ def check(plan: Plan) -> None:
 
 
 def _servable(plan: Plan) -> None:
-    for position, variant in enumerate(plan.variants[1:]):
+    for variant in plan.variants[1:]:
         if variant.left_out and plan.experiment.unservable == "refuse":
+            field = plan.experiment.yaml_path(variant.name)
             raise UserError(
-                f"{plan.experiment.yaml_path(position)}: {variant.name!r} cannot be served here: {variant.left_out}; "
-                "remove it, or set unservable: leave_out to compare the rest"
+                f"{field}: {variant.name!r} cannot be served here: {variant.left_out}; remove it, or set "
+                "unservable: leave_out to compare the rest"
             )
 
 
 def _engine_arguments(plan: Plan) -> None:
     arguments = library_sources.engine_arguments(plan.hardware.accelerator)
-    for name in plan.experiment.serving.engine_args:
-        if arguments and name not in arguments:
-            near = difflib.get_close_matches(name, arguments, n=1)
-            hint = f"did you mean {near[0]}?" if near else "its documentation lists them"
-            raise UserError(f"serving.engine_args.{name}: not an argument of vLLM's engine; {hint}")
+    for variant in plan.variants:
+        for name in variant.serving.engine_args:
+            if arguments and name not in arguments:
+                near = difflib.get_close_matches(name, arguments, n=1)
+                hint = f"did you mean {near[0]}?" if near else "its documentation lists them"
+                field = _field(plan, variant, "engine_args", name)
+                raise UserError(f"{field}: not an argument of vLLM's engine; {hint}")
+
+
+def _field(plan: Plan, variant: VariantPlan, *keys: str) -> str:
+    """Where the experiment sets a variant's engine setting: the variant's own section, or `serving`."""
+    own = next((one.changes for one in plan.experiment.variants if one.name == variant.name), {})
+    of_all: Any = plan.experiment.serving
+    if keys[0] in own and getattr(of_all, keys[0]) != own[keys[0]]:
+        return ".".join((plan.experiment.yaml_path(variant.name), "serving", *keys))
+    return ".".join(("serving", *keys))
 
 
 def _cores(plan: Plan) -> None:
@@ -68,7 +83,8 @@ def _memory(plan: Plan) -> None:
             )
         _quantizing_memory(plan)
         return
-    engine = memory.serving_host_bytes(_base_bytes(plan), serving, on_cpu=True)
+    largest = max((variant.serving for variant in plan.variants), key=lambda one: one.kv_cache_gib)
+    engine = memory.serving_host_bytes(_base_bytes(plan), largest, on_cpu=True)
     wanted, held = engine * len(plan.slots.engines), hardware.memory_bytes
     if wanted > held:
         raise UserError(
@@ -81,15 +97,17 @@ def _memory(plan: Plan) -> None:
 
 def _longest_request(plan: Plan) -> None:
     """On a CPU the KV cache has the size that the experiment sets; on a GPU it is what the weights leave."""
-    serving, model = plan.experiment.serving, sizes.model_of(plan, Store.of(plan.experiment.storage))
-    dtype = str(engine_args(plan.experiment, plan.hardware)["dtype"])
+    model = sizes.model_of(plan, Store.of(plan.experiment.storage))
     config = model.config if model and model.config else {}
-    wanted = memory.kv_cache_bytes(config, serving.max_model_len, dtype)
-    if wanted and wanted > serving.kv_cache_gib * memory.GIB:
-        raise UserError(
-            f"serving.max_model_len: one request of {serving.max_model_len} tokens needs {wanted / memory.GIB:.1f} GiB "
-            f"of KV cache, serving.kv_cache_gib gives {serving.kv_cache_gib}; lower the one or raise the other"
-        )
+    for variant in plan.variants:
+        serving, dtype = variant.serving, str(engine_args(variant.serving, plan.hardware)["dtype"])
+        wanted = memory.longest_request_bytes(config, serving, dtype)
+        if wanted and wanted > serving.kv_cache_gib * memory.GIB:
+            raise UserError(
+                f"{_field(plan, variant, 'max_model_len')}: one request of {serving.max_model_len} tokens needs "
+                f"{wanted / memory.GIB:.1f} GiB of KV cache, serving.kv_cache_gib gives {serving.kv_cache_gib}; lower "
+                "the one or raise the other"
+            )
 
 
 def _quantizing_memory(plan: Plan) -> None:
@@ -98,10 +116,10 @@ def _quantizing_memory(plan: Plan) -> None:
     if not isinstance(model, PathModel):
         return
     tensors = checkpoints.tensors(model.path)
-    for position, variant in enumerate(plan.variants[1:]):
+    for variant in plan.variants[1:]:
         if variant.scheme and (wanted := memory.quantizing_gpu_bytes(tensors, variant.scheme)) > available:
             raise UserError(
-                f"{plan.experiment.yaml_path(position)}: quantizing {variant.name!r} needs about "
+                f"{plan.experiment.yaml_path(variant.name)}: quantizing {variant.name!r} needs about "
                 f"{wanted / memory.GIB:.1f} GiB of GPU memory, {plan.hardware.name} has {available / memory.GIB:.1f}; "
                 "use a larger GPU or a smaller model"
             )

@@ -15,8 +15,10 @@ from configs.storage import GIB
 from flows import cluster
 from flows.planning import hub
 from flows.planning.plan import Plan
-from flows.planning.sizes import Model, checkpoint_bytes
+from flows.planning.sizes import Model, checkpoint_bytes, source_of
+from flows.planning.variant_plan import VariantPlan
 from flows.store.links import can_link, existing
+from flows.store.records import Store
 
 _BESIDE_WEIGHTS = 150_000_000
 """Bytes of a variant beside its weights: its tokenizer (17 MB are Llama-3.1's), and, once in the records and once in
@@ -77,15 +79,16 @@ def _writings(plan: Plan, model: Model | None, missing: Set[str]) -> Iterator[Wr
     else:
         pulled = min(sum(made), int(storage.cache_gib * GIB))
         yield Writing("storage.cache", storage.cache, pulled + max(made, default=0) + beside)
-    if model and plan.base.checkpoint.fingerprint in missing and _is_fetched(plan.experiment):
-        yield Writing("HF_HUB_CACHE", hub.cache_folder("model"), model.bytes)
+    fetched = {variant.checkpoint.fingerprint: variant for variant in plan.tried if _is_fetched(variant)}
+    of_hub = sum(_bytes(plan, variant, model) for name, variant in fetched.items() if name in missing)
+    yield Writing("HF_HUB_CACHE", hub.cache_folder("model"), of_hub)
     if (folder := _copied_to(plan.experiment)) is not None:
         yield Writing("tracking.uri", folder, sum(made))
 
 
-def _is_fetched(experiment: Experiment) -> bool:
-    """Whether the hub's cache on this machine gets the base model; of other nodes' caches nothing is known."""
-    model = experiment.model
+def _is_fetched(variant: VariantPlan) -> bool:
+    """Whether the hub's cache on this machine gets a checkpoint; of other nodes' caches nothing is known."""
+    model = variant.model
     if not isinstance(model, HubModel) or cluster.is_named():
         return False
     return hub.cached_model(model.repository, model.revision) is None
@@ -100,11 +103,20 @@ def _copied_to(experiment: Experiment) -> Path | None:
 
 
 def _made(plan: Plan, model: Model, missing: Set[str]) -> list[int]:
-    """Bytes of every checkpoint that the store gets. A base model is not written there where a run uses it in the
-    user's folder, or in the hub's cache."""
-    source, has_folder = plan.experiment.model, isinstance(plan.experiment.storage.root, Path)
-    in_place = isinstance(source, PathModel) or (isinstance(source, HubModel) and has_folder)
-    schemes = {
-        variant.checkpoint.fingerprint: variant.scheme for variant in plan.tried if variant.scheme or not in_place
+    """Bytes of every checkpoint that the store gets. One that is not made here is not written there where a run uses
+    it in the user's folder, or in the hub's cache."""
+    has_folder = isinstance(plan.experiment.storage.root, Path)
+    written = {
+        variant.checkpoint.fingerprint: variant
+        for variant in plan.tried
+        if not (isinstance(variant.model, PathModel) or (isinstance(variant.model, HubModel) and has_folder))
     }
-    return [checkpoint_bytes(scheme, model) for name, scheme in schemes.items() if name in missing]
+    return [_bytes(plan, variant, model) for name, variant in written.items() if name in missing]
+
+
+def _bytes(plan: Plan, variant: VariantPlan, base: Model | None) -> int:
+    """Of a checkpoint's weights; 0 of those of which nothing is known yet."""
+    if variant.scheme:
+        return checkpoint_bytes(variant.scheme, base) if base else 0
+    source = base if variant is plan.base else source_of(variant, Store.of(plan.experiment.storage))
+    return source.bytes if source else 0

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from configs.experiment import Experiment
 from flows.planning.history import Figure, History
-from flows.planning.plan import Plan, VariantPlan
+from flows.planning.plan import Plan
 from flows.planning.simulation import Stay, Way, play
+from flows.planning.variant_plan import VariantPlan
 from flows.store.results import Result
 from flows.store.steps import Step
 
@@ -99,7 +100,7 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step[Result]], histor
         used.append(figure)
         return figure.seconds
 
-    if variant.scheme and variant.checkpoint in steps:
+    if variant.checkpoint != plan.base.checkpoint and variant.checkpoint in steps:
         stays.append(Stay(take(history.seconds(variant.checkpoint))))
     evaluations = [step for step in (variant.proxy, *variant.evaluations, variant.control) if step and step in steps]
     indices = [index for index, step in enumerate(variant.benchmarks) if step in steps]

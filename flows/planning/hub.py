@@ -25,7 +25,8 @@ from configs.calibration import HubDataset
 from configs.model import HubModel, WheelModel
 from flows import cluster
 from flows.planning import stock_tasks
-from flows.planning.plan import Plan, task_files
+from flows.planning.plan import Plan
+from flows.planning.variant_steps import task_files
 from flows.store import checkpoints
 from flows.store.records import Store
 
@@ -86,8 +87,11 @@ def needed(plan: Plan) -> list[Needed]:
 
 def _all_needed(plan: Plan) -> Iterator[Needed]:
     experiment = plan.experiment
-    if isinstance(experiment.model, HubModel) and _missing(plan, plan.base.checkpoint):
-        yield Needed("model.repository", "model", experiment.model.repository, experiment.model.revision)
+    for variant in plan.tried:
+        if isinstance(variant.model, HubModel) and _missing(plan, variant.checkpoint):
+            is_base = variant.checkpoint == plan.base.checkpoint
+            field = "model" if is_base else f"{experiment.yaml_path(variant.name)}.checkpoint"
+            yield Needed(f"{field}.repository", "model", variant.model.repository, variant.model.revision)
     source = experiment.calibration.source if experiment.calibration else None
     calibrated = [v.checkpoint for v in plan.tried if v.scheme and v.scheme.needs_calibration]
     if isinstance(source, HubDataset) and any(_missing(plan, step) for step in calibrated):

@@ -25,7 +25,7 @@ _QUANTIZER = int(0.6 * GIB)
 _SAVING = {False: int(1.2 * GIB), True: int(3.3 * GIB)}
 """What saving from a GPU needs of the host beside the compressed weights, without and with calibration, at its
 most (tests/bench/README.md)."""
-_ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 
 
 def compressed_bytes(tensors: list[checkpoints.Tensor], scheme: Scheme) -> int:
@@ -72,9 +72,14 @@ def serving_gpu_bytes(weight_bytes: int, longest_request_bytes: int) -> int:
     return weight_bytes + longest_request_bytes
 
 
-def kv_cache_bytes(settings: dict[str, Any], tokens: int, dtype: str) -> int | None:
-    """KV cache of so many tokens, from a model's config.json: keys and values of every layer and KV head. None
-    where it does not say how they are shaped (or shapes them otherwise, as multi-head latent attention does)."""
+def longest_request_bytes(settings: dict[str, Any], serving: Serving, dtype: str) -> int | None:
+    """KV cache of a request of the greatest length, from a model's config.json: keys and values of every layer and KV
+    head. None where it does not say how they are shaped (or shapes them otherwise, as multi-head latent attention
+    does).
+
+    Args:
+        dtype: that is computed in, which the cache has unless it has one of its own.
+    """
     try:
         heads = settings["num_attention_heads"]
         size = settings.get("head_dim") or settings["hidden_size"] // heads
@@ -83,7 +88,8 @@ def kv_cache_bytes(settings: dict[str, Any], tokens: int, dtype: str) -> int | N
         return None
     if settings.get("kv_lora_rank"):
         return None
-    return int(2 * cached * tokens * _ELEMENT_BYTES[dtype])
+    kept = dtype if serving.kv_cache_dtype == "auto" else serving.kv_cache_dtype
+    return int(2 * cached * serving.max_model_len * _ELEMENT_BYTES[kept])
 
 
 def _split(tensors: list[checkpoints.Tensor], scheme: Scheme | None) -> tuple[int, int]:

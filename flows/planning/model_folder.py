@@ -24,11 +24,12 @@ _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _EMBEDDING = "model.embed_tokens.weight"
 
 
-def check(folder: Path, accelerator: str, field: str = "model.path") -> None:
-    """Raise UserError unless a folder holds a model that can be quantized and served.
+def check(folder: Path, accelerator: str, field: str = "model.path", *, to_be_quantized: bool = True) -> None:
+    """Raise UserError unless a folder holds a model that can be served, and quantized.
 
     Args:
         field: where the experiment asks for it.
+        to_be_quantized: False of one that is only served, and may be quantized already.
     """
     if not folder.is_dir():
         raise UserError(f"{field}: {folder} is not a folder; give one with config.json and safetensors weights")
@@ -44,9 +45,10 @@ def check(folder: Path, accelerator: str, field: str = "model.path") -> None:
         raise UserError(f"{field}: {damage}; copy or download it again") from None
     for why in (
         _needs_code(objects, accelerator),
-        _is_quantized(objects["config.json"]),
+        _is_quantized(objects["config.json"]) if to_be_quantized else None,
         _cannot_be_served(objects["config.json"], accelerator),
         _odd_numbers(objects["config.json"]),
+        _odd_dtypes(tensors) if to_be_quantized else None,
         _odd_tensors(objects["config.json"], tensors),
         _odd_tokenizer(objects.get("tokenizer.json", {}), tensors),
     ):
@@ -112,11 +114,15 @@ def _odd_numbers(config: dict[str, Any]) -> str | None:
     return None
 
 
-def _odd_tensors(config: dict[str, Any], tensors: Sequence[Tensor]) -> str | None:
-    """What of the weights contradicts the configuration, as far as both say it in the usual words."""
+def _odd_dtypes(tensors: Sequence[Tensor]) -> str | None:
     for tensor in tensors:
         if tensor.dtype not in _DTYPES:
             return f"{tensor.name} is of dtype {tensor.dtype}, which this project does not quantize; give the original"
+    return None
+
+
+def _odd_tensors(config: dict[str, Any], tensors: Sequence[Tensor]) -> str | None:
+    """What of the weights contradicts the configuration, as far as both say it in the usual words."""
     layers = config.get("num_hidden_layers")
     held = {int(match[1]) for tensor in tensors if (match := _LAYER.match(tensor.name))}
     most = (layers or 0) + (config.get("num_nextn_predict_layers") or 0)

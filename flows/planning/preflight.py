@@ -17,6 +17,7 @@ from configs.experiment import Experiment
 from configs.metrics import PERPLEXITIES
 from configs.model import PathModel
 from configs.schemes import RecipeFile
+from configs.variants import Variant
 from configs.yaml_files import Malformed
 from flows import cluster
 from flows.planning import (
@@ -32,7 +33,7 @@ from flows.planning import (
     task_packages,
 )
 from flows.planning.plan import Plan
-from flows.store import checkpoints
+from flows.store import checkpoints, likeness
 from flows.store.folder import check_writable
 from flows.store.records import Store
 
@@ -45,13 +46,13 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     Store.of(experiment.storage).check_usable()
     if isinstance(experiment.model, PathModel):
         model_folder.check(experiment.model.path, accelerator)
-        for position, scheme in enumerate(experiment.possible):
-            checkpoints.check_divides(
-                checkpoints.tensors(experiment.model.path), scheme, experiment.yaml_path(position)
-            )
-    for position, scheme in enumerate(experiment.possible):
+        for field, scheme in experiment.possible:
+            checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, field)
+    for field, scheme in experiment.possible:
         if isinstance(scheme, RecipeFile):
-            _recipe(scheme, experiment.yaml_path(position))
+            _recipe(scheme, field)
+    for variant in experiment.variants:
+        _variant(experiment, variant, accelerator)
     _calibration(experiment)
     tasks = experiment.accuracy.tasks
     may_run = experiment.accuracy.allow_code
@@ -79,6 +80,27 @@ def check(plan: Plan) -> None:
         capacity.check_disk(plan, missing)
         if not plan.hardware.on_cpu:
             gpu_memory.check(experiment.serving, cluster.gpu_use(plan.hardware))
+
+
+def _variant(experiment: Experiment, variant: Variant, accelerator: str) -> None:
+    """Whatever lies on this machine of what a variant brings; of the rest the run itself sees to it."""
+    field, base = experiment.yaml_path(variant.name), experiment.model
+    if isinstance(variant.checkpoint, PathModel):
+        folder, where = variant.checkpoint.path, f"{field}.checkpoint.path"
+        model_folder.check(folder, accelerator, where, to_be_quantized=False)
+        if isinstance(base, PathModel) and not variant.another_model and (odd := likeness.unlike(base.path, folder)):
+            raise UserError(
+                f"{where}: {folder} differs from the base in its {' and its '.join(odd)}; set {field}.another_model: "
+                "true to compare them all the same"
+            )
+    draft = variant.serving.files.get("draft")
+    if draft is not None and not (draft / "config.json").is_file():
+        raise UserError(f"{field}.serving.speculative.path: {draft} has no config.json; give a draft model's folder")
+    if draft is not None and isinstance(base, PathModel) and "tokenizer" in likeness.unlike(base.path, draft):
+        raise UserError(
+            f"{field}.serving.speculative.path: {draft} has another tokenizer than the base, whose tokens it is to "
+            "guess; give a draft of the same family"
+        )
 
 
 def _recipe(scheme: RecipeFile, section: str) -> None:
@@ -125,7 +147,7 @@ def _calibration(experiment: Experiment) -> None:
     known once the tokenizer is loaded.
     """
     configured = experiment.calibration
-    calibrated = [scheme for scheme in experiment.possible if scheme.needs_calibration]
+    calibrated = [scheme for _, scheme in experiment.possible if scheme.needs_calibration]
     if configured is None or not calibrated:
         return
     largest = max(calibrated, key=lambda scheme: configured.for_scheme(scheme).samples)

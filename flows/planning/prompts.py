@@ -7,7 +7,8 @@ from actors.artifacts import Evaluation
 from configs.accuracy import Task, local_task
 from configs.base import UserError
 from flows.planning import sizes, stock_tasks
-from flows.planning.plan import Plan, engine_args
+from flows.planning.plan import Plan
+from flows.planning.variant_steps import engine_args
 from flows.store.records import Store
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
@@ -20,7 +21,7 @@ _LONGEST_ANSWER = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completi
 
 def check(plan: Plan) -> None:
     """Raise UserError where the context that is configured is longer than the model's, or shorter than an answer."""
-    length = engine_args(plan.experiment, plan.hardware)["max_model_len"]
+    length = engine_args(plan.experiment.serving, plan.hardware)["max_model_len"]
     if not isinstance(length, int):
         return
     model = sizes.model_of(plan, Store.of(plan.experiment.storage))

@@ -8,9 +8,12 @@ from typing import Any
 
 from actors.artifacts import Checkpoint
 from configs.model import HubModel, PathModel
+from configs.model import Model as ModelSource
 from configs.schemes import Scheme
 from flows.planning import hub, memory
-from flows.planning.plan import Plan, VariantPlan, engine_args
+from flows.planning.plan import Plan
+from flows.planning.variant_plan import VariantPlan
+from flows.planning.variant_steps import engine_args
 from flows.store import checkpoints
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record, Store
@@ -46,24 +49,28 @@ class Model:
 
 
 def model_of(plan: Plan, store: Store) -> Model | None:
-    """The base model: from its folder, its record or the hub's local cache; its size alone from the hub; None where
-    nothing is known before it has been fetched."""
-    record = store.find(plan.base.checkpoint)
-    with _folder(plan, record, store) as folder:
+    """The base model; None where nothing is known before it has been fetched."""
+    return source_of(plan.base, store)
+
+
+def source_of(variant: VariantPlan, store: Store) -> Model | None:
+    """What a checkpoint is that is not made here: from its folder, its record or the hub's local cache; its size alone
+    from the hub; None where nothing is known before it has been fetched."""
+    record = store.find(variant.checkpoint)
+    with _folder(variant.model, record, store) as folder:
         if folder is not None:
             shapes = tuple(checkpoints.tensors(folder))
             return Model(checkpoints.weight_bytes(folder), shapes, checkpoints.config(folder))
     if record is not None:
         return Model(record.result.weight_bytes)
-    model = plan.experiment.model
+    model = variant.model
     size = hub.model_bytes(model.repository, model.revision) if isinstance(model, HubModel) else None
     return Model(size) if size else None
 
 
 @contextlib.contextmanager
-def _folder(plan: Plan, record: Record[Checkpoint] | None, store: Store) -> Iterator[Path | None]:
-    """Where the base's shapes can be read for the length of the block; nothing is pulled for a plan."""
-    model = plan.experiment.model
+def _folder(model: ModelSource | None, record: Record[Checkpoint] | None, store: Store) -> Iterator[Path | None]:
+    """Where a model's shapes can be read for the length of the block; nothing is pulled for a plan."""
     if isinstance(model, PathModel):
         yield model.path
     elif record is None:
@@ -79,6 +86,8 @@ def _folder(plan: Plan, record: Record[Checkpoint] | None, store: Store) -> Iter
 
 def sizes(plan: Plan, variant: VariantPlan, model: Model | None, store: Store) -> Sizes:
     """What one variant needs. The size of a checkpoint that is there is measured."""
+    if variant.scheme is None and variant.checkpoint != plan.base.checkpoint:
+        model = source_of(variant, store)
     record, scheme = store.find(variant.checkpoint), variant.scheme
     written = record.result.weight_bytes if record else None
     made = written or (checkpoint_bytes(scheme, model) if model else None)
@@ -106,9 +115,10 @@ def checkpoint_bytes(scheme: Scheme | None, model: Model) -> int:
 
 
 def _serving(plan: Plan, variant: VariantPlan, model: Model) -> int:
-    serving, dtype = plan.experiment.serving, engine_args(plan.experiment, plan.hardware)["dtype"]
-    weights = memory.served_bytes(list(model.tensors), variant.scheme, str(dtype))
+    serving, dtype = variant.serving, engine_args(variant.serving, plan.hardware)["dtype"]
+    by_others = variant.scheme is None and bool((model.config or {}).get("quantization_config"))
+    weights = model.bytes if by_others else memory.served_bytes(list(model.tensors), variant.scheme, str(dtype))
     if plan.hardware.on_cpu:
         return memory.serving_host_bytes(weights, serving, on_cpu=True)
-    longest = memory.kv_cache_bytes(model.config or {}, serving.max_model_len, str(dtype))
+    longest = memory.longest_request_bytes(model.config or {}, serving, str(dtype))
     return memory.serving_gpu_bytes(weights, longest or 0)

@@ -12,8 +12,9 @@ from flows.analysis import enough
 from flows.planning import disk, hub, memory, resolution, sizes
 from flows.planning.estimate import Estimate, estimate
 from flows.planning.history import History
-from flows.planning.plan import Plan, VariantPlan
+from flows.planning.plan import Plan
 from flows.planning.sizes import Sizes
+from flows.planning.variant_plan import VariantPlan
 from flows.runtime.outcome import Outcome
 from flows.store import records
 from flows.store.records import Record, Store
@@ -34,7 +35,8 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     console.print(_table(plan, todo, needs, ahead))
     if steps:
         console.print(_steps(plan, todo, recorded))
-    about = [*_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
+    told = [f"{variant.name}: {variant.in_words}" for variant in plan.tried if variant.is_told]
+    about = [*told, *_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
     about += resolution.notes(plan, _documents(plan.experiment))
     written = [f"disk: {need}" for need in disk.disks(plan, model, todo)]
     for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan), *_time(ahead)]:

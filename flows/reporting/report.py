@@ -102,7 +102,7 @@ def _rendered(name: str, run: Run, judgement: Judgement, **more: Any) -> str:
         parts=_parts(judgement, decision),
         shared=tables.of_all_loads(judgement),
         limits=decision.constraints,
-        how=_how(run),
+        how=_how(run, judgement),
         evidence=_evidence(judgement),
         **more,
     )
@@ -133,16 +133,18 @@ def _evidence(judgement: Judgement) -> dict[str, str]:
     return {name: ", ".join(f"{k} {v}" for k, v in records.items()) for name, records in by_variant.items()}
 
 
-def _how(run: Run) -> list[tuple[str, str]]:
+def _how(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
     """How it was measured, as pairs of words."""
     plan, experiment, evidence = run.plan, run.plan.experiment, run.evidence
     loaded = [pair for workload, load in experiment.loads.items() for pair in _how_loaded(run, workload, load)]
     return [
         ("hardware", f"{plan.hardware.name}, {plan.hardware.cores} cores, {plan.hardware.accelerator}"),
         ("compute dtype", plan.compute_dtype),
+        *((name, outcome.plan.in_words) for name, outcome in run.outcomes.items() if outcome.plan.is_told),
         *loaded,
         ("kernels", _kernels(run)),
         ("KV cache", _kv_caches(run)),
+        *_draft_acceptance(judgement),
         ("prefix caching", "on" if experiment.serving.prefix_caching else "off"),
         ("accuracy engine", experiment.accuracy.engine),
         (
@@ -251,6 +253,18 @@ def _kv_caches(run: Run) -> str:
     return "the memory that the weights leave: " + ", ".join(
         f"{name} {count:,} tokens" for name, count in reported.items()
     )
+
+
+def _draft_acceptance(judgement: Judgement) -> list[tuple[str, str]]:
+    """Of the variants whose engine guesses tokens; none where no log told."""
+    words = [
+        f"{variant.name}: {figure.mean:.2f} at {f'{workload}, ' if workload else ''}{point.in_words}"
+        for workload, part in judgement.parts.items()
+        for variant in part.judged
+        for point in variant.points
+        if (figure := point.figures.get("draft_acceptance"))
+    ]
+    return [("draft acceptance", "; ".join(words))] if words else []
 
 
 def _libraries(run: Run) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from actors.artifacts import Checkpoint, Evaluation
 from configs.experiment import Experiment
 from configs.hardware import Hardware
-from flows.planning.plan import VariantPlan
+from flows.planning.variant_plan import VariantPlan
 from flows.runtime.errors import StepFailed
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record, Store

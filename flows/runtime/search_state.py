@@ -42,7 +42,7 @@ def goes_on(plan: Plan, store: Store) -> bool:
 
 def keep(plan: Plan, store: Store, *, ended: bool) -> None:
     """Write down how far a search has come, and that its records are in use."""
-    listed = plan.experiment.variants
+    listed = plan.experiment.names
     schemes = [v.scheme.model_dump(mode="json") for v in plan.variants if v.scheme and v.name not in listed]
     store.keep(plan.experiment.name, _FILE, {"asked": _identity(plan), "schemes": schemes, "ended": ended})
     store.refer(plan.experiment.name, plan.steps)

@@ -73,12 +73,13 @@ def sweep(
         raise
     spans = [(window.start, window.end) for window in windows]
     logs: Any = services.server.wrote.remote(served.deployment.model, spans)
-    compiled = [bool(engine_log.compilations(text)) for text in ray.get(logs)]
     seconds = [window.seconds for window in windows]
     points = run.store.near(served.slot.host, requests.read, destination, seconds, open_loop=load.open_loop)
     point_figures = []
-    for value, point, window, pause in zip(load.points, points, windows, compiled, strict=True):
-        rate = value if load.open_loop else None
-        figures = requests.figures(point, client_share=window.client_share, compiled=pause, rate=rate)
+    for value, point, window, log in zip(load.points, points, windows, ray.get(logs), strict=True):
+        rate, compiled = value if load.open_loop else None, bool(engine_log.compilations(log))
+        figures = requests.figures(point, client_share=window.client_share, compiled=compiled, rate=rate)
+        if (accepted := engine_log.draft_acceptance(log)) is not None:
+            figures["draft_acceptance"] = accepted
         point_figures.append({"asked": value, "unit": load.unit, **figures})
     return point_figures

@@ -10,10 +10,11 @@ from actors.placement.allocation import Slot
 from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
 from flows.runtime.context import Run, Services, answer
+from flows.runtime.errors import StepFailed
 from flows.runtime.faults import fault
 from flows.runtime.outcome import Outcome
 from flows.stages.inputs import unchanged
-from flows.store import checkpoints
+from flows.store import checkpoints, likeness
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Draft
 
@@ -54,10 +55,10 @@ def prepare_base(run: Run, services: Services) -> None:
     node = next(iter(services.benchmarkers)).host
     with base.checkpoint_on(node) as folder:
         tensors = run.store.near(node, checkpoints.tensors, folder)
-    for position, scheme in enumerate(experiment.possible):
+    for field, scheme in experiment.possible:
         resolved = scheme.resolved_for(hardware)
         if not resolved.cannot_be_served_on(hardware):
-            checkpoints.check_divides(tensors, resolved, experiment.yaml_path(position))
+            checkpoints.check_divides(tensors, resolved, field)
 
 
 def _needs(run: Run, slot: Slot) -> Needs:
@@ -80,6 +81,21 @@ def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft[Checkpoint], 
             made = replace(made, folder=None)
         folder = Path(made.folder or destination)
         draft.result = run.store.near(slot.host, checkpoints.described, folder, made, compressed=False)
+        if outcome is not run.base:
+            _check_likeness(run, outcome, slot, folder)
+
+
+def _check_likeness(run: Run, outcome: Outcome, slot: Slot, folder: Path) -> None:
+    """Raise StepFailed if a checkpoint belongs to another model than the base, and the experiment does not say so."""
+    with run.base.checkpoint_on(slot.host) as base:
+        different = run.store.near(slot.host, likeness.unlike, base, folder)
+    if not different:
+        return
+    what = f"differs from the base in its {' and its '.join(different)}"
+    if not outcome.plan.checkpoint.orders["another_model"]:
+        field = run.plan.experiment.yaml_path(outcome.name)
+        raise StepFailed(f"{what}; set {field}.another_model: true to compare them all the same")
+    run.progress.say(outcome.name, what)
 
 
 def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft[Checkpoint], slot: Slot) -> None:

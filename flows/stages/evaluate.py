@@ -123,10 +123,10 @@ def _in_actor(
     def ask(draft: Draft[Evaluation]) -> None:
         with run.holding_slots(outcome, services, to_be_measured=False) as slot:
             cores = run.plan.slots.engines[slot.index]
-            variables = vllm_server.variables(cores, experiment.serving.kv_cache_gib)
+            variables = vllm_server.variables(cores, outcome.plan.serving.kv_cache_gib)
             needs = Needs(
                 cores=len(cores) or 1,
-                gpus=0 if hardware.on_cpu else experiment.serving.gpus,
+                gpus=0 if hardware.on_cpu else outcome.plan.serving.gpus,
                 variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
             )
             run.progress.say(outcome.name, f"evaluating with {engine}{called and f', {called}'} ...")

@@ -16,7 +16,7 @@ from flows.analysis import reference_gap
 from flows.runtime.context import Run, Services, answer
 from flows.runtime.errors import StepFailed
 from flows.runtime.outcome import Outcome
-from flows.store import checkpoints
+from flows.store import checkpoints, likeness
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def serving(run: Run, outcome: Outcome, services: Services, slot: Slot, beside: 
     Args:
         beside: the variant that it is the base for.
     """
-    settings, hardware = run.plan.experiment.serving, run.plan.hardware
+    settings, hardware = outcome.plan.serving, run.plan.hardware
     files = outcome.checkpoint.result.files if outcome.checkpoint else {}
     with outcome.checkpoint_on(slot.host) as folder:
         run.store.near(slot.host, checkpoints.check, folder, files, compressed=outcome.plan.scheme is not None)
@@ -95,7 +95,8 @@ def _compare_with_reference(run: Run, started: Started, url: str) -> ReferenceGa
         TimedOut: the few short texts take it longer than a start may.
     """
     outcome, deployment = started.outcome, started.deployment
-    limit = reference_gap.limit(outcome.plan.scheme)
+    rounds = run.store.near(started.slot.host, likeness.rounds_activations, started.folder)
+    limit = reference_gap.limit(outcome.plan, rounds_activations=rounds)
     reference = outcome.checkpoint.result.reference if outcome.checkpoint else ()
     compared = (f"{url}/v1", deployment.model, reference, deployment.key)
     ref = asked_on(deployment.node, openai_client.compare_with_reference, *compared)

@@ -205,6 +205,9 @@ def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:
     parameters = {"model": run.plan.experiment.model.label, "variant": outcome.name}
     if scheme:
         parameters |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
+    elif outcome is not run.base and outcome.plan.model:
+        parameters["checkpoint"] = outcome.plan.model.label
+    parameters |= {f"serving.{key}": str(value) for key, value in outcome.plan.changes.items()}
     for step in outcome.plan.steps:
         parameters |= {f"library.{name}": version for name, version in step.libraries.items()}
     single = {"proxy": outcome.plan.proxy, "control": outcome.plan.control, checkpoint.kind: checkpoint}

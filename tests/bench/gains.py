@@ -52,7 +52,7 @@ def measure(made: plan.Plan, checkpoint: Path, client: Any, folder: Path) -> tup
     experiment, began = made.experiment, time.monotonic()
     with bare_engine(
         checkpoint,
-        plan.engine_args(experiment, made.hardware),
+        made.base.engine_args,
         cores=made.slots.engines[0],
         kv_cache_gib=experiment.serving.kv_cache_gib,
         compiled=experiment.storage.compiled,

@@ -197,8 +197,8 @@ def test_search_by_optuna_gets_a_description_and_makes_schemes_as_it_goes() -> N
 def test_optuna_leaves_schemes_as_listed_and_names_the_corners_for_checks() -> None:
     asked = experiment(FINE, schemes=[{"kind": "fp8-dynamic"}], search="optuna", samples=3)
     assert [scheme.name for scheme in asked.schemes] == ["fp8-dynamic"]
-    assert [scheme.name for scheme in asked.possible] == ["fp8-dynamic", f"{INT8}-sq0.25", f"{INT8}-sq0.75"]
-    assert [asked.yaml_path(position) for position in range(3)] == ["schemes.0", "sweep.space.0", "sweep.space.0"]
+    assert [scheme.name for _, scheme in asked.possible] == ["fp8-dynamic", f"{INT8}-sq0.25", f"{INT8}-sq0.75"]
+    assert [field for field, _ in asked.possible] == ["schemes.0", "sweep.space.0", "sweep.space.0"]
     assert experiment(FINE, search="optuna", samples=3).schemes == ()
 
 

@@ -46,3 +46,17 @@ def test_progress_bar_that_writes_over_itself_gives_every_state() -> None:
         "\rCapturing CUDA graphs (decode, FULL):   0%|  | 0/35\rCapturing CUDA graphs (decode, FULL): 100%|##| 35/35\n"
     )
     assert len(engine_log.compilations(bar)) == 2
+
+
+GUESSED = (
+    "INFO [metrics.py:101] SpecDecoding metrics: Mean acceptance length: 2.20, Accepted throughput: 12.00 tokens/s, "
+    "Drafted throughput: 30.00 tokens/s, Accepted: {} tokens, Drafted: {} tokens, Per-position acceptance rate: 0.6, "
+    "0.4, 0.2, Avg Draft acceptance rate: 40.0%\n"
+)
+
+
+def test_share_of_accepted_guesses_is_over_all_lines_of_a_window() -> None:
+    text = QUIET + GUESSED.format(30, 100) + QUIET + GUESSED.format(10, 20)
+    assert engine_log.draft_acceptance(text) == pytest.approx(40 / 120)
+    assert engine_log.draft_acceptance(QUIET) is None
+    assert engine_log.draft_acceptance(GUESSED.format(0, 0)) is None

@@ -12,7 +12,7 @@ from configs.hardware import Hardware
 from configs.kserve import KServe
 from configs.loading import load_experiment
 from flows.deploying import kserve
-from flows.planning.plan import engine_args
+from flows.planning.variant_steps import engine_args
 
 pytestmark = pytest.mark.fast
 
@@ -50,9 +50,11 @@ def made(experiment_file: Any) -> Any:
         experiment = load_experiment(experiment_file(serving=serving or {}))
         return kserve.manifests(
             KServe(**WHERE | settings),
-            experiment,
+            experiment.serving,
             hardware,
+            experiment=experiment.name,
             variant="fp8-dynamic",
+            engine=engine_args(experiment.serving, hardware),
             checkpoint="records/quantize/abc/checkpoint",
             weight_bytes=int(weight_gib * GIB),
             cores=4,
@@ -83,7 +85,7 @@ def test_manifests_have_fields_of_their_resources(made: Any) -> None:
 def test_engine_gets_what_was_benchmarked(made: Any, experiment_file: Any) -> None:
     serving = {"max_model_len": 4096, "tensor_parallel_size": 2, "engine_args": {"kv_cache_dtype": "fp8"}}
     (container,) = made(serving=serving)[0]["spec"]["containers"]
-    asked = engine_args(load_experiment(experiment_file(serving=serving)), H100)
+    asked = engine_args(load_experiment(experiment_file(serving=serving)).serving, H100)
     flags = set(container["args"])
     assert set(as_options(asked)) <= flags
     assert {"--max-model-len=4096", "--kv-cache-dtype=fp8", "--no-enforce-eager", "--model=/mnt/models"} <= flags

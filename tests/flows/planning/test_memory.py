@@ -40,4 +40,7 @@ def test_serving_estimate_on_a_cpu_is_within_15_percent_of_what_was_measured() -
 def test_kv_cache_estimate_is_what_vllm_says_of_a_gibibyte() -> None:
     """vLLM's log of SmolLM2-135M in float32: 23,296 tokens in 1 GiB, in whole blocks."""
     shape = {"num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576, "num_hidden_layers": 30}
-    assert memory.kv_cache_bytes(shape, 23_296, "float32") == pytest.approx(memory.GIB, rel=0.001)
+    longest = Serving(max_model_len=23_296)
+    assert memory.longest_request_bytes(shape, longest, "float32") == pytest.approx(memory.GIB, rel=0.001)
+    in_fp8 = longest.model_copy(update={"kv_cache_dtype": "fp8"})
+    assert memory.longest_request_bytes(shape, in_fp8, "float32") == pytest.approx(memory.GIB / 4, rel=0.001)

@@ -8,7 +8,7 @@ from actors.programs import vllm_server
 from configs.base import REPOSITORY
 from configs.hardware import Hardware
 from configs.loading import load_experiment
-from flows.planning import plan
+from flows.planning import plan, variant_steps
 
 
 def test_own_number_of_calibration_samples_names_the_scheme_s_step(
@@ -34,7 +34,7 @@ SMOKE = {
 
 
 def test_experiment_with_one_load_keeps_its_fingerprints(hardware: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "libraries", lambda *_: {})
+    monkeypatch.setattr(variant_steps, "libraries", lambda *_: {})
     made = plan.make(load_experiment(REPOSITORY / "configs/experiments/smoke.yaml"), hardware)
     assert {v.name: [step.fingerprint for step in v.steps] for v in made.variants} == SMOKE, (
         "records of finished experiments are found no more; where a step is really done otherwise, raise its _METHOD"
@@ -58,8 +58,8 @@ def test_what_a_request_leaves_open_is_said_to_the_server_and_named_in_its_steps
         plan.make(load_experiment(experiment_file(serving=serving)), hardware)
         for serving in ({}, {"generation_config": "vllm"})
     )
-    assert plan.engine_args(own.experiment, hardware)["generation_config"] == "auto"
-    assert "--generation-config=vllm" in vllm_server.as_options(plan.engine_args(none.experiment, hardware))
+    assert own.base.engine_args["generation_config"] == "auto"
+    assert "--generation-config=vllm" in vllm_server.as_options(none.base.engine_args)
     assert own.base.benchmarks[0].fingerprint != none.base.benchmarks[0].fingerprint
 
 

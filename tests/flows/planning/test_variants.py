@@ -1,0 +1,153 @@
+"""A variant that is more than a scheme: which steps it has, and which it shares."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from refusals import refusal
+from tests_support import write_model
+
+from configs.hardware import Hardware
+from configs.loading import load_experiment
+from flows.planning import plan
+from flows.planning.variant_plan import VariantPlan
+
+NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}
+INT8 = {"kind": "int8-w8a8", "algorithm": "rtn", "smoothquant": None}
+
+
+def made(experiment_file: Any, hardware: Hardware, *variants: dict[str, Any], **sections: Any) -> list[VariantPlan]:
+    file = experiment_file(schemes=[], variants=list(variants), **sections)
+    return list(plan.make(load_experiment(file), hardware).variants)
+
+
+def test_variant_that_is_batched_otherwise_is_evaluated_with_the_base(experiment_file: Any, hardware: Hardware) -> None:
+    base, small = made(
+        experiment_file, hardware, {"name": "small", "serving": {"engine_args": {"max_num_batched_tokens": 64}}}
+    )
+    assert small.checkpoint == base.checkpoint
+    assert [s.fingerprint for s in small.evaluations] == [s.fingerprint for s in base.evaluations]
+    assert small.control is None
+    assert small.engine_args == {**base.engine_args, "max_num_batched_tokens": 64}
+    ours, theirs = small.benchmarks[0], base.benchmarks[0]
+    assert ours.fingerprint != theirs.fingerprint
+    assert ours.settings["engine_args_of_base"] == theirs.settings["engine_args"]
+
+
+@pytest.mark.parametrize("serving", [{"kv_cache_dtype": "fp8"}, {"speculative": NGRAM}, {"max_model_len": 256}])
+def test_variant_that_may_answer_otherwise_is_evaluated_for_itself(
+    experiment_file: Any, hardware: Hardware, serving: dict[str, Any]
+) -> None:
+    base, other = made(experiment_file, hardware, {"name": "other", "serving": serving})
+    assert {step.fingerprint for step in other.evaluations}.isdisjoint(step.fingerprint for step in base.evaluations)
+
+
+def test_scheme_and_setting_together_share_the_scheme_s_checkpoint(experiment_file: Any, hardware: Hardware) -> None:
+    both = {"name": "both", "scheme": INT8, "serving": {"speculative": NGRAM}}
+    _, alone, both_plan = made(experiment_file, hardware, {"name": "alone", "scheme": INT8}, both)
+    assert both_plan.checkpoint.fingerprint == alone.checkpoint.fingerprint
+    assert both_plan.engine_args["speculative_config"] == {
+        "method": "ngram",
+        "num_speculative_tokens": 3,
+        "prompt_lookup_max": 4,
+        "prompt_lookup_min": 2,
+    }
+
+
+def test_scheme_as_a_variant_has_the_steps_of_the_short_form(experiment_file: Any, hardware: Hardware) -> None:
+    _, long = made(experiment_file, hardware, {"name": "int8-w8a8", "scheme": INT8})
+    _, short = plan.make(load_experiment(experiment_file(schemes=[INT8])), hardware).variants
+    assert [step.fingerprint for step in long.steps] == [step.fingerprint for step in short.steps]
+
+
+def test_engine_arguments_of_a_variant_are_added_to_the_experiment_s(experiment_file: Any, hardware: Hardware) -> None:
+    variant = {"name": "one", "serving": {"engine_args": {"block_size": 32}}}
+    serving = {"engine_args": {"seed": 3}, "max_num_seqs": 8}
+    base, one = made(experiment_file, hardware, variant, serving=serving)
+    assert one.engine_args == {**base.engine_args, "block_size": 32}
+    assert base.engine_args["max_num_seqs"] == one.engine_args["max_num_seqs"] == 8
+
+
+def test_draft_counts_by_its_content_and_not_by_its_place(
+    experiment_file: Any, hardware: Hardware, tmp_path: Path
+) -> None:
+    folders = [write_model(tmp_path / name) for name in ("here", "there", "other")]
+    (folders[2] / "config.json").write_text('{"model_type": "another"}')
+    for folder in folders[:2]:
+        os.utime(folder / "model.safetensors", (1, 1))
+    variants = [
+        {"name": folder.name, "serving": {"speculative": {"kind": "draft_model", "path": str(folder)}}}
+        for folder in folders
+    ]
+    _, here, there, other = made(experiment_file, hardware, *variants)
+    assert here.benchmarks[0].fingerprint == there.benchmarks[0].fingerprint
+    assert here.evaluations[0].fingerprint == there.evaluations[0].fingerprint
+    assert here.benchmarks[0].fingerprint != other.benchmarks[0].fingerprint
+    assert here.engine_args["speculative_config"]["model"] == str(folders[0])
+
+
+def test_checkpoint_that_is_there_is_prepared_and_never_quantized(
+    experiment_file: Any, hardware: Hardware, tmp_path: Path
+) -> None:
+    folder = write_model(tmp_path / "published")
+    checkpoint = {"kind": "path", "path": str(folder)}
+    base, published = made(experiment_file, hardware, {"name": "published", "checkpoint": checkpoint})
+    assert (published.checkpoint.kind, published.scheme) == ("prepare", None)
+    assert published.checkpoint.fingerprint != base.checkpoint.fingerprint
+    assert published.in_words == "published"
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        ({"name": "a"}, "variants.0: is the base itself; give it a `scheme`, a `checkpoint` or other `serving`"),
+        ({"name": "base", "serving": {"max_num_seqs": 2}}, "variants: the name 'base' is taken by the model itself"),
+        ({"name": "tiny", "scheme": INT8, "checkpoint": {"kind": "path", "path": "x"}}, "is not compressed again"),
+        ({"name": "a", "serving": {"port": 9}}, "variants.0.serving: port: where a deployment listens is no part"),
+        ({"name": "a", "serving": {"tensor_parallel_size": 2}}, "engines of all variants are of one size"),
+        ({"name": "a", "serving": {"max_num_sequences": 2}}, "variants.0.serving.max_num_sequences: unknown key"),
+        ({"name": "a", "serving": {"max_model_len": 64}}, "exceed variants.0.serving.max_model_len 64"),
+        ({"name": "a", "serving": {"kv_cache_dtype": "int3"}}, "variants.0.serving.kv_cache_dtype: 'int3'"),
+        ({"name": "a", "serving": {"engine_args": {"kv_cache_dtype": "fp8"}}}, "use serving.kv_cache_dtype"),
+        (
+            {"name": "a", "serving": {"speculative": {"kind": "luck"}}},
+            "variants.0.serving.speculative.kind: 'luck' is not a kind",
+        ),
+        (
+            {"name": "a", "serving": {"speculative": {**NGRAM, "prompt_lookup_min": 9}}},
+            "prompt_lookup_min: 9 is more than prompt_lookup_max 4",
+        ),
+        ({"name": "a", "checkpoint": {"kind": "path", "path": "nowhere"}}, "variants.0.checkpoint.path"),
+        (
+            {"name": "a", "serving": {"speculative": {"kind": "eagle", "path": "nowhere"}}},
+            "variants.0.serving.speculative.path",
+        ),
+    ],
+)
+def test_variant_that_cannot_be_is_refused_in_a_line(
+    experiment_file: Any, built: None, capfd: Any, variant: dict[str, Any], said: str
+) -> None:
+    load = {"kind": "concurrent", "streams": [1], "prompt_tokens": 60, "output_tokens": 8, "duration_s": 1}
+    assert said in refusal(capfd, experiment_file(schemes=[], variants=[variant], load=load))
+
+
+def test_same_name_of_a_scheme_and_a_variant_is_refused(experiment_file: Any, built: None, capfd: Any) -> None:
+    file = experiment_file(variants=[{"name": "fp8-dynamic", "serving": {"max_num_seqs": 2}}])
+    assert "variants: the name 'fp8-dynamic' stands twice" in refusal(capfd, file)
+
+
+def test_experiment_without_anything_to_try_is_refused(experiment_file: Any, built: None, capfd: Any) -> None:
+    assert "schemes: none; list at least one" in refusal(capfd, experiment_file(schemes=[]))
+
+
+def test_checkpoint_of_another_model_is_refused_until_it_is_asked_for(
+    experiment_file: Any, built: None, capfd: Any, tmp_path: Path
+) -> None:
+    base, other = write_model(tmp_path / "base"), write_model(tmp_path / "other")
+    (other / "config.json").write_text(json.dumps({"model_type": "fake", "vocab_size": 7}))
+    variant = {"name": "other", "checkpoint": {"kind": "path", "path": str(other)}}
+    sections: dict[str, Any] = {"schemes": [], "model": {"kind": "path", "path": str(base)}}
+    line = refusal(capfd, experiment_file(variants=[variant], **sections))
+    assert "differs from the base in its vocabulary; set variants.0.another_model: true" in line

@@ -1,0 +1,70 @@
+"""Checkpoints served in ways, on fake engines: made, shared, measured, judged, and deployed with their own settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests_support import write_model
+
+from flows.cli import DONE, FAILED, main
+
+pytestmark = pytest.mark.usefixtures("fake_engines")
+
+NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}
+
+
+def decision(path: Path) -> Any:
+    return json.loads((path.parent / "store/experiments/tiny/decision.json").read_text())
+
+
+def records(path: Path, kind: str) -> list[Any]:
+    return [json.loads(file.read_text()) for file in (path.parent / "store/records").glob(f"{kind}/*/record.json")]
+
+
+def published(folder: Path, **config: Any) -> dict[str, Any]:
+    """A checkpoint that somebody made elsewhere, as the experiment names it."""
+    write_model(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "fake", **config}))
+    return {"kind": "path", "path": str(folder)}
+
+
+def test_ways_to_serve_are_compared_and_share_what_they_have_in_common(
+    experiment_file: Any, tmp_path: Path, capfd: Any
+) -> None:
+    variants = [
+        {"name": "batched", "serving": {"engine_args": {"max_num_batched_tokens": 64}}},
+        {"name": "guessing", "serving": {"speculative": NGRAM}},
+        {"name": "fp8-guessing", "scheme": {"kind": "fp8-dynamic"}, "serving": {"speculative": NGRAM}},
+        {"name": "published", "checkpoint": published(tmp_path / "published", quantization_config={"bits": 4})},
+    ]
+    path = experiment_file(variants=variants)
+    assert main(["run", str(path)]) == DONE
+    names = {judged["name"] for judged in decision(path)["judged"]}
+    assert names == {"base", "fp8-dynamic", "batched", "guessing", "fp8-guessing", "published"}
+    assert len(records(path, "quantize")) == 1, "of two variants with one scheme"
+    assert len(records(path, "prepare")) == 2, "the base's and the published one"
+    # the base with its control, FP8, FP8 and the base with guesses, the published one; batches change no answer
+    assert len(records(path, "evaluate")) == 2 + 1 + 2 + 1
+    report = (path.parent / "store/experiments/tiny/report.md").read_text()
+    assert 'guessing: fake==1, served with speculative {"kind": "ngram"' in report
+
+
+def test_checkpoint_of_another_model_fails_alone_unless_it_is_asked_for(experiment_file: Any, tmp_path: Path) -> None:
+    other = {"name": "other", "checkpoint": published(tmp_path / "other", vocab_size=7)}
+    path = experiment_file(variants=[other])
+    assert main(["run", str(path)]) == FAILED
+    assert "differs from the base in its vocabulary; set variants.0.another_model" in decision(path)["reasons"]["other"]
+    assert decision(path)["recommended"] == "fp8-dynamic"
+    assert main(["run", str(path), "--set", "variants.0.another_model=true"]) == DONE
+    assert "other" in {judged["name"] for judged in decision(path)["judged"]}
+
+
+def test_what_is_deployed_has_its_own_settings(experiment_file: Any, capfd: Any) -> None:
+    path = experiment_file(schemes=[], variants=[{"name": "guessing", "serving": {"speculative": NGRAM}}])
+    assert main(["run", str(path)]) == DONE
+    assert decision(path)["recommended"] == "guessing"
+    capfd.readouterr()
+    assert main(["deploy", str(path), "--print"]) == DONE
+    shown = capfd.readouterr().out
+    assert "--speculative-config=" in shown and "ngram" in shown
