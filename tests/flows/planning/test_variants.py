@@ -103,7 +103,7 @@ def test_checkpoint_that_is_there_is_prepared_and_never_quantized(
     ("variant", "said"),
     [
         ({"name": "a"}, "variants.0: is the base itself; give it a `scheme`, a `checkpoint` or other `serving`"),
-        ({"name": "base", "serving": {"max_num_seqs": 2}}, "variants: the name 'base' is taken by the model itself"),
+        ({"name": "base", "serving": {"max_num_seqs": 2}}, "variants: the name 'base' is reserved for the base model"),
         ({"name": "tiny", "scheme": INT8, "checkpoint": {"kind": "path", "path": "x"}}, "is not compressed again"),
         ({"name": "a", "serving": {"port": 9}}, "variants.0.serving: port: where a deployment listens is no part"),
         ({"name": "a", "serving": {"tensor_parallel_size": 2}}, "engines of all variants are of one size"),
@@ -135,11 +135,11 @@ def test_variant_that_cannot_be_is_refused_in_a_line(
 
 def test_same_name_of_a_scheme_and_a_variant_is_refused(experiment_file: Any, built: None, capfd: Any) -> None:
     file = experiment_file(variants=[{"name": "fp8-dynamic", "serving": {"max_num_seqs": 2}}])
-    assert "variants: the name 'fp8-dynamic' stands twice" in refusal(capfd, file)
+    assert "variants: the name 'fp8-dynamic' is used twice" in refusal(capfd, file)
 
 
 def test_experiment_without_anything_to_try_is_refused(experiment_file: Any, built: None, capfd: Any) -> None:
-    assert "schemes: none; list at least one" in refusal(capfd, experiment_file(schemes=[]))
+    assert "schemes: empty; list at least one" in refusal(capfd, experiment_file(schemes=[]))
 
 
 def test_checkpoint_of_another_model_is_refused_until_it_is_asked_for(
