@@ -15,7 +15,7 @@ demo: environments  ## environments and the whole flow on the embedded model, on
 test:  ## environments and every test that needs no GPU
 	@$(ENVIRONMENTS) build develop quantize inference
 	@$(MAKE) --no-print-directory lint
-	$(DEVELOP) -m pytest -rs
+	$(DEVELOP) -m pytest -rs --durations=25
 
 lint:  ## style and types
 	@$(ENVIRONMENTS) build develop
