@@ -1,4 +1,4 @@
-"""A variant that is more than a scheme, on the real engines: somebody's checkpoint, served with speculative decoding."""
+"""A variant that is more than a scheme, on the real engines: a checkpoint made elsewhere, with speculative decoding."""
 
 import json
 import os
