@@ -31,7 +31,7 @@ def from_json(kind: type[T], content: Any) -> T:
         return value
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))
-        raise Misfit(f"has no `{field:.80}` that can be read") from None
+        raise Misfit(f"has no `{field:.80}` that can be read" if field else "cannot be read") from None
 
 
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
