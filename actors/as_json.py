@@ -31,11 +31,11 @@ def from_json(kind: type[T], content: Any) -> T:
         return value
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))
-        raise Misfit(f"has no `{field:.80}` that can be read") from None
+        raise Misfit(f"has no `{field:.80}` that can be read" if field else "cannot be read") from None
 
 
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    """Made once: it takes a hundred times as long as reading a record."""
+    """Made once: that takes 2 ms, and reading a record by it 0.1."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
