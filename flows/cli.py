@@ -212,7 +212,7 @@ def _deploy(experiment: Experiment, options: argparse.Namespace) -> int:
         raise UserError(f"--target {options.target}: has no text form; remove --print")
     applied = deploy.TARGETS[options.target].only_if_applied
     if applied and not (options.print or options.apply):
-        raise UserError(f"--target {options.target}: applies nothing without --apply; add it, or --print")
+        raise UserError(f"--target {options.target}: applies nothing by itself; add --apply, or --print")
     if options.apply and not applied:
         raise UserError(f"--apply: --target {options.target} deploys without it; remove it")
     if options.delete:

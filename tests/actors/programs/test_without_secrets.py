@@ -62,7 +62,7 @@ def test_settings_are_gone_before_anything_runs(asked: Any) -> None:
     [
         ("refuse", ValueError, "^it cannot be asked$"),
         ("fail", RuntimeError, "^MemoryError: out of memory$"),
-        ("end", RuntimeError, "ended with 3 and no answer"),
+        ("end", RuntimeError, "ended with 3 and no result"),
     ],
 )
 def test_error_comes_back_as_one(asked: Any, what: str, kind: type[Exception], message: str) -> None:

@@ -114,7 +114,7 @@ def test_engine_on_a_cpu_gets_what_it_was_measured_with(made: Any) -> None:
 
 
 def test_weights_that_do_not_fit_are_refused(made: Any) -> None:
-    with pytest.raises(UserError, match=r"73.0 GiB of weights do not fit 1 of H100, of which vLLM reserves 72.0 GiB"):
+    with pytest.raises(UserError, match=r"73.0 GiB of weights do not fit 1 of H100, of which vLLM uses 72.0 GiB"):
         made(weight_gib=73)
 
 
