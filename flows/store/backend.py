@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,7 +44,7 @@ def parsed(content: bytes) -> dict[str, Any]:
         Broken: it is none, or not all of its figures are numbers.
     """
     try:
-        record = json.loads(content, parse_constant=_no_number)
+        record = json.loads(content, parse_constant=_no_number, parse_float=_figure)
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
@@ -69,8 +70,13 @@ def as_text(record: dict[str, Any]) -> bytes:
         raise RuntimeError(f"the result of {record['kind']} cannot be recorded: {error}") from None
 
 
+def _figure(word: str) -> float:
+    figure = float(word)
+    return figure if isfinite(figure) else _no_number(word)
+
+
 def _no_number(word: str) -> float:
-    raise Broken(f"holds {word}, which is no figure that a decision could rest on")
+    raise Broken(f"holds {word:.20}, which is no figure that a decision could rest on")
 
 
 class Files(Protocol):
