@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from configs import recipes
 from configs.base import REPOSITORY, UserError
 from configs.loading import load_experiment
+from configs.yaml_files import Malformed
 
 SHIPPED = sorted((REPOSITORY / "configs/experiments").glob("*.yaml"))
 DEMO = REPOSITORY / "configs/experiments/smollm2-cpu.yaml"
@@ -91,6 +93,9 @@ def test_message_is_one_line_whatever_it_repeats(experiment_file: Any) -> None:
     with pytest.raises(UserError) as caught:
         load_experiment(experiment_file(), ["a\nb\x1b[31m=1"])
     assert str(caught.value).isprintable()
+    with pytest.raises(Malformed) as refused:
+        recipes.checked({"a_stage": {"b_modifiers": {"GPTQModifier": {"a\nb\x1b[31m": 1}}}})
+    assert str(refused.value).isprintable()
 
 
 def test_key_of_the_last_version_is_taken_with_a_warning(experiment_file: Any, capfd: Any) -> None:

@@ -51,7 +51,6 @@ RECIPES: list[tuple[str, Any, str]] = [
         "s_stage: {s_modifiers: {GPTQModifier: {scheme: 2026-01-01}}}",
         "holds 2026-01-01, which no record can hold",
     ),
-    ("control_key", 's_stage: {s_modifiers: {GPTQModifier: {"\\x1b": 1}}}', "GPTQModifier.\\x1b: unknown key"),
     ("stage_number", "1: {}", "1 is no stage"),
     ("deep", "a: " + "[" * 500, "nested deeper than 100 levels"),
     ("date", "a: 2026-13-45", "is no date that can be read"),

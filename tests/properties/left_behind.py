@@ -89,7 +89,7 @@ def site(root: Path) -> Iterator[Site]:
         failures.keep(run)
         report.write(run, compare.judge(run))
         run.store.keep(experiment.name, DEPLOYMENT, {**_deployment(run), "previous": _deployment(run)})
-        client.remember(experiment, "run", None, {})
+        client.remember(experiment, "run", None, {run.plan.base.checkpoint.fingerprint: "model"})
         EventFile(events_folder(run.logs) / "base.jsonl").say("base", "measured", "measured")
         left = {str(f.relative_to(experiment.results)): f.read_bytes() for f in experiment.results.rglob("*.json*")}
         yield Site(experiment, left | {"report.md": (experiment.results / "report.md").read_bytes()})
