@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes: what Linux takes
 _LARGEST = 1 << 63
+_LONGEST_LINE = 1000
 
 
 def sound_path(value: Any) -> Any:
@@ -24,6 +25,8 @@ def sound_path(value: Any) -> Any:
         return value
     if not text.strip():
         raise ValueError("empty; give a path")
+    if "://" in text:
+        raise ValueError(f"{text!r:.80} is an address; give a path")
     if any(ord(character) < 32 for character in text):
         raise ValueError(f"{text!r:.80} contains a control character; give a path without one")
     if text.startswith("~"):
@@ -89,12 +92,27 @@ def _types(annotation: Any) -> Iterator[Any]:
         yield from _types(inner)
 
 
-class UserError(Exception):
+class OneLine(Exception):
+    """An error whose message is one line, whatever was in the input that it repeats."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(in_one_line(message))
+
+
+class UserError(OneLine):
     """A mistake of the user's, reported before any device is taken.
 
-    The message is one line: what was wrong (field and value), the rule, what to do. The command
-    line prints it and exits with code 2.
+    The message: what was wrong (field and value), the rule, what to do. The command line prints it and exits with
+    code 2.
     """
+
+
+def in_one_line(text: str) -> str:
+    """A text without line breaks, control characters or halves of characters, and with an end."""
+    plain = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in " ".join(text.split())
+    )
+    return plain if len(plain) <= _LONGEST_LINE else f"{plain[:_LONGEST_LINE]} ..."
 
 
 def unknown_key(key: str, valid: Sequence[str]) -> str:

@@ -28,12 +28,24 @@ def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise Malformed(f"cannot be read ({error.strerror})") from None
 
 
+def loaded(content: str | bytes) -> Any:
+    """What JSON of programs' says.
+
+    Raises:
+        ValueError: it is none, or nested deeper than can be followed.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def _object(number: int, line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode())
+        row = loaded(line.decode())
         if b"\\ud" in line.lower():
             json.dumps(row, ensure_ascii=False).encode()  # half a pair of surrogates is no text
-    except (ValueError, RecursionError):
+    except ValueError:
         row = None
     if not isinstance(row, dict):
         raise Malformed(f"line {number} is not a JSON object in UTF-8")

@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from configs import yaml_files
-from configs.base import REPOSITORY, UserError, unknown_key
+from configs.base import REPOSITORY, UserError, in_one_line, unknown_key
 from configs.experiment import ONLY, Experiment, section
 
 _OLD_LOAD_KEYS = {"company": "colocate"}
 """Keys of a load that have another name since the last version."""
+_NAMED_OTHERWISE = ("workloads", "engine_args")
+"""Sections whose keys are names of the user's or of vLLM's."""
 
 
 def load_experiment(path: Path, overrides: list[str] | None = None) -> Experiment:
@@ -55,9 +57,8 @@ def _rename(values: dict[str, Any]) -> None:
             new = _OLD_LOAD_KEYS[old]
             if new not in load:  # or else both stand there, which is refused
                 where = section(name)
-                print(
-                    f"warning: {where}.{old} is now called {new}; the next version rejects the old key", file=sys.stderr
-                )
+                line = f"warning: {where}.{old} is now called {new}; the next version rejects the old key"
+                print(in_one_line(line), file=sys.stderr)
                 load[new] = load.pop(old)
 
 
@@ -105,8 +106,8 @@ def _index(items: list[Any], key: str, said: str) -> int:
 def _anchored(values: Any, key: str = "") -> Any:
     """The same values, with every `path`, `root`, `cache` and data file made absolute; an address is left alone."""
     if isinstance(values, dict):
-        inside_files = key == "data_files"
-        return {k: _anchored(v, "path" if inside_files else str(k)) for k, v in values.items()}
+        inside = {"data_files": "path", **dict.fromkeys(_NAMED_OTHERWISE, "")}.get(key)
+        return {k: _anchored(v, str(k) if inside is None else inside) for k, v in values.items()}
     if isinstance(values, list):
         return [_anchored(v, key) for v in values]
     if key in ("path", "root", "cache") and isinstance(values, str) and "://" not in values:

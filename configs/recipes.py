@@ -5,6 +5,7 @@ over what is no stage. A file comes from people, so it is checked against what i
 """
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from configs.base import unknown_key
@@ -84,19 +85,24 @@ def _check_modifier(name: str, settings: Any) -> None:
     for key in settings:
         if key not in (valid := (*MODIFIERS[name], *_EVERY)):
             raise Malformed(f"{name}.{key!s:.60}: {unknown_key(str(key), sorted(valid))}")
-    for text in _texts(settings):
+    for leaf in _leaves(settings):
+        if not (leaf is None or isinstance(leaf, str | int | float)) or (
+            isinstance(leaf, float) and not isfinite(leaf)
+        ):
+            raise Malformed(f"{name} holds {leaf!s:.40}, which no record can hold; write a finite number, or quote it")
+        text = leaf if isinstance(leaf, str) else ""
         if "calc(" in text or "eval(" in text or "{{" in text:
             raise Malformed(f"{name} contains an expression, {text!r:.60}, which is never evaluated; write its value")
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
+def _leaves(value: Any) -> Iterator[Any]:
+    """Everything in a value that is neither a mapping nor a list, keys included."""
+    if isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
+            yield from _leaves(key)
+            yield from _leaves(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from _leaves(item)
+    else:
+        yield value

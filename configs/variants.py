@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, FieldSerializationInfo, ValidationError, field_serializer, field_validator, model_validator
 
 from configs.base import LONGEST_NAME, Settings
 from configs.model import HubModel, PathModel
@@ -49,6 +49,11 @@ class Variant(Settings):
         for name in serving.model_fields_set & _OF_ALL.keys():
             raise ValueError(f"{name}: {_OF_ALL[name]}; set it in the experiment's `serving`")
         return serving
+
+    @field_serializer("serving")
+    def _as_given(self, serving: Serving, info: FieldSerializationInfo) -> dict[str, Any]:
+        """What it gives, so that an experiment that is written down and read again says the same."""
+        return serving.model_dump(mode=info.mode, exclude_unset=True)
 
     @property
     def changes(self) -> dict[str, Any]:

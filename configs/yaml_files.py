@@ -7,9 +7,11 @@ key stands twice, of which YAML's loader would silently keep the last.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
+
+from configs.base import OneLine
 
 MOST_BYTES = 1_000_000
 _MOST_DEEP = 100
@@ -17,13 +19,19 @@ _MOST_VALUES = 100_000
 _MOST_BY_ALIASES = 10_000
 
 
-class Malformed(Exception):
-    """What is wrong with a file or a value, without its name, in one line."""
+class Malformed(OneLine):
+    """What is wrong with a file or a value, without its name."""
 
 
 class Reader(yaml.CSafeLoader):
-    """Plain values only; a value that is not of the kind that it looks like, or that its tag says, is reported with its
-    line."""
+    """Plain values only: no sets, whose order no two processes share, nor what else JSON has no word for but a date. A
+    value that is not of the kind that it looks like, or that its tag says, is reported with its line."""
+
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: constructor
+        for tag, constructor in yaml.CSafeLoader.yaml_constructors.items()
+        if str(tag).rpartition(":")[2] not in ("binary", "omap", "pairs", "set")
+    }
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from actors import environments
-from configs.base import UserError
+from configs.base import UserError, in_one_line
 from configs.experiment import Experiment
 from configs.loading import load_experiment
 from configs.storage import storage_at
@@ -32,7 +32,6 @@ from flows.store.records import Store
 from flows.tracking.client import ui_command
 
 DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
-_LONGEST_LINE = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except (UserError, environments.EnvironmentMissing) as error:
-        print(f"error: {_in_one_line(error)}", file=sys.stderr)
+        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except own_ray.NotStarted as error:
         print(f"error: {error}", file=sys.stderr)
@@ -55,13 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(interruption.STOPPED, file=sys.stderr)
         return interruption.INTERRUPTED
     return code
-
-
-def _in_one_line(error: Exception) -> str:
-    """What is wrong, whatever was in the input: no line breaks, no control characters, no end of words."""
-    text = " ".join(str(error).split())
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return plain if len(plain) <= _LONGEST_LINE else f"{plain[:_LONGEST_LINE]} ..."
 
 
 def _parser() -> argparse.ArgumentParser:

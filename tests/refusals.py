@@ -20,14 +20,14 @@ class TookTooLong(BaseException):
 
 
 @contextmanager
-def in_time() -> Iterator[None]:
+def in_time(seconds: float = SECONDS) -> Iterator[None]:
     """The block ends within the time in which a person has an answer."""
 
     def late(*_: object) -> None:
         raise TookTooLong
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:

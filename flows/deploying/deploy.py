@@ -100,7 +100,8 @@ def before(experiment: Experiment, target: ReplaceableTarget) -> tuple[Experimen
         UserError: there is no such record.
     """
     present = _recorded(experiment)
-    previous = present.get("previous") or {}
+    previous = present.get("previous")
+    previous = previous if isinstance(previous, dict) else {}
     if target.kind != present.get("kind") or target.kind != previous.get("kind"):
         raise UserError(
             f"--rollback: nothing to roll back to, as no two successive deployments of {experiment.name} to "
@@ -108,7 +109,7 @@ def before(experiment: Experiment, target: ReplaceableTarget) -> tuple[Experimen
         )
     now = {name: getattr(experiment, name) for name in _ELSEWHERE}
     try:
-        return Experiment.model_validate({**previous["experiment"], **now}), previous["variant"]
+        return Experiment.model_validate({**previous["experiment"], **now}), str(previous["variant"])
     except (ValidationError, KeyError, TypeError):
         raise UserError(
             f"--rollback: a different version of this project made the previous deployment of {experiment.name}; "

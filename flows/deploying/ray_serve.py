@@ -269,8 +269,7 @@ def _slot(candidate: Candidate) -> tuple[int, ...]:
     """Cores as benchmarked; another slot than that of the deployment which is up, where there is one."""
     slots = candidate.run.plan.slots.engines
     deployed = candidate.run.store.kept_mapping(candidate.run.plan.experiment.name, DEPLOYMENT)
-    taken = tuple(deployed.get("cores", ()))
-    return next((slot for slot in slots if slot != taken), slots[0])
+    return next((slot for slot in slots if list(slot) != deployed.get("cores")), slots[0])
 
 
 def _nodes() -> list[str]:

@@ -11,8 +11,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol, TextIO
+
+from pydantic import TypeAdapter
 
 _POLL_S = 0.2
 
@@ -35,6 +38,9 @@ class Event:
     def ends(self) -> bool:
         """Whether there is nothing more to come of who it is about."""
         return self.kind != "under way"
+
+
+_EVENT = TypeAdapter(Event)
 
 
 class Says(Protocol):
@@ -94,7 +100,7 @@ def _relay(folder: Path, offsets: dict[Path, int], to: Says, ended: threading.Ev
     while True:
         last = ended.wait(_POLL_S)
         for file in sorted(folder.glob("*.jsonl")):
-            with file.open() as lines:
+            with file.open(errors="replace") as lines:
                 lines.seek(offsets.get(file, 0))
                 for line in iter(lines.readline, ""):
                     if not line.endswith("\n"):
@@ -110,15 +116,17 @@ def latest(folder: Path) -> dict[str, Event]:
     """The last event of everybody."""
     last: dict[str, Event] = {}
     for file in folder.glob("*.jsonl"):
-        for event in filter(None, map(_event, file.read_text().splitlines())):
+        for event in filter(None, map(_event, file.read_text(errors="replace").splitlines())):
             if event.who not in last or last[event.who].at <= event.at:
                 last[event.who] = event
     return last
 
 
 def _event(line: str) -> Event | None:
-    """A line of an event file; None where a full disk has cut it."""
+    """A line of an event file; None where a full disk has cut it, or its moment is none."""
     try:
-        return Event(**json.loads(line))
-    except (ValueError, TypeError):
+        event = _EVENT.validate_json(line)
+        datetime.fromtimestamp(event.at)
+    except (ValueError, OverflowError, OSError):
         return None
+    return event

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +49,7 @@ def parsed(content: bytes, step: str) -> dict[str, Any]:
         Broken: it is none, or not all of its figures are numbers, or its result does not fit its kind.
     """
     try:
-        record = json.loads(content, parse_constant=_no_number)
+        record = json.loads(content, parse_constant=_no_number, parse_float=_figure)
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
@@ -81,8 +82,13 @@ def as_text(record: dict[str, Any]) -> bytes:
         raise RuntimeError(f"the result of {record['kind']} cannot be recorded: {error}") from None
 
 
+def _figure(word: str) -> float:
+    figure = float(word)
+    return figure if isfinite(figure) else _no_number(word)
+
+
 def _no_number(word: str) -> float:
-    raise Broken(f"contains {word}, which is not a figure for a decision")
+    raise Broken(f"contains {word:.20}, which is not a figure for a decision")
 
 
 class Files(Protocol):

@@ -6,7 +6,6 @@ nothing that anybody would find. A node works in a local folder, and pulls what 
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -20,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from actors.files import object_store
 from actors.files.checkpoint_cache import Cache, Pullable
 from actors.files.checkpoint_holder import held_on
 from actors.files.object_store import Stored
 from actors.placement.lease import on_node
+from configs import json_lines
 from configs.base import UserError
 from configs.storage import GIB, Storage
 from flows.store.backend import FINISHED, RECORD, Broken, Entry, Files, Work, as_text, no_records, parsed
@@ -33,6 +35,16 @@ from flows.store.writers import GIVEN_UP_AFTER_S, WRITER, Writer
 _ID = re.compile(r"[0-9a-f]{8}")
 _OBJECTS = "objects"
 """In a stored record: the ID (`at`) and the digests of its `files`."""
+
+
+class _Digest(BaseModel):
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class _Objects(BaseModel):
+    at: str = Field(pattern=rf"^{_ID.pattern}$")
+    files: dict[str, _Digest]
 
 
 @dataclass(frozen=True)
@@ -137,11 +149,13 @@ class ObjectBackend:
     def _parsed(self, step: str, content: bytes) -> tuple[dict[str, Any], Files]:
         record = parsed(content, step)
         objects = record.pop(_OBJECTS, None)
-        if not isinstance(objects, dict) or not objects.keys() >= {"at", "files"}:
-            raise Broken("does not say where its files are")
-        name = f"{step}/{objects['at']}"
+        try:
+            stored = _Objects.model_validate(objects)
+        except ValidationError:
+            raise Broken("does not say where its files are") from None
+        name = f"{step}/{stored.at}"
         # Two stores may have the same step, never under the same ID.
-        pullable = Pullable(name.replace("/", "."), f"{self.root}/{name}", objects["files"])
+        pullable = Pullable(name.replace("/", "."), f"{self.root}/{name}", stored.model_dump()["files"])
         return record, ObjectFiles(name, pullable, self._cache)
 
     def begin(self, step: str) -> Work:
@@ -183,7 +197,7 @@ class ObjectBackend:
             parts[name.partition("/")[0]].append(stored)
         record = self.read(f"{step}/{RECORD}") if RECORD in parts else None
         at = _at(record)
-        if record:
+        if record is not None:
             yield _entry(step, fingerprint, [*parts[RECORD], *parts.get(str(at), [])], has_record=True)
         for name, objects in parts.items():
             if _ID.fullmatch(name) and name != at:
@@ -196,7 +210,7 @@ class ObjectBackend:
         at = _at(record)
         if entry.is_draft and draft == at:
             return False  # it was finished just now
-        if record and not entry.is_draft:
+        if record is not None and not entry.is_draft:
             object_store.remove(f"{self.root}/{step}", [RECORD])
             if needed():
                 object_store.write_new(f"{self.root}/{step}/{RECORD}", record)
@@ -209,7 +223,7 @@ class ObjectBackend:
 def _at(record: bytes | None) -> str | None:
     """Under which ID a record's files are; None where it cannot be read."""
     try:
-        return str(json.loads(record)[_OBJECTS]["at"]) if record else None
+        return str(json_lines.loaded(record)[_OBJECTS]["at"]) if record else None
     except (ValueError, TypeError, KeyError):
         return None
 

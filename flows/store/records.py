@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from actors.as_json import Misfit
+from configs import json_lines
 from configs.base import UserError
 from configs.storage import Storage
 from flows.store.backend import RECORD, SCHEMA, Backend, Broken, Entry, Files, Newer, Work
@@ -173,23 +174,23 @@ class Store:
         Raises:
             ValueError: it is not JSON.
         """
-        content = self.kept_text(experiment, name)
-        return None if content is None else json.loads(content)
+        content = self._backend.read(f"experiments/{experiment}/{name}")
+        return None if content is None else json_lines.loaded(content)
 
     def kept_mapping(self, experiment: str, name: str) -> dict[str, Any]:
         """The same of a file that can be made anew: empty, too, where it cannot be read, which stderr then says."""
         try:
             kept = self.kept(experiment, name)
-        except (ValueError, RecursionError, OSError):
+        except (ValueError, OSError):
             kept = ()
         if kept is not None and not isinstance(kept, dict):
             print(f"passed over: {self.root}/experiments/{experiment}/{name}: not a JSON object", file=sys.stderr)
         return kept if isinstance(kept, dict) else {}
 
     def kept_text(self, experiment: str, name: str) -> str | None:
-        """What a text file of it holds; None where there is none."""
+        """What a text file of it holds, what is no text in it replaced; None where there is none."""
         content = self._backend.read(f"experiments/{experiment}/{name}")
-        return None if content is None else content.decode()
+        return None if content is None else content.decode(errors="replace")
 
     def referred(self) -> set[str]:
         """Fingerprints of the steps that any experiment refers to, what it has deployed included.
@@ -200,7 +201,7 @@ class Store:
         fingerprints: set[str] = set()
         for name, content in self._backend.read_all(f"experiments/*/{_STEPS}").items():
             try:
-                fingerprints |= {step["fingerprint"] for step in json.loads(content)}
+                fingerprints |= _texts([step["fingerprint"] for step in _list(json_lines.loaded(content))])
             except (ValueError, TypeError, KeyError):
                 raise UserError(
                     f"{self.root}/{name}: not a list of steps; run the experiment again, or remove the file if it is "
@@ -208,9 +209,9 @@ class Store:
                 ) from None
         for name, content in self._backend.read_all(f"experiments/*/{DEPLOYMENT}").items():
             try:
-                deployed = json.loads(content)
+                deployed = json_lines.loaded(content)
                 for deployment in filter(None, (deployed, deployed.get("previous"))):
-                    fingerprints |= {deployment["checkpoint"], *deployment.get("records", ())}
+                    fingerprints |= _texts([deployment["checkpoint"], *_list(deployment.get("records", []))])
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(
                     f"{self.root}/{name}: not a deployment; deploy again, or remove the file if it is not needed"
@@ -245,6 +246,18 @@ class Store:
     def remove(self, entry: Entry, needed: Callable[[], bool]) -> bool:
         """Remove an entry, its record first; False, and nothing is lost, where it is `needed` after all."""
         return self._backend.remove(entry, needed)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
+
+
+def _texts(values: list[Any]) -> set[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("not all are texts")
+    return set(values)
 
 
 def _name(step: Step[Result]) -> str:

@@ -6,6 +6,8 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 WRITER = "writer.json"
 GIVEN_UP_AFTER_S = 24 * 3600
 """A draft whose writer cannot be checked from here is given up after so long without a change."""
@@ -36,8 +38,8 @@ class Writer:
     def parsed(cls, signature: bytes | None) -> "Writer | None":
         """Who has left a signature; None where it is none."""
         try:
-            return cls(**json.loads(signature or b""))
-        except (ValueError, TypeError):
+            return _WRITER.validate_json(signature or b"")
+        except ValidationError:
             return None
 
     def sign(self, folder: Path) -> None:
@@ -51,6 +53,9 @@ class Writer:
     def alive(self) -> bool:
         """Whether it still runs; only its own host can tell."""
         return self.started is not None and _started(self.process) == self.started
+
+
+_WRITER = TypeAdapter(Writer)
 
 
 def _started(process: int) -> int | None:

@@ -81,7 +81,8 @@ def missed_by(run: Run) -> Callable[[str], None]:
 def remembered(experiment: Experiment) -> dict[str, Any]:
     """Ids of the parent run and of the models by their checkpoint's fingerprint, and what was mirrored last."""
     kept = Store.of(experiment.storage).kept_mapping(experiment.name, _MIRRORED)
-    return kept if isinstance(kept.get("models", {}), dict) else {}
+    models = kept.get("models", {})
+    return kept if isinstance(models, dict) and all(isinstance(model, str) for model in models.values()) else {}
 
 
 def remember(experiment: Experiment, run_id: str, state: Any, models: dict[str, str]) -> None:

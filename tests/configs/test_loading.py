@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from configs import recipes
 from configs.base import REPOSITORY, UserError
 from configs.loading import load_experiment
+from configs.yaml_files import Malformed
 
 SHIPPED = sorted((REPOSITORY / "configs/experiments").glob("*.yaml"))
 DEMO = REPOSITORY / "configs/experiments/smollm2-cpu.yaml"
@@ -78,10 +80,31 @@ def test_relative_paths_start_at_the_repository() -> None:
     assert calibration.source.path.is_file()  # type: ignore[union-attr]
 
 
+def test_name_of_a_workload_or_of_an_argument_makes_no_path_of_what_it_holds(experiment_file: Any) -> None:
+    load = {"kind": "concurrent", "streams": [1]}
+    named = load_experiment(
+        experiment_file(load=None, workloads={"data_files": load, "path": load}, serving={"engine_args": {"path": "x"}})
+    )
+    assert [workload.kind for workload in named.workloads.values()] == ["concurrent", "concurrent"]
+    assert named.serving.engine_args == {"path": "x"}
+
+
+def test_message_is_one_line_whatever_it_repeats(experiment_file: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        load_experiment(experiment_file(), ["a\nb\x1b[31m=1"])
+    assert str(caught.value).isprintable()
+    with pytest.raises(Malformed) as refused:
+        recipes.checked({"a_stage": {"b_modifiers": {"GPTQModifier": {"a\nb\x1b[31m": 1}}}})
+    assert str(refused.value).isprintable()
+
+
 def test_key_of_the_last_version_is_taken_with_a_warning(experiment_file: Any, capfd: Any) -> None:
     load = {"kind": "concurrent", "streams": [1]}
     new = load_experiment(experiment_file(load={**load, "colocate": "never"}))
     assert load_experiment(experiment_file(load={**load, "company": "never"})) == new
     assert "warning: load.company is now called colocate" in capfd.readouterr().err
+    with pytest.raises(UserError, match="workloads"):
+        load_experiment(experiment_file(load=None, workloads={"a\x1b[31m": {**load, "company": "never"}}))
+    assert "warning: workloads.a\\x1b[31m.company is now called colocate" in capfd.readouterr().err
     with pytest.raises(UserError, match=r"load\S*company"):
         load_experiment(experiment_file(load={**load, "company": "never", "colocate": "auto"}))

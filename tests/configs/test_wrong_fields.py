@@ -106,6 +106,7 @@ PATHS: list[Case] = [
     ("cache_empty", {"storage.cache": ""}, "storage.cache: empty; give a path"),
     ("model_nobody", {"model": {"kind": "path", "path": "~nosuchuser9/x"}}, "the home of an unknown user"),
     ("model_long", {"model": {"kind": "path", "path": "/tmp/" + "a" * 5000}}, "too long for a path"),
+    ("model_address", {"model": {"kind": "path", "path": "s3://b/m"}}, "'s3://b/m' is an address; give a path"),
     ("model_number", {"model": {"kind": "path", "path": 3}}, "path: 3 is not valid"),
     ("model_file", {"model": {"kind": "path", "path": "/dev/null"}}, "/dev/null is not a folder"),
     ("recipe_long", {"schemes.0": {"kind": "recipe", "path": "a" * 300}}, "too long for a path"),

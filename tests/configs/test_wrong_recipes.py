@@ -41,6 +41,17 @@ RECIPES: list[tuple[str, Any, str]] = [
     ),
     ("calc_within", modifier("GPTQModifier", config_groups={"a": {"b": ["calc(x)"]}}), "contains an expression"),
     ("template", modifier("GPTQModifier", scheme="{{ x }}"), "contains an expression"),
+    (
+        "infinite",
+        "s_stage: {s_modifiers: {GPTQModifier: {block_size: .inf}}}",
+        "GPTQModifier holds inf, which no record",
+    ),
+    (
+        "day",
+        "s_stage: {s_modifiers: {GPTQModifier: {scheme: 2026-01-01}}}",
+        "holds 2026-01-01, which no record can hold",
+    ),
+    ("control_key", 's_stage: {s_modifiers: {GPTQModifier: {"\\x1b": 1}}}', "GPTQModifier.\\x1b: unknown key"),
     ("stage_number", "1: {}", "1 is not a stage"),
     ("deep", "a: " + "[" * 500, "nested deeper than 100 levels"),
     ("date", "a: 2026-13-45", "is not a readable date"),

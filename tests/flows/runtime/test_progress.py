@@ -33,5 +33,6 @@ def test_events_are_relayed_with_their_kinds_and_the_last_is_found(tmp_path: Pat
 
 def test_line_that_is_cut_or_of_an_earlier_version_costs_no_other(tmp_path: Path) -> None:
     lines = ['{"at": 1.0, "who": "a", "what": "by a version without kinds"}', '{"at": 2.0, "who": "a", "wh', "[]"]
-    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    lines += ['{"at": 3.0, "who": [], "what": "b"}', '{"at": 1e300, "who": "a", "what": "b"}', "[" * 100_000, "\udc80"]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), errors="surrogateescape")
     assert latest(tmp_path) == {"a": Event("a", "by a version without kinds", at=1.0)}

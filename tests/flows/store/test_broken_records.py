@@ -12,9 +12,11 @@ from tests_support import scored
 
 from actors.artifacts import Evaluation
 from configs.base import UserError
+from configs.loading import load_experiment
 from configs.storage import Storage
+from flows.deploying import deploy
 from flows.store import backend, records
-from flows.store.records import Store
+from flows.store.records import DEPLOYMENT, Store
 from flows.store.steps import Step
 
 pytestmark = pytest.mark.usefixtures("hardware", "built")
@@ -67,6 +69,7 @@ SPOILT: list[tuple[str, Spoil]] = [
     ("seconds_text", of(seconds="1")),
     ("nan", of(result={"points": [{"output_tokens_per_second": float("nan")}]})),
     ("infinite", of(seconds=float("inf"))),
+    ("beyond_all_figures", lambda file: file.write_text(json.dumps(WHOLE).replace("1.0", "1e999"))),
     ("later", of(schema=2)),
     ("schema_text", of(schema="2")),
 ]
@@ -167,20 +170,32 @@ def test_plan_of_any_experiment_goes_on_beside_it(
     assert "to do" in accepted(capfd, experiment_file())
 
 
-@pytest.mark.parametrize("name", ["failed.json", "searched.json", "mlflow.json", "deployment.json", "steps.json"])
-@pytest.mark.parametrize("content", ["", "[1]", "3", '{"a": 1}', "{" * 5000, '{"fp8-dynamic": 1, "asked": 1}'])
+LEFT = ["failed.json", "searched.json", "mlflow.json", "deployment.json", "steps.json", "decision.json", "report.md"]
+SPOILT_FILES = [b"", b"[1]", b"3", b'{"a": 1}', b"[" * 100_000, b"\x80", b'{"fp8-dynamic": 1, "asked": 1}']
+
+
+@pytest.mark.parametrize("name", [*LEFT, "logs/events/base.jsonl"])
+@pytest.mark.parametrize("content", SPOILT_FILES, ids=range(len(SPOILT_FILES)))
 def test_plan_and_report_go_on_beside_what_an_experiment_left_broken(
-    experiment_file: Any, tmp_path: Path, capfd: Any, name: str, content: str
+    experiment_file: Any, tmp_path: Path, capfd: Any, name: str, content: bytes
 ) -> None:
     file = tmp_path / "store/experiments/tiny" / name
     file.parent.mkdir(parents=True)
-    file.write_text(content)
+    file.write_bytes(content)
     assert "to do" in accepted(capfd, experiment_file())
     from flows.cli import main
 
     for command in ("status", "report"):
         assert main([command, str(experiment_file())]) in (0, 2)
         assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("previous", [None, [1], "serve", {"kind": "serve"}, {"kind": "serve", "experiment": 3}])
+def test_deployment_that_cannot_be_returned_to_is_refused(experiment_file: Any, previous: Any) -> None:
+    experiment = load_experiment(experiment_file())
+    Store.of(experiment.storage).keep(experiment.name, DEPLOYMENT, {"kind": "serve", "previous": previous})
+    with pytest.raises(UserError, match="--rollback"):
+        deploy.before(experiment, deploy.standing("serve"))
 
 
 @pytest.mark.parametrize(

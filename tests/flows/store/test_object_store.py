@@ -1,5 +1,6 @@
 """A store in an object store keeps the promises of one in a folder, and its cache its bound."""
 
+import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,36 @@ def test_cleaning_keeps_what_is_referred_to_and_removes_the_rest(storage: Storag
     assert Store.of(storage).find(step()) is None
     assert content(finish(storage, kept)) == "w"
     assert not clean.unreferred(store, frozenset())
+
+
+@pytest.mark.parametrize(
+    "objects_of_record",
+    [
+        None,
+        [],
+        {"at": "0" * 8},
+        {"at": "..", "files": {}},
+        {"at": "0" * 8, "files": {"a": {"bytes": -1, "sha256": ""}}},
+    ],
+)
+def test_record_that_does_not_say_where_its_files_are_is_passed_over(
+    address: Storage, tmp_path: Path, capfd: Any, objects_of_record: Any
+) -> None:
+    finish(address, step())
+    file = tmp_path / f"store/records/quantize/{step().fingerprint}/record.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"objects": objects_of_record}))
+    assert Store.of(address).find(step()) is None
+    assert "does not say where its files are" in capfd.readouterr().err
+
+
+def test_record_that_is_empty_is_cleaned_away(address: Storage, tmp_path: Path) -> None:
+    finish(address, step())
+    file = tmp_path / f"store/records/quantize/{step().fingerprint}/record.json"
+    file.write_bytes(b"")
+    store = Store.of(address)
+    leftovers = clean.unreferred(store, frozenset())
+    assert [clean.remove_one(store, leftover, frozenset()) for leftover in leftovers if not leftover.entry.is_draft]
+    assert not file.exists()
 
 
 def test_record_that_came_to_be_referred_to_is_put_back(storage: Storage) -> None:

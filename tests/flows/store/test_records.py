@@ -1,7 +1,6 @@
 """Records: finished means that the record is there; a fingerprint covers what a result depends on."""
 
 import errno
-import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,7 +175,10 @@ def test_reference_that_cannot_be_written_leaves_the_former(tmp_path: Path, monk
     assert [path.name for path in (tmp_path / "experiments/first").iterdir()] == ["steps.json"]
 
 
-@pytest.mark.parametrize("content", ["[{", '{"a": 1}', json.dumps(["a"]), json.dumps([{"kind": "quantize"}])])
+NO_STEPS = ["[{", '{"a": 1}', "{}", '""', '["a"]', '[{"kind": "quantize"}]', '[{"fingerprint": 3}]', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", NO_STEPS, ids=range(len(NO_STEPS)))
 def test_reference_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
     store = Store.of(Storage(root=tmp_path))
     store.refer("first", [step()])
@@ -192,6 +194,7 @@ def test_deployed_checkpoint_stays_referred_to_when_its_experiment_changes(tmp_p
     other = step(variant="b", settings={"bits": 8})
     store.refer("one", [other])
     assert store.referred() == {step().fingerprint, other.fingerprint}
-    store.keep("one", DEPLOYMENT, [])
-    with pytest.raises(UserError, match="not a deployment"):
-        store.referred()
+    for content in ([], {"checkpoint": 3}, {"checkpoint": "a", "records": "b"}, {"checkpoint": "a", "previous": [1]}):
+        store.keep("one", DEPLOYMENT, content)
+        with pytest.raises(UserError, match="not a deployment"):
+            store.referred()

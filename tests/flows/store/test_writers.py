@@ -37,8 +37,11 @@ def test_writer_of_another_host_is_not_on_this_one() -> None:
     assert not replace(Writer.this(), host="elsewhere").on_this_host
 
 
-@pytest.mark.parametrize("content", ["", '{"host"', "[]", '{"host": "a"}'])
-def test_signature_cut_short_is_nobody_s(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"host"', "[]", '{"host": "a"}', "[" * 100_000, '{"host": "a", "process": "\\u0000", "started": 1}'],
+)
+def test_signature_that_is_none_is_nobody_s(tmp_path: Path, content: str) -> None:
     (tmp_path / WRITER).write_text(content)
     assert Writer.of(tmp_path) is None
 
