@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m flows", description="Which compressed form of a language model to deploy."
+        prog="python -m flows", description="Find the compressed form of a language model to deploy."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     described = {

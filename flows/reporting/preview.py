@@ -159,8 +159,8 @@ def _blocks(plan: Plan) -> list[str]:
         engines = [sum(count * (1 + variant.beside_base) for variant in plan.tried) for count in starts]
         repeats, counts, in_all = (_from_to(some) for some in (looks, starts, engines))
         lines.append(
-            f"{f'load {workload}'.rstrip()}: every variant in turn with the base, {repeats} repeats; each engine is "
-            f"started {counts} times, {in_all} engine starts in all"
+            f"{f'load {workload}'.rstrip()}: every variant in turn with the base, {repeats} repeats; starts of "
+            f"each engine: {counts}, of all engines: {in_all}"
         )
     return lines
 

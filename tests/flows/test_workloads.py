@@ -133,7 +133,7 @@ def test_colocation_is_tried_for_every_workload_and_only_what_is_missing_is_load
         ({"load": None, "workloads": {"chat": {**SHORT, "durations": 1}}}, ["did you mean 'duration_s'"]),
         ({"load": None, "workloads": {"a": {**SHORT, "preset": "talk"}}}, ["'talk'", "'chat', 'rag', 'code'"]),
         ({"load": None, "workloads": {"a": {**SHORT, "prompt_tokens": 9999}}}, ["workloads.a: 9999", "max_model_len"]),
-        ({**TWO, "schemes": [], "sweep": SEARCH}, ["workloads: a search by optuna"]),
+        ({**TWO, "schemes": [], "sweep": SEARCH}, ["workloads: optuna searches"]),
     ],
 )
 def test_mistake_about_workloads_gets_one_helpful_line(

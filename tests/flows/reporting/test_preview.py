@@ -11,9 +11,9 @@ from flows.cli import DONE, main
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("load.starts=2", "4 repeats; each engine is started 2 times, 8 engine starts in all"),
-        ("load.control=false", "4 repeats; each engine is started 1 times, 3 engine starts in all"),
-        ("load.repeats=auto", "4 to 12 repeats; each engine is started 1 times, 4 engine starts in all"),
+        ("load.starts=2", "4 repeats; starts of each engine: 2, of all engines: 8"),
+        ("load.control=false", "4 repeats; starts of each engine: 1, of all engines: 3"),
+        ("load.repeats=auto", "4 to 12 repeats; starts of each engine: 1, of all engines: 4"),
     ],
 )
 def test_plan_says_what_turns_with_the_base_cost(experiment_file: Any, capfd: Any, setting: str, words: str) -> None:
