@@ -10,8 +10,9 @@ from typing import Any
 
 from actors.files.digests import Damaged
 from configs.base import UserError
+from configs.serving import Draft
 from flows.planning import library_sources
-from flows.store import checkpoints
+from flows.store import checkpoints, likeness
 from flows.store.checkpoints import Tensor
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -54,6 +55,33 @@ def check(folder: Path, accelerator: str, field: str = "model.path", *, to_be_qu
     ):
         if why:
             raise UserError(f"{field}: {folder}: {why}")
+
+
+def check_draft(draft: Draft, base: Path | None, accelerator: str, field: str) -> None:
+    """Raise UserError unless a folder holds a draft that can guess for the base model.
+
+    Args:
+        base: the base model's folder, if it is known; a draft model has its tokenizer.
+        field: where the experiment asks for it.
+    """
+    folder = draft.path
+    if draft.kind == "draft_model":
+        check(folder, accelerator, field, to_be_quantized=False)
+        if base is not None and "tokenizer" in likeness.unlike(base, folder):
+            raise UserError(
+                f"{field}: {folder} has another tokenizer than the base, whose tokens it must guess; give a draft of "
+                "the same family"
+            )
+        return
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{field}: {folder} has no config.json; give the folder of saved weights")
+    _check_weights_are_safetensors(folder, field)
+    try:
+        why = _needs_code({"config.json": checkpoints.config(folder)}, accelerator)
+    except Damaged as damage:
+        raise UserError(f"{field}: {damage}; copy or download it again") from None
+    if why:
+        raise UserError(f"{field}: {folder}: {why}")
 
 
 def _check_weights_are_safetensors(folder: Path, field: str) -> None:

@@ -17,6 +17,7 @@ from configs.experiment import Experiment
 from configs.metrics import PERPLEXITIES
 from configs.model import PathModel
 from configs.schemes import RecipeFile
+from configs.serving import Draft
 from configs.variants import Variant
 from configs.yaml_files import Malformed
 from flows import cluster
@@ -52,7 +53,8 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
         if isinstance(scheme, RecipeFile):
             _recipe(scheme, field)
     for variant in experiment.variants:
-        _variant(experiment, variant, accelerator)
+        _checkpoint(experiment, variant, accelerator)
+    _drafts(experiment, accelerator)
     _calibration(experiment)
     tasks = experiment.accuracy.tasks
     may_run = experiment.accuracy.allow_code
@@ -82,25 +84,29 @@ def check(plan: Plan) -> None:
             gpu_memory.check(experiment.serving, cluster.gpu_use(plan.hardware))
 
 
-def _variant(experiment: Experiment, variant: Variant, accelerator: str) -> None:
-    """Whatever lies on this machine of what a variant brings; of the rest the run itself sees to it."""
+def _checkpoint(experiment: Experiment, variant: Variant, accelerator: str) -> None:
+    """The checkpoint that a variant brings, if it lies on this machine; the run itself compares any other with the
+    base."""
     field, base = experiment.yaml_path(variant.name), experiment.model
-    if isinstance(variant.checkpoint, PathModel):
-        folder, where = variant.checkpoint.path, f"{field}.checkpoint.path"
-        model_folder.check(folder, accelerator, where, to_be_quantized=False)
-        if isinstance(base, PathModel) and not variant.another_model and (odd := likeness.unlike(base.path, folder)):
-            raise UserError(
-                f"{where}: {folder} differs from the base in its {' and its '.join(odd)}; set {field}.another_model: "
-                "true to compare them all the same"
-            )
-    draft = variant.serving.files.get("draft")
-    if draft is not None and not (draft / "config.json").is_file():
-        raise UserError(f"{field}.serving.speculative.path: {draft} has no config.json; give a draft model's folder")
-    if draft is not None and isinstance(base, PathModel) and "tokenizer" in likeness.unlike(base.path, draft):
+    if not isinstance(variant.checkpoint, PathModel):
+        return
+    folder, where = variant.checkpoint.path, f"{field}.checkpoint.path"
+    model_folder.check(folder, accelerator, where, to_be_quantized=False)
+    if isinstance(base, PathModel) and not variant.another_model and (odd := likeness.unlike(base.path, folder)):
         raise UserError(
-            f"{field}.serving.speculative.path: {draft} has another tokenizer than the base, whose tokens it is to "
-            "guess; give a draft of the same family"
+            f"{where}: {folder} differs from the base in its {' and its '.join(odd)}; set {field}.another_model: true "
+            "to compare them all the same"
         )
+
+
+def _drafts(experiment: Experiment, accelerator: str) -> None:
+    base = experiment.model.path if isinstance(experiment.model, PathModel) else None
+    of_variants = [
+        (f"{experiment.yaml_path(variant.name)}.serving", variant.serving) for variant in experiment.variants
+    ]
+    for section, serving in [("serving", experiment.serving), *of_variants]:
+        if isinstance(serving.speculative, Draft):
+            model_folder.check_draft(serving.speculative, base, accelerator, f"{section}.speculative.path")
 
 
 def _recipe(scheme: RecipeFile, section: str) -> None:

@@ -151,3 +151,23 @@ def test_checkpoint_of_another_model_is_refused_until_it_is_asked_for(
     sections: dict[str, Any] = {"schemes": [], "model": {"kind": "path", "path": str(base)}}
     line = refusal(capfd, experiment_file(variants=[variant], **sections))
     assert "differs from the base in its vocabulary; set variants.0.another_model: true" in line
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("{", "not a JSON object; copy or download it again"),
+        ('{"model_type": "fake", "auto_map": {"AutoModel": "x.py"}}', "auto_map"),
+        ('{"model_type": "fake"}', "has another tokenizer than the base"),
+    ],
+)
+def test_draft_that_cannot_guess_is_refused(
+    experiment_file: Any, built: None, capfd: Any, tmp_path: Path, config: str, said: str
+) -> None:
+    base, draft = write_model(tmp_path / "base"), write_model(tmp_path / "draft")
+    (draft / "config.json").write_text(config)
+    (draft / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}}')
+    variant = {"name": "drafted", "serving": {"speculative": {"kind": "draft_model", "path": str(draft)}}}
+    file = experiment_file(schemes=[], model={"kind": "path", "path": str(base)}, variants=[variant])
+    line = refusal(capfd, file)
+    assert "variants.0.serving.speculative.path" in line and said in line
