@@ -47,6 +47,8 @@ def test_ways_to_serve_are_compared_and_share_what_they_have_in_common(
     # the base with its control, FP8, FP8 and the base with guesses, the published one; batches change no answer
     assert len(records(path, "evaluate")) == 2 + 1 + 2 + 1
     report = (path.parent / "store/experiments/tiny/report.md").read_text()
+    assert "Accuracy of batched: the base's own records, as only batching differs" in report
+    assert "Accuracy of guessing against base, on the same documents" in report
     assert 'guessing: fake==1, served with speculative {"kind": "ngram"' in report
 
 
