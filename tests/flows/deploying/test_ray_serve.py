@@ -74,7 +74,7 @@ def test_upgrade_keeps_the_address_and_rollback_returns_to_the_variant_before(de
     assert aliases(decided) == {"champion": "none", "previous": "fp8-dynamic"}
     assert answers(base["url"]) == 8
     assert deploy(decided, "--delete") == DONE
-    assert "not deployed on the cluster" in capfd.readouterr().out
+    assert "no longer deployed on the cluster" in capfd.readouterr().out
     assert not record(decided)
     assert not processes.of_lease(mark_of(FRONT))
     assert aliases(decided) == {"previous": "none"}
