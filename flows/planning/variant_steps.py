@@ -191,7 +191,7 @@ class VariantSteps:
         settings["engine_args"] = _placeless(arguments)
         files = {f"{task.name}/{path.name}": path for task in accuracy.tasks for path in task_files(task)}
         files |= way.serving.files
-        local = accuracy.model_dump(mode="json", include={"tasks", "allow_code"}) | {"engine_args": arguments}
+        local = accuracy.model_dump(mode="json", include={"tasks", "allow_code"}) | _places(arguments)
         return self._step("evaluate", way.name, settings, {"checkpoint": way.checkpoint.fingerprint}, files, local)
 
     def _answers_alike(self, serving: Serving) -> dict[str, Any]:
@@ -234,7 +234,7 @@ class VariantSteps:
         if arguments != of_base:
             settings["engine_args_of_base"] = _placeless(of_base)
             files = files | {f"{name}_of_base": file for name, file in self.experiment.serving.files.items()}
-        return self._step("benchmark", way.name, settings, inputs, files, {"engine_args": arguments})
+        return self._step("benchmark", way.name, settings, inputs, files, _places(arguments))
 
 
 @dataclass(frozen=True)
@@ -272,6 +272,11 @@ def _placeless(arguments: dict[str, Any]) -> dict[str, Any]:
     """Engine arguments without where a draft lies: its content is what counts."""
     draft = {name: value for name, value in arguments.get("speculative_config", {}).items() if name != "model"}
     return {**arguments, "speculative_config": draft} if draft else arguments
+
+
+def _places(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same in full for those who execute them, if they name a place."""
+    return {"engine_args": arguments} if arguments != _placeless(arguments) else {}
 
 
 def task_files(task: Task) -> list[Path]:
