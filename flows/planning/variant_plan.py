@@ -85,5 +85,5 @@ class VariantPlan:
 
 def _as_text(value: Any) -> str:
     if isinstance(value, Settings):
-        value = value.model_dump(mode="json")
+        value = value.model_dump(mode="json", exclude_unset=True)
     return value if isinstance(value, str) else json.dumps(value)
