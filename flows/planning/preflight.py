@@ -93,10 +93,7 @@ def _checkpoint(experiment: Experiment, variant: Variant, accelerator: str) -> N
     folder, where = variant.checkpoint.path, f"{field}.checkpoint.path"
     model_folder.check(folder, accelerator, where, to_be_quantized=False)
     if isinstance(base, PathModel) and not variant.another_model and (odd := likeness.unlike(base.path, folder)):
-        raise UserError(
-            f"{where}: {folder} differs from the base in its {' and its '.join(odd)}; set {field}.another_model: true "
-            "to compare them all the same"
-        )
+        raise UserError(f"{where}: {folder} {likeness.refusal(odd, field)}")
 
 
 def _drafts(experiment: Experiment, accelerator: str) -> None:

@@ -91,11 +91,9 @@ def _check_likeness(run: Run, outcome: Outcome, slot: Slot, folder: Path) -> Non
         different = run.store.near(slot.host, likeness.unlike, base, folder)
     if not different:
         return
-    what = f"differs from the base in its {' and its '.join(different)}"
     if not outcome.plan.checkpoint.orders["another_model"]:
-        field = run.plan.experiment.yaml_path(outcome.name)
-        raise StepFailed(f"{what}; set {field}.another_model: true to compare them all the same")
-    run.progress.say(outcome.name, what)
+        raise StepFailed(likeness.refusal(different, run.plan.experiment.yaml_path(outcome.name)))
+    run.progress.say(outcome.name, likeness.in_words(different))
 
 
 def _quantize(run: Run, outcome: Outcome, services: Services, draft: Draft[Checkpoint], slot: Slot) -> None:

@@ -1,6 +1,6 @@
 """Whether a checkpoint that somebody else made is a form of the base model, read from JSON alone (no torch)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,20 @@ def unlike(base: Path, other: Path) -> list[str]:
         Damaged: a file cannot be read.
     """
     return [what for what, read in _READ.items() if read(base) != read(other)]
+
+
+def in_words(different: Sequence[str]) -> str:
+    """What `unlike` says of a checkpoint."""
+    return f"differs from the base in its {' and its '.join(different)}"
+
+
+def refusal(different: Sequence[str], variant: str) -> str:
+    """Why such a checkpoint is not compared, and what to do.
+
+    Args:
+        variant: the keys that lead to its variant in the experiment.
+    """
+    return f"{in_words(different)}; set {variant}.another_model: true to compare them all the same"
 
 
 def quantization(folder: Path) -> dict[str, Any]:
