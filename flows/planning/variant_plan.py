@@ -57,8 +57,13 @@ class VariantPlan:
     def in_words(self) -> str:
         """Its checkpoint, and how it is served otherwise than the base."""
         made = self.scheme.kind if self.scheme else self.model.label if self.model else ""
-        changed = ", ".join(f"{name} {_as_text(value)}" for name, value in self.changes.items())
+        changed = ", ".join(f"{name} {text}" for name, text in self.changes_as_text.items())
         return f"{made}, served with {changed}" if changed else made
+
+    @property
+    def changes_as_text(self) -> dict[str, str]:
+        """Every changed setting as a text or JSON."""
+        return {name: _as_text(value) for name, value in self.changes.items()}
 
     @property
     def is_told(self) -> bool:

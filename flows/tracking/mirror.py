@@ -207,7 +207,7 @@ def _parameters(run: Run, outcome: Outcome) -> dict[str, str]:
         parameters |= {f"scheme.{key}": str(value) for key, value in scheme.model_dump(mode="json").items()}
     elif outcome is not run.base and outcome.plan.model:
         parameters["checkpoint"] = outcome.plan.model.label
-    parameters |= {f"serving.{key}": str(value) for key, value in outcome.plan.changes.items()}
+    parameters |= {f"serving.{key}": text for key, text in outcome.plan.changes_as_text.items()}
     for step in outcome.plan.steps:
         parameters |= {f"library.{name}": version for name, version in step.libraries.items()}
     single = {"proxy": outcome.plan.proxy, "control": outcome.plan.control, checkpoint.kind: checkpoint}
