@@ -205,11 +205,8 @@ class Experiment(Settings):
                 f"quantizing.gpus: {self.quantizing.gpus:g} exceeds the {self.serving.gpus:g} of an engine, whose "
                 "slot a quantizer uses; lower it, or raise serving.tensor_parallel_size"
             )
-        engines = {"serving": self.serving} | {
-            f"variants.{n}.serving": v.served(self.serving) for n, v in enumerate(self.variants)
-        }
         for name, load in self.loads.items():
-            for field, serving in engines.items():
+            for field, serving in self.servings.items():
                 if load.most_tokens > serving.max_model_len:
                     longest = f" (the longest request has {load.most_tokens})" if load.lengths else ""
                     raise ValueError(
@@ -248,6 +245,17 @@ class Experiment(Settings):
             listed += [(f"sweep.space.{template}", scheme) for scheme, template in self.sweep.possible.items()]
         own = [(f"{self.yaml_path(v.name)}.scheme", v.scheme) for v in self.variants if v.scheme]
         return (*listed, *own)
+
+    @property
+    def servings(self) -> dict[str, Serving]:
+        """How engines are served, by the section of the file that says so: the base's, and those of variants with
+        settings of their own.
+
+        Raises:
+            ValueError: a variant's contradict the base's.
+        """
+        own = {f"variants.{n}.serving": v.served(self.serving) for n, v in enumerate(self.variants)}
+        return {"serving": self.serving, **own}
 
     def at_once(self, load: Load) -> int:
         """Requests that a load has under way at once in an engine, at its heaviest point."""

@@ -11,7 +11,8 @@ from configs.serving import Serving
 
 _OF_ALL = {
     **dict.fromkeys(("host", "port"), "where a deployment listens is no part of a variant"),
-    **dict.fromkeys(("tensor_parallel_size", "gpu_share", "cores"), "engines of all variants are of one size"),
+    "gpu_share": "engines of all variants have the same share of a GPU",
+    "cores": "engines of all variants have as many cores",
     "start_timeout_s": "it holds for every engine",
 }
 """Settings of `serving` that a variant does not change, and why."""

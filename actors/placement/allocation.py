@@ -1,13 +1,15 @@
 """Allocation of device slots, and when a host is measured. Plain state, without Ray or time.
 
-A slot is a share of a host: cores, or GPUs. Whatever computes holds one, quantizers and engines alike, so that nothing
-waits for a device while it holds another; a variant that is benchmarked in turn with the base takes two at once, where
-a host has two. A host is either at work or being measured: a round opens when every holder of a slot there is ready for
-it, and while it lasts nobody else gets one (`actors.placement.rounds`).
+A slot is a share of a host: cores, or GPUs. Whatever computes holds some, quantizers and engines alike, so that nothing
+waits for a device while it holds another: an engine over several GPUs takes as many slots as it needs, and a variant
+that is benchmarked in turn with the base takes those of both at once, where a host has them. A host is either at work
+or being measured: a round opens when every holder of a slot there is ready for it, and while it lasts nobody else gets
+one (`actors.placement.rounds`).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from actors.placement.rounds import Member, Round, Seen, Turn
 from actors.placement.slots import DeviceSlots
@@ -15,35 +17,42 @@ from actors.placement.slots import DeviceSlots
 
 @dataclass(frozen=True)
 class Slot:
-    """A device slot of a host, or two for a variant and the base beside it."""
+    """The place of an engine on a host, or two for a variant and the base beside it."""
 
     host: str
     """The id of its node."""
     index: int
-    """Among the slots of its host."""
+    """Of the first of its slots, among those of its host."""
     beside: int | None = None
-    """The index of the second."""
+    """The same of the second engine."""
 
     @property
     def indices(self) -> tuple[int, ...]:
         return (self.index,) if self.beside is None else (self.index, self.beside)
 
     def at(self, index: int) -> "Slot":
-        """One slot of the same host."""
+        """One place of the same host."""
         return Slot(self.host, index)
 
 
 @dataclass
 class _Host:
     slots: DeviceSlots
-    taken: dict[int, str] = field(default_factory=dict)
+    taken: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    """By holder the slots of each of its engines."""
     ready: dict[str, Member] = field(default_factory=dict)
     round: Round | None = None
     seen: Seen = field(default_factory=dict)
 
     @property
     def free(self) -> list[int]:
-        return [slot for slot in range(len(self.slots.engines)) if slot not in self.taken]
+        taken = {slot for engines in self.taken.values() for slots in engines for slot in slots}
+        return [slot for slot in range(len(self.slots.engines)) if slot not in taken]
+
+    def seat(self, holder: str, sizes: Sequence[int]) -> None:
+        """Give each engine of a holder so many of the free slots."""
+        free = iter(self.free)
+        self.taken[holder] = tuple(tuple(islice(free, size)) for size in sizes)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,12 @@ class _Wish:
     """What somebody waits for."""
 
     to_be_measured: bool
-    slots: int
+    sizes: tuple[int, ...]
+    """Slots of each engine."""
+
+    @property
+    def slots(self) -> int:
+        return sum(self.sizes)
 
 
 class SlotAllocation:
@@ -64,7 +78,7 @@ class SlotAllocation:
 
     @property
     def holding(self) -> set[str]:
-        return {holder for host in self._hosts.values() for holder in host.taken.values()}
+        return {holder for host in self._hosts.values() for holder in host.taken}
 
     @property
     def holders(self) -> set[str]:
@@ -75,36 +89,41 @@ class SlotAllocation:
         """Give up the hosts that are gone; nobody holds a slot there any more."""
         self._hosts = {name: host for name, host in self._hosts.items() if name in living}
 
-    def queue(self, holder: str, *, to_be_measured: bool, slots: int = 1) -> None:
-        """Ask for a slot, or for two on the same host; `take` them when they are there."""
+    def queue(self, holder: str, *, to_be_measured: bool, sizes: tuple[int, ...] = (1,)) -> None:
+        """Ask for the slots of one engine, or of two on the same host; `take` them when they are there."""
         if self._slot_of(holder) is None:
-            self._queue[holder] = _Wish(to_be_measured, slots)
+            self._queue[holder] = _Wish(to_be_measured, sizes)
 
     def take(self, holder: str) -> Slot | None:
-        """The holder's slot, unless none is free yet, or an earlier wish can be fulfilled.
+        """The holder's place, unless none is free yet, or an earlier wish can be fulfilled.
 
-        Who wants two slots where no host has them free keeps the host with most free ones for itself, or small
+        Who wants several slots where no host has them free keeps the host with most free ones for itself, or small
         wishes would be fulfilled before it for ever.
         """
         if (slot := self._slot_of(holder)) is not None:
             return slot
         if not self._hosts:
             raise RuntimeError("no node is left to work on")
+        for first, wish, fitting in self._waiting():
+            if fitting and first != holder:
+                return None
+            if fitting:
+                del self._queue[holder]
+                self._hosts[fitting[0]].seat(holder, wish.sizes)
+                self._open_rounds()
+                return self._slot_of(holder)
+        return None
+
+    def _waiting(self) -> Iterator[tuple[str, _Wish, list[str]]]:
+        """Everybody who waits, in order, with the hosts where each could sit down now."""
         kept: set[str] = set()
         # Whoever is compressed already goes first: a round waits for the last who joins it.
-        for first, wish in sorted(self._queue.items(), key=lambda item: not item[1].to_be_measured):
+        for holder, wish in sorted(self._queue.items(), key=lambda item: not item[1].to_be_measured):
             open_to = self._open_to(wish, kept)
-            host_name = next((name for name in open_to if len(self._hosts[name].free) >= wish.slots), None)
-            if host_name is None:
+            fitting = [name for name in open_to if len(self._hosts[name].free) >= wish.slots]
+            if not fitting:
                 kept |= set(open_to[:1])
-                continue
-            if first != holder:
-                return None
-            del self._queue[holder]
-            host = self._hosts[host_name]
-            host.taken |= dict.fromkeys(host.free[: wish.slots], holder)
-            return self._slot_of(holder)
-        return None
+            yield holder, wish, fitting
 
     def _open_to(self, wish: _Wish, kept: Collection[str]) -> list[str]:
         """Hosts that take one more, those with most free slots first: none that is being measured or kept, and where
@@ -148,7 +167,7 @@ class SlotAllocation:
         """Give up a slot, or the wish for one."""
         self._queue.pop(holder, None)
         for host in self._hosts.values():
-            host.taken = {slot: other for slot, other in host.taken.items() if other != holder}
+            host.taken.pop(holder, None)
             host.ready.pop(holder, None)
             if host.round:
                 host.round.drop(holder)
@@ -156,21 +175,22 @@ class SlotAllocation:
 
     def _slot_of(self, holder: str) -> Slot | None:
         for name, host in self._hosts.items():
-            if slots := sorted(slot for slot, other in host.taken.items() if other == holder):
-                return Slot(name, *slots)
+            if engines := host.taken.get(holder):
+                return Slot(name, *(slots[0] for slots in engines))
         return None
 
     def _host_of(self, holder: str) -> _Host | None:
-        return next((host for host in self._hosts.values() if holder in host.taken.values()), None)
+        return next((host for host in self._hosts.values() if holder in host.taken), None)
 
     def _open_rounds(self) -> None:
-        for host in self._hosts.values():
+        for name, host in self._hosts.items():
             if host.round and not host.round.members:
                 host.round = None
-            working = set(host.taken.values()) - set(host.ready)
-            if host.round is None and host.ready and not working and not self._may_still_come(host):
+            working = set(host.taken) - set(host.ready)
+            if host.round is None and host.ready and not working and not self._may_still_come(name):
                 host.round, host.ready = Round(host.ready, together=host.slots.together, seen=host.seen), {}
 
-    def _may_still_come(self, host: _Host) -> bool:
-        """Whether somebody who would be measured too waits for slots that are free on this host."""
-        return any(wish.to_be_measured and wish.slots <= len(host.free) for wish in self._queue.values())
+    def _may_still_come(self, host: str) -> bool:
+        """Whether somebody who would be measured too could sit down on a host now: nobody can while it is kept for who
+        wants more slots than are free."""
+        return any(wish.to_be_measured and host in fitting for _, wish, fitting in self._waiting())

@@ -54,8 +54,8 @@ class Coordinator:
             self._tell()
             return self._shape
 
-    async def take(self, holder: str, occupant: Occupant, *, to_be_measured: bool, slots: int) -> Slot:
-        """A slot, or two on the same host, in the order of asking.
+    async def take(self, holder: str, occupant: Occupant, *, to_be_measured: bool, sizes: tuple[int, ...]) -> Slot:
+        """So many slots for each engine, on the same host, in the order of asking.
 
         Raises:
             RuntimeError: no node is left that has any.
@@ -63,7 +63,7 @@ class Coordinator:
         _, nodes = await asyncio.to_thread(_living)
         self._allocation.keep_hosts(nodes)
         self._occupants[holder] = occupant
-        self._allocation.queue(holder, to_be_measured=to_be_measured, slots=slots)
+        self._allocation.queue(holder, to_be_measured=to_be_measured, sizes=sizes)
         return await self._when(lambda: self._allocation.take(holder))
 
     async def occupants(self) -> list[Occupant]:
@@ -172,18 +172,19 @@ def holding_slots(
     *,
     to_be_measured: bool,
     to_be_measured_next: bool = False,
-    slots: int = 1,
+    sizes: tuple[int, ...] = (1,),
 ) -> Iterator[Slot]:
-    """A slot for the length of the block, or two on the same host.
+    """The place of an engine for the length of the block, or of two on the same host.
 
     Args:
         waits: called with those for whom the slots are held, where none is there at once.
         to_be_measured_next: whether the holder takes another slot, to be measured there, after a block that ended
             well. Others wait for it: it has to come, or to go away (`away_after`).
+        sizes: slots of each engine.
     """
     holder, next_ = my_id(), False
     try:
-        slot = coordinator.take.remote(holder, occupant, to_be_measured=to_be_measured, slots=slots)
+        slot = coordinator.take.remote(holder, occupant, to_be_measured=to_be_measured, sizes=sizes)
         if not ray.wait([slot], timeout=_AT_ONCE_S)[0]:
             waits(ray.get(coordinator.occupants.remote()))
         yield ray.get(slot)

@@ -1,5 +1,6 @@
 """Which CPU cores engines compute on, and which are left to the clients that load them."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -20,6 +21,12 @@ class DeviceSlots:
     together: bool
     """Whether engines may be loaded at the same time: each has cores or GPUs of its own, and so have
     the clients."""
+    gpus_each: float = 0.0
+    """GPUs of one place; 0 on a CPU."""
+
+    def taken_by(self, gpus: float) -> int:
+        """Places of whoever holds so many GPUs."""
+        return max(1, math.ceil(gpus / self.gpus_each - 1e-9)) if self.gpus_each else 1
 
 
 def cpu_slots(cores: list[int], serving: Serving, loads: Collection[Load]) -> DeviceSlots:
@@ -42,12 +49,18 @@ def cpu_slots(cores: list[int], serving: Serving, loads: Collection[Load]) -> De
     return DeviceSlots(engines, clients, together=False)
 
 
-def gpu_slots(gpus: int, serving: Serving, loads: Collection[Load]) -> DeviceSlots:
-    """One engine per tensor-parallel group of GPUs, or several on each GPU that they share: those are loaded one
-    after the other."""
-    count = max(1, gpus // serving.tensor_parallel_size * int(1 / serving.gpu_share + 1e-9))
-    together = _colocation_allowed(loads) and count > 1 and serving.gpu_share == 1
-    return DeviceSlots(((),) * count, ((),) * count, together=together)
+def gpu_slots(gpus: int, servings: Collection[Serving], loads: Collection[Load]) -> DeviceSlots:
+    """As many GPUs a place as divide every engine's, so that engines of different sizes take several; or several places
+    on each GPU that engines share: those are loaded one after the other.
+
+    Args:
+        servings: of all engines; they have the same `gpu_share`.
+    """
+    share = min(serving.gpu_share for serving in servings)
+    each = math.gcd(*(serving.tensor_parallel_size for serving in servings))
+    count = max(1, gpus // each * int(1 / share + 1e-9))
+    together = _colocation_allowed(loads) and count > 1 and share == 1
+    return DeviceSlots(((),) * count, ((),) * count, together=together, gpus_each=each * share)
 
 
 def _colocation_allowed(loads: Collection[Load]) -> bool:

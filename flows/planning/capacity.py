@@ -20,6 +20,7 @@ def check(plan: Plan) -> None:
     """Raise UserError for the first thing that it has not; the disk is looked at by itself."""
     _servable(plan)
     _engine_arguments(plan)
+    _tensor_parallel(plan)
     _cores(plan)
     _memory(plan)
 
@@ -63,24 +64,34 @@ def _cores(plan: Plan) -> None:
         cores_by_field |= {
             f"{section(name)}.client_cores": load.client_cores for name, load in experiment.loads.items()
         }
-        if experiment.serving.tensor_parallel_size > 1:
-            raise UserError(
-                f"serving.tensor_parallel_size: {experiment.serving.tensor_parallel_size} on a CPU, where one process "
-                "has all cores of an engine; use 1"
-            )
     for field, cores in cores_by_field.items():
         if cores and cores > hardware.cores:
             raise UserError(f"{field}: {cores} requested, this machine has {hardware.cores}; request fewer")
 
 
-def _memory(plan: Plan) -> None:
-    hardware, serving = plan.hardware, plan.experiment.serving
-    if not hardware.on_cpu:
-        if serving.tensor_parallel_size > hardware.gpus:
+def _tensor_parallel(plan: Plan) -> None:
+    """An engine is on one node, and its attention heads are shared out evenly among its GPUs."""
+    hardware, store = plan.hardware, Store.of(plan.experiment.storage)
+    for variant in plan.variants:
+        if (size := variant.serving.tensor_parallel_size) == 1:
+            continue
+        field = _field(plan, variant, "tensor_parallel_size")
+        if hardware.on_cpu:
+            raise UserError(f"{field}: {size} on a CPU, where one process has all cores of an engine; use 1")
+        if size > hardware.gpus:
+            raise UserError(f"{field}: {size} GPUs requested, this machine has {hardware.gpus}; request fewer")
+        model = sizes.source_of(variant if variant.model else plan.base, store)
+        heads = (model.config if model and model.config else {}).get("num_attention_heads")
+        if isinstance(heads, int) and heads % size:
             raise UserError(
-                f"serving.tensor_parallel_size: {serving.tensor_parallel_size} GPUs requested, this machine has "
-                f"{hardware.gpus}; request fewer"
+                f"{field}: {heads} attention heads cannot be shared out evenly among {size} GPUs; use a number that "
+                f"divides {heads}"
             )
+
+
+def _memory(plan: Plan) -> None:
+    hardware = plan.hardware
+    if not hardware.on_cpu:
         _quantizing_memory(plan)
         return
     largest = max((variant.serving for variant in plan.variants), key=lambda one: one.kv_cache_gib)

@@ -104,13 +104,12 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step[Result]], histor
         stays.append(Stay(take(history.seconds(variant.checkpoint))))
     evaluations = [step for step in (variant.proxy, *variant.evaluations, variant.control) if step and step in steps]
     indices = [index for index, step in enumerate(variant.benchmarks) if step in steps]
-    served = experiment.accuracy.engine == "served"
+    served, own = experiment.accuracy.engine == "served", plan.sizes(variant)[:1]
     if not served:
-        stays += [Stay(take(history.seconds(step))) for step in evaluations]
+        stays += [Stay(take(history.seconds(step)), sizes=own) for step in evaluations]
     evaluating_s = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
-    alone = len(plan.slots.engines) == 1
-    if evaluating_s and not (indices and alone):
-        stays.append(Stay(take(history.start(variant.benchmarks[0])) + evaluating_s))
+    if evaluating_s and not (indices and plan.fills_host(variant)):
+        stays.append(Stay(take(history.start(variant.benchmarks[0])) + evaluating_s, sizes=own))
         evaluating_s = 0.0
     if indices:
         stays.append(_block(plan, variant, indices, evaluating_s, history, take))
@@ -130,10 +129,10 @@ def _block(
     Args:
         evaluating_s: seconds of evaluations that the variant's first engine does.
     """
-    experiment, alone = plan.experiment, len(plan.slots.engines) == 1
+    experiment, alone, sizes = plan.experiment, plan.one_by_one(variant), plan.sizes(variant)
     of = (experiment.benchmarks[index] for index in indices)
     starts = {experiment.loads[name].start_of(repeat, plan.hardware.accelerator) for name, repeat in of}
-    engines = 2 if variant.beside_base else 1
+    engines = len(sizes)
     for name, load in experiment.loads.items():
         if len(load.looks) > 1 and any(experiment.benchmarks[index][0] == name for index in indices):
             words = f"{load.looks[-1]}, or {load.looks[0]} if the first look shows that they are enough"
@@ -144,7 +143,7 @@ def _block(
     warmed = sum(take(warming) for _ in range(len(starts) * turns))
     figures = {index: history.seconds(variant.benchmarks[index]) for index in indices}
     seconds = {index: sum(take(figure) for _ in range(turns)) for index, figure in figures.items()}
-    return Stay(up + warmed + evaluating_s, _series(experiment, indices), seconds, slots=1 if alone else engines)
+    return Stay(up + warmed + evaluating_s, _series(experiment, indices), seconds, (max(sizes),) if alone else sizes)
 
 
 def _series(experiment: Experiment, indices: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -157,4 +156,4 @@ def _series(experiment: Experiment, indices: Sequence[int]) -> tuple[tuple[int, 
 
 def _devices(plan: Plan) -> float:
     """Cores or GPUs of one slot."""
-    return len(plan.slots.engines[0]) or plan.experiment.serving.gpus
+    return len(plan.slots.engines[0]) or plan.slots.gpus_each

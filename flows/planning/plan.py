@@ -32,6 +32,20 @@ class Plan:
     def tried(self) -> tuple[VariantPlan, ...]:
         return tuple(variant for variant in self.variants if variant.left_out is None)
 
+    def sizes(self, variant: VariantPlan) -> tuple[int, ...]:
+        """Slots of the engine that a variant is benchmarked with, and of the base's in turn with it."""
+        engines = (variant, self.base) if variant.beside_base else (variant,)
+        return tuple(self.slots.taken_by(one.serving.gpus) for one in engines)
+
+    def one_by_one(self, variant: VariantPlan) -> bool:
+        """Whether no host has room for a variant's engine and the base's beside it: then one is started after the
+        other."""
+        return sum(self.sizes(variant)) > len(self.slots.engines)
+
+    def fills_host(self, variant: VariantPlan) -> bool:
+        """Whether its engine, or those of its block one after the other, leave no room for anybody else on a host."""
+        return self.sizes(variant)[0] >= len(self.slots.engines) or self.one_by_one(variant)
+
     @property
     def steps(self) -> tuple[Step[Result], ...]:
         """Every step of every variant that is tried."""
@@ -43,7 +57,7 @@ def make(experiment: Experiment, hardware: Hardware) -> Plan:
     slots = (
         cpu_slots(list(range(hardware.cores)), experiment.serving, experiment.loads.values())
         if hardware.on_cpu
-        else gpu_slots(hardware.gpus, experiment.serving, experiment.loads.values())
+        else gpu_slots(hardware.gpus, experiment.servings.values(), experiment.loads.values())
     )
     steps = VariantSteps(experiment, hardware, slots)
     variants = (steps.base, *map(steps.variant, experiment.candidates))

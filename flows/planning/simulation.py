@@ -21,8 +21,8 @@ class Stay:
     """Indices of the benchmarks that follow, load by load; none for a stay that only works."""
     benchmarks: Mapping[int, float] = field(default_factory=dict)
     """Seconds of each of them."""
-    slots: int = 1
-    """On the same host."""
+    sizes: tuple[int, ...] = (1,)
+    """Slots of each engine, on the same host."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Play:
             self._allocation.done(name, turn, 1.0)
         elif series := walker.way.stays[walker.stay].series:
             walker.ready = True
-            beside = ("base",) * (walker.way.stays[walker.stay].slots - 1)
+            beside = ("base",) * (len(walker.way.stays[walker.stay].sizes) - 1)
             self._allocation.ready(name, Member(name, tuple(Series(indices, 1.0) for indices in series), beside=beside))
         else:
             self._leave(walker)
@@ -117,7 +117,7 @@ class _Play:
 
     def _leave(self, walker: _Walker) -> None:
         self._allocation.leave(walker.way.name)
-        self._held += (self._now - (walker.since or 0.0)) * walker.way.stays[walker.stay].slots
+        self._held += (self._now - (walker.since or 0.0)) * sum(walker.way.stays[walker.stay].sizes)
         walker.stay, walker.since, walker.ready = walker.stay + 1, None, False
         if walker.stay < len(walker.way.stays):
             self._ask(walker)
@@ -126,7 +126,7 @@ class _Play:
 
     def _ask(self, walker: _Walker) -> None:
         stay = walker.way.stays[walker.stay]
-        self._allocation.queue(walker.way.name, to_be_measured=bool(stay.series), slots=stay.slots)
+        self._allocation.queue(walker.way.name, to_be_measured=bool(stay.series), sizes=stay.sizes)
 
     def _wait(self, walker: _Walker, seconds: float) -> None:
         heapq.heappush(self._events, (self._now + seconds, next(self._order), walker))

@@ -133,9 +133,14 @@ def _slower(plan: Plan) -> list[str]:
 def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
     slots, hardware, serving = plan.slots, plan.hardware, plan.experiment.serving
     count = len(slots.engines)
-    each = f"{len(slots.engines[0])} cores" if hardware.on_cpu else f"{serving.gpus:g} GPUs"
+    gpus = sorted({variant.serving.gpus for variant in plan.tried})
     how = "together" if slots.together else "one after the other"
-    lines = [f"{count} engines side by side, {each} each, computing in {plan.compute_dtype}; benchmarked {how}"]
+    if hardware.on_cpu or len(gpus) == 1:
+        each = f"{len(slots.engines[0])} cores" if hardware.on_cpu else f"{gpus[0]:g} GPUs"
+        seats = f"{count} engines side by side, {each} each"
+    else:
+        seats = f"{count * slots.gpus_each:g} GPUs, for engines of {' or '.join(f'{size:g}' for size in gpus)}"
+    lines = [f"{seats}, computing in {plan.compute_dtype}; benchmarked {how}"]
     largest = max((need.serve for need in needs.values() if need.serve), default=None)
     if largest and hardware.on_cpu:
         lines.append(
@@ -143,8 +148,8 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
             f"{_gib(hardware.memory_bytes)} (estimates by the model's shapes, flows/planning/memory.py)"
         )
     elif largest:
-        taken = hardware.gpu_memory_bytes * serving.gpu_memory_utilization * serving.tensor_parallel_size
-        lines.append(f"memory: vLLM reserves {_gib(int(taken))} GiB of GPU memory for each engine, whatever it needs")
+        taken = _gib(int(hardware.gpu_memory_bytes * serving.gpu_memory_utilization))
+        lines.append(f"memory: vLLM reserves {taken} GiB of every GPU of an engine, whatever it needs")
     else:
         lines.append(f"{_UNKNOWN}: known once the base model is available")
     return lines

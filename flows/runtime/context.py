@@ -103,9 +103,9 @@ class Run:
         *,
         to_be_measured: bool,
         to_be_measured_next: bool = False,
-        slots: int = 1,
+        sizes: tuple[int, ...] = (1,),
     ) -> contextlib.AbstractContextManager[Slot]:
-        """A slot for a variant, or two (`actors.placement.coordinator.holding_slots`); for whom it waits is said."""
+        """A place for each engine (`actors.placement.coordinator.holding_slots`); for whom a variant waits is said."""
         mine = self.plan.experiment.name
 
         def waits(occupants: list[Occupant]) -> None:
@@ -120,7 +120,7 @@ class Run:
             waits,
             to_be_measured=to_be_measured,
             to_be_measured_next=to_be_measured_next,
-            slots=slots,
+            sizes=sizes,
         )
 
     def do_once(self, step: Step[R], services: Services, work: Callable[[Draft[R]], None]) -> Record[R]:

@@ -33,7 +33,7 @@ def services(run: Run) -> Iterator[Services]:
     if held != slots:
         raise UserError(
             f"serving: {len(slots.engines)} engines per node requested, but a running experiment on this "
-            f"cluster has {len(held.engines)}; wait for it to end, or use engines of the same size"
+            f"cluster has {len(held.engines)}; wait for it to end, or use engines of the same sizes"
         )
     with contextlib.ExitStack() as leases:
         server = leases.enter_context(serving_host(conducting))
@@ -63,10 +63,10 @@ def _calibration_commit(run: Run) -> str | None:
 
 
 def _nodes(run: Run) -> list[str]:
-    """Ids of the nodes that have what one slot needs, and are of the kind that was planned for."""
+    """Ids of the nodes that have what any engine needs, and are of the kind that was planned for."""
     slots, on_cpu = run.plan.slots, run.plan.hardware.on_cpu
     cores = max(len(engine) for engine in slots.engines)
-    gpus = 0 if on_cpu else run.plan.experiment.serving.gpus
+    gpus = 0 if on_cpu else max(variant.serving.gpus for variant in run.plan.variants)
     offers = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     fitting = [name for name, has in offers if has.get("CPU", 0) >= cores and has.get("GPU", 0) >= gpus]
     return [name for name in fitting if cluster.is_alike(name, run.plan.hardware)]

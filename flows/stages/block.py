@@ -49,16 +49,16 @@ def benchmark_in_blocks(run: Run, outcome: Outcome, services: Services, first: _
     Args:
         first: uses the variant's engine for something else, before its load begins.
     """
-    room = len(run.plan.slots.engines) > 1
-    slots = 2 if room and outcome.plan.beside_base else 1
-    with run.holding_slots(outcome, services, to_be_measured=True, slots=slots) as slot:
+    sizes, one_by_one = run.plan.sizes(outcome.plan), run.plan.one_by_one(outcome.plan)
+    held = (max(sizes),) if one_by_one else sizes
+    with run.holding_slots(outcome, services, to_be_measured=True, sizes=held) as slot:
         look_at(run, outcome, services)
         while starts := _starts(run, outcome):
             block = _Block(run, outcome, services, slot, min(starts))
-            if room or not outcome.plan.beside_base:
-                block.side_by_side(first)
-            else:
+            if one_by_one:
                 block.one_after_the_other(first)
+            else:
+                block.side_by_side(first)
             first = None
 
 

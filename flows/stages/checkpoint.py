@@ -25,7 +25,8 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
 
     def make(draft: Draft[Checkpoint]) -> None:
         next_ = outcome.plan.scheme is not None
-        with run.holding_slots(outcome, services, to_be_measured=False, to_be_measured_next=next_) as slot:
+        sizes = (run.plan.slots.taken_by(_gpus(run)),)
+        with run.holding_slots(outcome, services, to_be_measured=False, to_be_measured_next=next_, sizes=sizes) as slot:
             run.progress.say(outcome.name, f"{step.kind} ...")
             with unchanged(step, slot.host):
                 work(run, outcome, services, draft, slot)
@@ -62,11 +63,16 @@ def prepare_base(run: Run, services: Services) -> None:
 
 
 def _needs(run: Run, slot: Slot) -> Needs:
-    """What one quantizer holds: the GPUs or the cores of its slot."""
+    """What one quantizer holds: its GPUs, or the cores of its slot."""
     quantizing, hardware, slots = run.plan.experiment.quantizing, run.plan.hardware, run.plan.slots
     cores = quantizing.cores or len(slots.engines[slot.index]) or max(1, hardware.cores // len(slots.engines))
-    gpus = 0 if hardware.on_cpu else quantizing.gpus or min(1.0, run.plan.experiment.serving.gpus)
-    return Needs(cores=cores, gpus=gpus, variables={"OMP_NUM_THREADS": str(cores)})
+    return Needs(cores=cores, gpus=_gpus(run), variables={"OMP_NUM_THREADS": str(cores)})
+
+
+def _gpus(run: Run) -> float:
+    """GPUs of one quantizer."""
+    experiment = run.plan.experiment
+    return 0.0 if run.plan.hardware.on_cpu else experiment.quantizing.gpus or min(1.0, experiment.serving.gpus)
 
 
 def _prepare(run: Run, outcome: Outcome, _: Services, draft: Draft[Checkpoint], slot: Slot) -> None:

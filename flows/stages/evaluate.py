@@ -120,13 +120,16 @@ def _in_actor(
     }
     model = in_vllm if engine == "vllm" else in_transformers
 
+    gpus = 0.0 if hardware.on_cpu else in_vllm["tensor_parallel_size"] * experiment.serving.gpu_share
+
     def ask(draft: Draft[Evaluation]) -> None:
-        with run.holding_slots(outcome, services, to_be_measured=False) as slot:
+        sizes = (run.plan.slots.taken_by(gpus),)
+        with run.holding_slots(outcome, services, to_be_measured=False, sizes=sizes) as slot:
             cores = run.plan.slots.engines[slot.index]
             variables = vllm_server.variables(cores, outcome.plan.serving.kv_cache_gib)
             needs = Needs(
                 cores=len(cores) or 1,
-                gpus=0 if hardware.on_cpu else outcome.plan.serving.gpus,
+                gpus=gpus,
                 variables=variables | {"OMP_NUM_THREADS": str(len(cores) or 1)},
             )
             run.progress.say(outcome.name, f"evaluating with {engine}{called and f', {called}'} ...")

@@ -83,14 +83,19 @@ def _stages(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
     stop_if_hopeless(run, outcome)
     if run.plan.experiment.accuracy.engine != "served":
         evaluate_in_actor(run, outcome, services, slices)
-    one_engine = len(run.plan.slots.engines) == 1
-    if one_engine and not (outcome.evaluated_on(slices) or outcome.benchmarked):
+    if run.plan.fills_host(outcome.plan) and not (outcome.evaluated_on(slices) or outcome.benchmarked):
         # It has the host for itself: the one that is evaluated is benchmarked before another is started.
         benchmark_in_blocks(run, outcome, services, evaluate_first)
     if not outcome.evaluated_on(slices):
         benchmarked_next = not outcome.benchmarked
         with (
-            run.holding_slots(outcome, services, to_be_measured=False, to_be_measured_next=benchmarked_next) as slot,
+            run.holding_slots(
+                outcome,
+                services,
+                to_be_measured=False,
+                to_be_measured_next=benchmarked_next,
+                sizes=run.plan.sizes(outcome.plan)[:1],
+            ) as slot,
             serving(run, outcome, services, slot) as started,
             evaluator_at(slot) as evaluator,
         ):

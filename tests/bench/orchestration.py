@@ -58,7 +58,7 @@ def longest_chain(file: Path, options: argparse.Namespace) -> float:
     once more, with the base beside it, to be benchmarked in turn with it."""
     slots = plan.make(load_experiment(file), MACHINE).slots
     repeats = range(REPEATS)
-    block = Stay(options.seconds, (tuple(repeats),), dict.fromkeys(repeats, 2 * options.seconds), slots=2)
+    block = Stay(options.seconds, (tuple(repeats),), dict.fromkeys(repeats, 2 * options.seconds), sizes=(1, 1))
     base = Way("base", (Stay(3 * options.seconds), block))
     stays = (Stay(options.seconds), Stay(2 * options.seconds), block)
     compressed = [Way(str(place), stays) for place in range(options.variants)]

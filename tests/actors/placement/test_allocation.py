@@ -12,6 +12,7 @@ from actors.placement.rounds import Member, Round, Series, Turn
 from actors.placement.slots import DeviceSlots
 
 TWO = DeviceSlots(engines=((0,), (1,)), clients=((1,), (0,)), together=False)
+FIVE = DeviceSlots(((),) * 5, ((),) * 5, together=False, gpus_each=1)
 ONE = DeviceSlots(engines=((0,),), clients=((),), together=False)
 
 
@@ -135,7 +136,7 @@ def test_two_seats_are_given_at_once_and_a_host_is_kept_for_who_waits_for_them()
     for holder in "ab":
         hall.queue(holder, to_be_measured=False)
         assert hall.take(holder)
-    hall.queue("pair", to_be_measured=True, slots=2)
+    hall.queue("pair", to_be_measured=True, sizes=(1, 1))
     hall.queue("c", to_be_measured=False)
     hall.leave("a")
     assert hall.take("pair") is None, "one slot is no pair of slots"
@@ -150,12 +151,38 @@ def test_two_seats_are_given_at_once_and_a_host_is_kept_for_who_waits_for_them()
     assert hall.take("c") == Slot("host", 0)
 
 
+def test_host_that_is_kept_for_a_pair_is_measured_though_a_slot_is_free() -> None:
+    hall = SlotAllocation({"host": TWO})
+    hall.queue("single", to_be_measured=True)
+    hall.take("single")
+    hall.queue("pair", to_be_measured=True, sizes=(1, 1))
+    hall.queue("other", to_be_measured=True)
+    assert (hall.take("pair"), hall.take("other")) == (None, None)
+    hall.ready("single", member("base"))
+    assert hall.turn("single"), "the other waits behind the pair, and the pair for this one"
+
+
+def test_engines_of_different_sizes_share_no_slot() -> None:
+    hall = SlotAllocation({"host": FIVE})
+    hall.queue("quantizer", to_be_measured=False)
+    hall.queue("wide", to_be_measured=True, sizes=(3, 1))
+    assert hall.take("wide") == Slot("host", 0, beside=3), "each engine by its first slot"
+    assert hall.take("quantizer") == Slot("host", 4)
+    hall.queue("more", to_be_measured=False)
+    assert hall.take("more") is None, "all five are taken"
+    hall.leave("wide")
+    hall.queue("pair", to_be_measured=False, sizes=(2, 2))
+    assert (hall.take("more"), hall.take("pair")) == (Slot("host", 0), None)
+    hall.leave("quantizer")
+    assert hall.take("pair") == Slot("host", 1, beside=3)
+
+
 def test_who_waits_for_two_seats_keeps_no_more_than_one_host() -> None:
     hall = SlotAllocation({"one": TWO, "other": TWO})
     for holder in "abc":
         hall.queue(holder, to_be_measured=False)
         assert hall.take(holder)
-    hall.queue("pair", to_be_measured=True, slots=2)
+    hall.queue("pair", to_be_measured=True, sizes=(1, 1))
     assert hall.take("pair") is None
     hall.leave("a")
     hall.leave("c")
@@ -169,7 +196,7 @@ def test_host_is_measured_without_who_waits_for_more_seats_than_it_has_free() ->
     hall = SlotAllocation({"host": TWO})
     hall.queue("single", to_be_measured=True)
     hall.take("single")
-    hall.queue("pair", to_be_measured=True, slots=2)
+    hall.queue("pair", to_be_measured=True, sizes=(1, 1))
     hall.ready("single", member("base"))
     assert hall.turn("single"), "the other would be waited for in vain"
 
@@ -234,7 +261,7 @@ def test_random_variants_on_random_hosts_all_come_to_their_end(seed: int) -> Non
     """Each quantizes, then is measured, with one engine or two; some die on the way. Whoever lives is measured in
     full."""
     draw = random.Random(seed)
-    hosts = {f"h{i}": draw.choice([ONE, TWO]) for i in range(draw.randint(1, 4))}
+    hosts = {f"h{i}": draw.choice([ONE, TWO, FIVE]) for i in range(draw.randint(1, 4))}
     most = max(len(slots.engines) for slots in hosts.values())
     hall, states = SlotAllocation(hosts), {f"v{i}": "new" for i in range(draw.randint(1, 12))}
     turns: dict[str, int] = dict.fromkeys(states, 0)
@@ -264,7 +291,9 @@ def _moved(hall: SlotAllocation, name: str, state: str, turns: dict[str, int], d
             return "quantizes" if hall.take(name) else state
         case "quantizes":
             hall.leave(name)
-            hall.queue(name, to_be_measured=True, slots=draw.randint(1, most))
+            first = draw.randint(1, most)
+            second = draw.randint(0, most - first)
+            hall.queue(name, to_be_measured=True, sizes=(first, second) if second else (first,))
             return "wants to serve"
         case "wants to serve":
             return "serves" if hall.take(name) else state

@@ -28,8 +28,8 @@ async def _both_asked() -> tuple[Coordinator, "asyncio.Task[Slot]"]:
     """The first works on the only slot, the second waits to work there."""
     conducting = Coordinator()
     await conducting.open(["host"], ONE_SEAT)
-    assert await conducting.take("first", FIRST, to_be_measured=False, slots=1) == THE_SEAT
-    second = asyncio.ensure_future(conducting.take("second", SECOND, to_be_measured=False, slots=1))
+    assert await conducting.take("first", FIRST, to_be_measured=False, sizes=(1,)) == THE_SEAT
+    second = asyncio.ensure_future(conducting.take("second", SECOND, to_be_measured=False, sizes=(1,)))
     await asyncio.sleep(0.05)
     return conducting, second
 
@@ -64,7 +64,7 @@ def test_whoever_is_measured_next_comes_before_others_that_only_work() -> None:
         await conducting.leave("first", to_be_measured_next=True)
         await asyncio.sleep(0.05)
         assert not second.done()
-        assert await conducting.take("first", FIRST, to_be_measured=True, slots=1) == THE_SEAT
+        assert await conducting.take("first", FIRST, to_be_measured=True, sizes=(1,)) == THE_SEAT
         await conducting.leave("first")
         assert await second == THE_SEAT
 

@@ -38,13 +38,22 @@ def test_engine_that_takes_all_cores_sits_alone() -> None:
 
 
 def test_gpus_seat_one_tensor_parallel_group_each() -> None:
-    slots = gpu_slots(8, Serving(tensor_parallel_size=2), [load()])
+    slots = gpu_slots(8, [Serving(tensor_parallel_size=2)], [load()])
     assert len(slots.engines) == 4
     assert slots.together
+    assert slots.taken_by(2) == slots.taken_by(1) == 1
+
+
+@pytest.mark.parametrize(("sizes", "seats", "taken"), [([1, 2], 8, [1, 2]), ([4, 2], 4, [2, 1]), ([2, 3], 8, [2, 3])])
+def test_engines_of_different_sizes_take_several_slots(sizes: list[int], seats: int, taken: list[int]) -> None:
+    slots = gpu_slots(8, [Serving(tensor_parallel_size=size) for size in sizes], [load()])
+    assert len(slots.engines) == seats
+    assert [slots.taken_by(size) for size in sizes] == taken
 
 
 @pytest.mark.parametrize(("share", "seated"), [(0.5, 4), (0.3, 6), (0.1, 20)])
 def test_gpus_that_are_shared_seat_several_and_load_one_at_a_time(share: float, seated: int) -> None:
-    slots = gpu_slots(2, Serving(gpu_share=share, gpu_memory_utilization=share), [load()])
+    slots = gpu_slots(2, [Serving(gpu_share=share, gpu_memory_utilization=share)], [load()])
     assert len(slots.engines) == seated
+    assert slots.taken_by(share) == 1
     assert not slots.together

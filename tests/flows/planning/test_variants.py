@@ -2,16 +2,18 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from refusals import refusal
-from tests_support import write_model
+from tests_support import H100, write_model
 
+from configs.base import UserError
 from configs.hardware import Hardware
 from configs.loading import load_experiment
-from flows.planning import plan
+from flows.planning import capacity, plan
 from flows.planning.variant_plan import VariantPlan
 
 NGRAM = {"kind": "ngram", "num_speculative_tokens": 3}
@@ -99,6 +101,40 @@ def test_checkpoint_that_is_there_is_prepared_and_never_quantized(
     assert published.in_words == "published"
 
 
+WIDE = {"name": "wide", "serving": {"tensor_parallel_size": 2}}
+
+
+def test_engine_over_two_gpus_is_evaluated_with_the_base_and_takes_two_slots(experiment_file: Any) -> None:
+    load = {"kind": "concurrent", "streams": [1], "prompt_tokens": 8, "output_tokens": 8, "duration_s": 1}
+    file = experiment_file(schemes=[], variants=[WIDE], accelerator="cuda", load=load)
+    planned = plan.make(load_experiment(file), H100.model_copy(update={"gpus": 4}))
+    base, wide = planned.variants
+    assert [planned.sizes(variant) for variant in (base, wide)] == [(1, 1), (2, 1)]
+    assert not any(planned.one_by_one(variant) or planned.fills_host(variant) for variant in (base, wide))
+    assert [s.fingerprint for s in wide.evaluations] == [s.fingerprint for s in base.evaluations]
+    two = plan.make(planned.experiment, H100.model_copy(update={"gpus": 2}))
+    assert [two.one_by_one(variant) for variant in two.variants] == [False, True], "no room for three GPUs"
+    assert [two.fills_host(variant) for variant in two.variants] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "heads", "said"),
+    [
+        (1, 32, "variants.0.serving.tensor_parallel_size: 2 GPUs requested, this machine has 1"),
+        (2, 9, "variants.0.serving.tensor_parallel_size: 9 attention heads cannot be shared out evenly among 2 GPUs"),
+    ],
+)
+def test_engine_over_gpus_that_cannot_be(
+    experiment_file: Any, tmp_path: Path, gpus: int, heads: int, said: str
+) -> None:
+    folder = write_model(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps({"model_type": "fake", "num_attention_heads": heads}))
+    model = {"kind": "path", "path": str(folder)}
+    experiment = load_experiment(experiment_file(schemes=[], variants=[WIDE], model=model, accelerator="cuda"))
+    with pytest.raises(UserError, match=re.escape(said)):
+        capacity.check(plan.make(experiment, H100.model_copy(update={"gpus": gpus})))
+
+
 @pytest.mark.parametrize(
     ("variant", "said"),
     [
@@ -106,7 +142,11 @@ def test_checkpoint_that_is_there_is_prepared_and_never_quantized(
         ({"name": "base", "serving": {"max_num_seqs": 2}}, "variants: the name 'base' is reserved for the base model"),
         ({"name": "tiny", "scheme": INT8, "checkpoint": {"kind": "path", "path": "x"}}, "is not compressed again"),
         ({"name": "a", "serving": {"port": 9}}, "variants.0.serving: port: where a deployment listens is no part"),
-        ({"name": "a", "serving": {"tensor_parallel_size": 2}}, "engines of all variants are of one size"),
+        (
+            {"name": "a", "serving": {"gpu_share": 0.5, "gpu_memory_utilization": 0.4}},
+            "all variants have the same share of a GPU",
+        ),
+        ({"name": "a", "serving": {"tensor_parallel_size": 2}}, "tensor_parallel_size: 2 on a CPU"),
         ({"name": "a", "serving": {"max_num_sequences": 2}}, "variants.0.serving.max_num_sequences: unknown key"),
         ({"name": "a", "serving": {"max_model_len": 64}}, "exceed variants.0.serving.max_model_len 64"),
         ({"name": "a", "serving": {"kv_cache_dtype": "int3"}}, "variants.0.serving.kv_cache_dtype: 'int3'"),
