@@ -74,7 +74,7 @@ class Decision(Settings):
     """Confidence of a two-sided interval. One minus it is also the largest probability of a false deployment, over
     all variants, and over verdict and lead together."""
     price_per_hour: float | None = Field(default=None, gt=0)
-    """Price of one engine's devices, in any currency; for `cost`."""
+    """Price of the devices of one of the base's engines, in any currency. With it, costs are shown; `cost` needs it."""
 
     def over(self, variants: int) -> "Decision":
         """The same decision, with intervals whose lower bounds hold for so many variants at once (Bonferroni).

@@ -181,6 +181,12 @@ class Experiment(Settings):
             raise ValueError(
                 f"{self._listed_in(BASE)}: the name {BASE!r} is reserved for the base model; choose another `name`"
             )
+        for position, variant in enumerate(self.variants):
+            if variant.price_per_hour is not None and self.decision.price_per_hour is None:
+                raise ValueError(
+                    f"variants.{position}.price_per_hour: set, but the base has no price to compare with; add "
+                    "decision.price_per_hour"
+                )
         if self.racing and self.sweep and self.sweep.search == "optuna":
             raise ValueError(
                 "racing: optuna needs variants that were measured in full; remove `racing`, or set sweep.search: random"

@@ -36,6 +36,10 @@ class Variant(Settings):
     serving: Serving = Serving()
     """What differs from the experiment's `serving`; of `engine_args`, single arguments."""
 
+    price_per_hour: float | None = Field(default=None, gt=0)
+    """Price of the devices of one of its engines; None: that of the base's (`decision.price_per_hour`), times as many
+    GPUs as it has more."""
+
     @model_validator(mode="after")
     def _made_in_one_way(self) -> Self:
         if self.scheme and self.checkpoint:
@@ -55,6 +59,17 @@ class Variant(Settings):
     def _as_given(self, serving: Serving, info: FieldSerializationInfo) -> dict[str, Any]:
         """What it gives, so that an experiment that is written down and read again says the same."""
         return serving.model_dump(mode=info.mode, exclude_unset=True)
+
+    def priced(self, base: float | None, serving: Serving) -> float | None:
+        """Price per hour of one of its engines; None where none is known.
+
+        Args:
+            base: that of the base's.
+            serving: how the base is served.
+        """
+        if self.price_per_hour is not None or base is None:
+            return self.price_per_hour
+        return base * self.served(serving).gpus / serving.gpus
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from configs.decision import Decision
+from flows.analysis.front import front
 from flows.analysis.judgement import Answer, Judged, Judgement, Stopped
 from flows.analysis.leads import excluded, shown
 from flows.analysis.reasons import (
@@ -69,7 +70,7 @@ def decide(
         recommended=recommended.name if recommended else None,
         sentence=sentence,
         judged=tuple(judged),
-        pareto=_pareto(judged),
+        pareto=front(judged),
         reasons=reasons | lost,
         stopped=stopped,
     )
@@ -230,20 +231,3 @@ def standing(variant: Judged, rival: Judged | None, decision: Decision) -> tuple
     """What variants are sorted by that may all pass, first whom the decision would take: those that are shown to be
     better than the base come before those that are not."""
     return (not leads(variant, rival, decision), *rank(variant, decision))
-
-
-def _pareto(judged: list[Judged]) -> tuple[str, ...]:
-    """Variants that no other beats in throughput, size and accuracy at once."""
-    axes = {v.name: (v.throughput, -v.size_bytes, _accuracy(v)) for v in judged}
-
-    def beaten(name: str) -> bool:
-        mine = axes[name]
-        return any(o != mine and all(a >= b for a, b in zip(o, mine, strict=True)) for o in axes.values())
-
-    return tuple(name for name in axes if not beaten(name))
-
-
-def _accuracy(variant: Judged) -> float:
-    """Mean difference from the base over judged tasks, more being better; 0 for the base itself."""
-    changes = [d.turned(d.difference) for d in variant.differences if d.verdict]
-    return sum(changes) / len(changes) if changes else 0.0

@@ -252,11 +252,26 @@ class Judged:
     """Constraints that it is shown neither to satisfy nor to break."""
     control: Lead | None = None
     """Of the base: a second start of it in turn with the first (A/A) by the objective, where one was made."""
+    gpus: float = 1.0
+    """GPUs of one engine; on a CPU 1."""
+    price_per_hour: float | None = None
+    """Price of the devices of one engine; None where none is given."""
 
-    @property
-    def throughput(self) -> float:
-        """Highest output tokens per second over the points of the load that are sound; 0 where none is."""
-        return max((p.figures["output_tokens_per_second"].mean for p in self.points if p.sound), default=0.0)
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A variant at a load, by means."""
+
+    variant: str
+    asked: float
+    unit: str
+    accuracy: float
+    """Mean difference from the base over the judged tasks, as shares of what their metrics go to; more is better. 0 for
+    the base itself."""
+    cost: float
+    """Of a million output tokens: their price, or where none is given the hours of a GPU (on a CPU, of an engine)."""
+    latency_ms: float
+    """95th percentile of the time from sending a request to its last token."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +301,8 @@ class Judgement:
     recommended: str | None
     sentence: str
     judged: tuple[Judged, ...]
-    pareto: tuple[str, ...]
+    pareto: tuple[OperatingPoint, ...]
+    """Operating points of which no other is at least as accurate, as cheap and as quick, and better in one."""
     reasons: dict[str, str]
     """Why each variant that is not recommended lost; beside `workloads`, why some were not measured in full."""
     stopped: tuple[Stopped, ...] = ()

@@ -35,6 +35,8 @@ class Benchmarked:
     """As of `flows.analysis.ratios`."""
     looks: int = 1
     """At which its repeats might have been enough."""
+    price_per_hour: float = 1.0
+    """Of its engine; for `cost`."""
 
 
 def lead(
@@ -54,13 +56,13 @@ def lead(
         return _of_capacities(ours, theirs, decision, variants)
     figure, better = performance.compared_figure(decision)
     common = set(performance.eligible(ours.points, decision)) & set(performance.eligible(theirs.points, decision))
-    indices = [index for index in sorted(common) if _pairs(ours, theirs, (index, index), figure)]
+    indices = [index for index in sorted(common) if _pairs(ours, theirs, (index, index), decision)]
     if not indices:
         return None
     best = (_best(ours, indices, figure, better), _best(theirs, indices, figure, better))
     at = " against ".join(dict.fromkeys(ours.points[index].in_words for index in best))
     unsettled = _unsettled(ours, theirs, decision, spread)
-    pairs, variation = _pairs(ours, theirs, best, figure), spread(best, figure)
+    pairs, variation = _pairs(ours, theirs, best, decision), spread(best, figure)
     return of_pairs(
         pairs,
         better,
@@ -110,10 +112,17 @@ def of_pairs(
     return Lead(*bounds, len(pairs), at, unsettled, needed, starts=len(units) if starts else 1)
 
 
-def _pairs(ours: Benchmarked, theirs: Benchmarked, at: tuple[int, int], figure: str) -> list[tuple[float, float]]:
-    """Variant's and base's value in every repeat, each at its own load; none where one has no figure or it is 0."""
+def _pairs(
+    ours: Benchmarked, theirs: Benchmarked, at: tuple[int, int], decision: Decision
+) -> list[tuple[float, float]]:
+    """Variant's and base's value in every repeat, each at its own load, for `cost` tokens for the money; none where one
+    has no figure or it is 0."""
+    figure, _ = performance.compared_figure(decision)
+    prices = (ours.price_per_hour, theirs.price_per_hour) if decision.objective == "cost" else (1.0, 1.0)
     rows = zip(ours.sweeps, theirs.sweeps, strict=False)
-    pairs = [(mine[at[0]].get(figure, 0.0), base[at[1]].get(figure, 0.0)) for mine, base in rows]
+    pairs = [
+        (mine[at[0]].get(figure, 0.0) / prices[0], base[at[1]].get(figure, 0.0) / prices[1]) for mine, base in rows
+    ]
     return pairs if all(min(pair) > 0 for pair in pairs) else []
 
 
@@ -127,7 +136,7 @@ def _unsettled(ours: Benchmarked, theirs: Benchmarked, decision: Decision, sprea
         standings = {point.standing for point in both}
         if "not shown" not in standings or "breaks" in standings or any(point.void for point in both):
             continue
-        pairs = _pairs(ours, theirs, (index, index), figure)
+        pairs = _pairs(ours, theirs, (index, index), decision)
         variation = spread((index, index), figure)
         gain = (
             of_pairs(pairs, better, decision, 1, starts=ours.starts, spread=variation, looks=ours.looks)

@@ -34,14 +34,20 @@ class Measured:
     """As of `flows.analysis.ratios`."""
     looks: int = 1
     """At which the repeats might have been enough."""
+    gpus: float = 1.0
+    """Of one engine; on a CPU 1."""
+    price_per_hour: float | None = None
+    """Of one engine."""
 
     @property
     def benchmarked(self) -> leads.Benchmarked:
-        return leads.Benchmarked(self.size_bytes, self.sweeps, self.points, self.starts, self.looks)
+        price = self.price_per_hour or 1.0
+        return leads.Benchmarked(self.size_bytes, self.sweeps, self.points, self.starts, self.looks, price)
 
     def base_of(self, size_bytes: int, decision: Decision) -> leads.Benchmarked:
         """The base in turn with it, which has so many bytes."""
-        return leads.Benchmarked(size_bytes, self.base, performance.points(self.base, decision), self.starts)
+        points, price = performance.points(self.base, decision), decision.price_per_hour or 1.0
+        return leads.Benchmarked(size_bytes, self.base, points, self.starts, price_per_hour=price)
 
     def units(self, indices: tuple[int, int], figure: str) -> np.ndarray | None:
         """Logarithms of a figure's ratio to the base's, at these indices of their grids."""
@@ -63,11 +69,13 @@ class Measured:
             size_bytes=size,
             sweeps=sweeps,
             points=points,
-            objective=performance.objective(sweeps, points, size, decision),
+            objective=performance.objective(sweeps, points, size, decision, outcome.plan.price_per_hour),
             evidence=_evidence([checkpoint, *evaluations, *benchmarks]),
             base=performance.sweeps_of_base(benchmarks, decision.constraints),
             starts=_starts(benchmarks),
             looks=len(experiment.loads[workload].looks),
+            gpus=outcome.plan.serving.gpus,
+            price_per_hour=outcome.plan.price_per_hour,
         )
 
 
@@ -114,6 +122,8 @@ def described(measured: Measured, decision: Decision) -> Judged:
         broken_constraints=broken,
         evidence=measured.evidence,
         unsure_constraints=unsure,
+        gpus=measured.gpus,
+        price_per_hour=measured.price_per_hour,
     )
 
 

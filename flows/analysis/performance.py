@@ -79,10 +79,18 @@ def _values(repeats: list[Sweep], index: int, figure: str) -> list[float]:
 
 
 def objective(
-    repeats: list[Sweep], measured: Sequence[Point], size_bytes: int, decision: Decision
+    repeats: list[Sweep],
+    measured: Sequence[Point],
+    size_bytes: int,
+    decision: Decision,
+    price_per_hour: float | None = None,
 ) -> list[float] | None:
     """The objective's value in every repeat, at the one point of the load at which it is best on the mean (the best of
-    every repeat would be better than any point is); None where no point lets it be measured."""
+    every repeat would be better than any point is); None where no point lets it be measured.
+
+    Args:
+        price_per_hour: of one engine, for `cost`.
+    """
     if decision.objective == "size":
         return [size_bytes / 1e9] * len(repeats)
     if by_grid(measured, decision.objective):
@@ -94,7 +102,9 @@ def objective(
         return None
     values = (_values(repeats, index, figure) for index in indices)
     best = max(values, key=lambda of: better * float(np.mean(of)))
-    return [_price(decision, speed) for speed in best] if decision.objective == "cost" else best
+    if decision.objective == "cost" and price_per_hour is not None:
+        return [price_of_tokens(price_per_hour, speed) for speed in best]
+    return best
 
 
 def compared_figure(decision: Decision) -> tuple[str, int]:
@@ -127,6 +137,6 @@ def _everywhere(repeats: list[Sweep], index: int, figure: str) -> bool:
     return all(figure in sweep[index] for sweep in repeats)
 
 
-def _price(decision: Decision, tokens_per_second: float) -> float:
-    """Of a million output tokens."""
-    return (decision.price_per_hour or 0.0) / (3600 * tokens_per_second) * 1e6
+def price_of_tokens(per_hour: float, tokens_per_second: float) -> float:
+    """Of a million output tokens, by what an hour of an engine costs: money, or GPUs."""
+    return per_hour / (3600 * tokens_per_second) * 1e6

@@ -27,6 +27,10 @@ class Estimate:
     """At the most, where variants race."""
     device_hours: float
     """Cores or GPUs of a slot times the hours that it is held; at the most, too."""
+    machine_hours: float = 0.0
+    """The same of all slots of all hosts, from beginning to end: what is paid for where others do not use them."""
+    price_of_an_hour: float | None = None
+    """Of one such core or GPU, by the price of the base's devices; None where none is given."""
     least_seconds: float = 0.0
     """Where all but one lose a race in its first rung; the same as `seconds` where there is none."""
     variants: dict[str, float] = field(default_factory=dict)
@@ -71,6 +75,8 @@ def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: Histo
     return Estimate(
         seconds=before + all_go_on.seconds,
         device_hours=held * _devices(plan) / 3600,
+        machine_hours=(before + all_go_on.seconds) * hosts * len(plan.slots.engines) * _devices(plan) / 3600,
+        price_of_an_hour=_price_of_an_hour(plan),
         least_seconds=before + one_goes_on.seconds,
         variants=own,
         assumed=(*assumptions, ray),
@@ -152,6 +158,11 @@ def _series(experiment: Experiment, indices: Sequence[int]) -> tuple[tuple[int, 
         return ()
     names = [workload for workload, _ in experiment.benchmarks]
     return tuple(tuple(index for index in indices if names[index] == load) for load in experiment.loads)
+
+
+def _price_of_an_hour(plan: Plan) -> float | None:
+    of_base = plan.experiment.decision.price_per_hour
+    return None if of_base is None else of_base / (_devices(plan) * plan.slots.taken_by(plan.base.serving.gpus))
 
 
 def _devices(plan: Plan) -> float:

@@ -51,6 +51,8 @@ class VariantPlan:
     as what is compared is what was measured beside each other. At the most, where repeats end by themselves."""
     looks: tuple[Look, ...]
     """Of one load after the other."""
+    price_per_hour: float | None = None
+    """Of the devices of one of its engines; None where no price is known."""
     left_out: str | None = None
 
     @property

@@ -68,7 +68,8 @@ class VariantSteps:
     @property
     def base(self) -> VariantPlan:
         """The base model, served as the experiment says."""
-        return self._plan(BASE, self.experiment.model, self.experiment.serving, {}, self._prepare)
+        price = self.experiment.decision.price_per_hour
+        return self._plan(BASE, self.experiment.model, self.experiment.serving, {}, self._prepare, price)
 
     def variant(self, variant: Variant) -> VariantPlan:
         made_of: Scheme | Model
@@ -81,7 +82,8 @@ class VariantSteps:
         else:
             made_of, checkpoint = self.experiment.model, self._prepare
         serving = variant.served(self.experiment.serving)
-        return self._plan(variant.name, made_of, serving, variant.changes, checkpoint)
+        price = variant.priced(self.experiment.decision.price_per_hour, self.experiment.serving)
+        return self._plan(variant.name, made_of, serving, variant.changes, checkpoint, price)
 
     def _plan(
         self,
@@ -90,6 +92,7 @@ class VariantSteps:
         serving: Serving,
         changes: Mapping[str, Any],
         checkpoint: Step[Checkpoint],
+        price: float | None,
     ) -> VariantPlan:
         way = _Way(name, serving, checkpoint)
         scheme = made_of if isinstance(made_of, SchemeBase) else None
@@ -107,6 +110,7 @@ class VariantSteps:
             control=self._control(way) if name == BASE else None,
             benchmarks=benchmarks,
             looks=tuple(self._looks(name, benchmarks)),
+            price_per_hour=price,
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
 

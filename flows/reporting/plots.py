@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from configs.decision import Constraints
 from configs.load import in_words
+from flows.analysis.front import operating_points
 from flows.analysis.judgement import Judged, Judgement
+from flows.reporting.tables import cost_of_tokens
 
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
@@ -95,19 +97,23 @@ def _curve(axes: Axes, variant: Judged, name: str, index: int, shift: float) -> 
 
 
 def pareto(judgement: Judgement) -> str:
-    """Throughput against size; the Pareto front is filled. Empty where nothing was judged."""
-    if not judgement.judged:
+    """Latency against cost of every operating point, a line a variant; those on the Pareto front, in which accuracy
+    counts as well, are filled. Empty where there is none."""
+    points = operating_points(judgement.judged)
+    if not points:
         return ""
-    figure, axes = _figure(3.4)
+    figure, axes = _figure(3.6)
     for index, variant in enumerate(judgement.judged):
-        style = _style(index) | {"linestyle": "none", "markersize": 9}
-        if variant.name not in judgement.pareto:
-            style["markerfacecolor"] = "none"
-        axes.plot(variant.size_bytes / 1e6, variant.throughput, label=variant.name, **style)
-    axes.set_xlabel("checkpoint size, MB")
-    axes.set_ylabel("output tokens/s")
-    axes.set_xlim(0, 1.15 * max(v.size_bytes for v in judgement.judged) / 1e6)
-    axes.set_ylim(0, 1.15 * (max(v.throughput for v in judgement.judged) or 1.0))
+        mine = sorted((p for p in points if p.variant == variant.name), key=lambda point: point.asked)
+        style = _style(index)
+        costs, latencies = [point.cost for point in mine], [point.latency_ms for point in mine]
+        axes.plot(costs, latencies, label=variant.name, **style, markerfacecolor="white", linewidth=0.8)
+        for point in set(mine) & set(judgement.pareto):
+            axes.plot(point.cost, point.latency_ms, zorder=3, markersize=8, **style)
+    axes.set_xlabel(cost_of_tokens(judgement.judged).replace("\n", " "))
+    axes.set_ylabel("request latency p95, ms")
+    axes.set_xlim(0, 1.1 * max(point.cost for point in points))
+    axes.set_ylim(0, 1.1 * max(point.latency_ms for point in points))
     axes.grid(alpha=0.3)
     _legend(axes, title="filled: on the Pareto front")
     return _svg(figure)

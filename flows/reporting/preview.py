@@ -39,7 +39,9 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     about = [*told, *_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
     about += resolution.notes(plan, _documents(plan.experiment))
     written = [f"disk: {need}" for need in disk.disks(plan, model, todo)]
-    for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan), *_time(ahead)]:
+    for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan)]:
+        console.print(line, highlight=False)
+    for line in _time(ahead, "core" if plan.hardware.on_cpu else "GPU"):
         console.print(line, highlight=False)
     console.print(f"store {store.root}", soft_wrap=True, highlight=False)
 
@@ -175,14 +177,19 @@ def _from_to(some: Sequence[int]) -> str:
     return f"{first}" if first == last else f"{first} to {last}"
 
 
-def _time(ahead: Estimate) -> list[str]:
+def _time(ahead: Estimate, device: str) -> list[str]:
+    """How long, for how many hours of a core or a GPU, and for what money where a price is given."""
     if not ahead.seconds:
         return ["nothing to do"]
-    total = f"time: about {_clock(ahead.seconds)}, {ahead.device_hours:.2f} device-hours"
+    total = f"time: about {_clock(ahead.seconds)}"
     if ahead.least_seconds < ahead.seconds:
         total += f", or {_clock(ahead.least_seconds)} if all but one lose the race in its first rung"
+    hours = (ahead.device_hours, ahead.machine_hours)
+    devices = f"{device}-hours: {hours[0]:.2f} in use, {hours[1]:.2f} of {device}s until the end, used or not"
+    if (price := ahead.price_of_an_hour) is not None:
+        devices += f"; at decision.price_per_hour {hours[0] * price:.2f} and {hours[1] * price:.2f}"
     rest = [f"  {line}" for line in ahead.assumed]
-    return [f"{total} (estimated from earlier records, or from assumptions without a record)", *rest]
+    return [f"{total} (estimated from earlier records, or from assumptions without a record)", devices, *rest]
 
 
 def _hosts(plan: Plan) -> int:

@@ -1,11 +1,13 @@
 """The tables of a comparison, once: the terminal, report.html and report.md show the same words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from configs.decision import Decision
 from configs.experiment import BASE
 from configs.load import in_words
+from flows.analysis.front import priced
 from flows.analysis.judgement import (
     Capacity,
     Difference,
@@ -74,7 +76,7 @@ def of_load(judgement: Judgement, workload: str, decision: Decision) -> list[Tab
     part = judgement.parts[workload]
     if not part.judged:
         return []
-    tables = [variants(part, decision), loads(part), same_load(part)]
+    tables = [variants(part, decision), front(part), loads(part), same_load(part)]
     if not workload:
         return [table for table in tables if table]
     named = (replace(t, name=f"{t.name}-{workload}", title=f"{t.title}: {workload}") for t in tables if t)
@@ -107,9 +109,11 @@ def stopped(judgement: Judgement) -> Table:
 
 def variants(judgement: Judgement, decision: Decision) -> Table:
     """One line a variant: what is decided on."""
+    different = len({variant.gpus for variant in judgement.judged}) > 1
     rows = [
         (
             variant.name,
+            *([f"{variant.gpus:g}"] if different else []),
             f"{variant.size_bytes / 1e6:.0f}",
             _estimate(variant.objective) if variant.objective else "not measured",
             _against_base(variant),
@@ -118,8 +122,32 @@ def variants(judgement: Judgement, decision: Decision) -> Table:
         )
         for variant in judgement.judged
     ]
-    headers = ("variant", "size MB", *_objective_headers(decision), "verdict")
+    headers = ("variant", *(["GPUs"] if different else []), "size MB", *_objective_headers(decision), "verdict")
     return Table("variants", "Variants", headers, tuple(rows))
+
+
+def front(judgement: Judgement) -> Table | None:
+    """Every operating point on the Pareto front, by accuracy, cost and latency; None where none was measured."""
+    rows = [
+        (
+            point.variant,
+            in_words(point.asked, point.unit),
+            f"{point.cost:.4g}",
+            f"{point.latency_ms:.0f}",
+            f"{point.accuracy:+.3f}",
+        )
+        for point in judgement.pareto
+    ]
+    headers = ("variant", "load", cost_of_tokens(judgement.judged), "latency ms\np95", "accuracy\nagainst base")
+    title = "Pareto front by means: no other is as accurate, as cheap and as quick"
+    return Table("front", title, headers, tuple(rows)) if rows else None
+
+
+def cost_of_tokens(judged: Sequence[Judged]) -> str:
+    """What the costs of some variants are, in words."""
+    if priced(judged):
+        return "price of a million\noutput tokens"
+    return "hours of a GPU (CPU: an engine)\na million output tokens"
 
 
 def _against_base(variant: Judged) -> str:

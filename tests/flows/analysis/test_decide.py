@@ -134,22 +134,10 @@ def test_variant_that_the_base_outruns_at_a_load_that_it_cannot_keep_is_not_depl
     assert decide([base, open_still], Decision(), {}).answer == "not enough evidence"
 
 
-def test_pareto_front_leaves_out_what_another_beats() -> None:
-    small, worse = judged("small", 5.0, size_bytes=50), judged("worse", 4.0, size_bytes=60)
-    assert decide([BASE, small, worse], Decision(), {}).pareto == ("base", "small")
-
-
 def difference(lost: int, **settings: Any) -> Difference:
     """A task of 400 documents, so many of which a variant loses."""
     pairs = np.array([[1, 0]] * lost + [[1, 1]] * (400 - lost), dtype=float)
     return replace(paired("task", "acc", pairs, True, Decision()), **settings)
-
-
-def test_pareto_front_turns_a_metric_of_which_less_is_better() -> None:
-    """A word error rate that rises by .2 is no better accuracy."""
-    errors = replace(difference(0), higher_is_better=False, difference=0.2, verdict="fail")
-    worse, same = (judged(name, 20.0, differences=(d,)) for name, d in (("worse", errors), ("same", difference(0))))
-    assert "worse" not in decide([BASE, worse, same], Decision(), {}).pareto
 
 
 @pytest.mark.parametrize(

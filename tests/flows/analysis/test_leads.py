@@ -1,5 +1,6 @@
 """How far one system leads another, where the right answer is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -183,3 +184,17 @@ def test_equal_variants_are_deployed_as_rarely_as_promised() -> None:
 @pytest.mark.parametrize(("variants", "confidence"), [(1, 0.90), (2, 0.95), (10, 0.99), (0, 0.90)])
 def test_interval_over_variants_shares_one_error_rate(variants: int, confidence: float) -> None:
     assert Decision().over(variants).confidence == pytest.approx(confidence)
+
+
+def test_cost_leads_by_tokens_for_the_money() -> None:
+    """Twice the price for 1.5 times the speed is dearer, whichever objective its speed alone would win."""
+    decision = Decision(objective="cost", price_per_hour=2.0)
+    base = benchmarked(decision, *sweeps({1: LIGHT, 8: [(400.0, 90.0), (404.0, 90.0), (402.0, 90.0)]}))
+    fast = benchmarked(decision, *sweeps({1: LIGHT, 8: [(600.0, 90.0), (606.0, 90.0), (603.0, 90.0)]}))
+    alike, double = (
+        lead(replace(fast, price_per_hour=price), replace(base, price_per_hour=2.0), decision, 1)
+        for price in (2.0, 4.0)
+    )
+    assert alike is not None and double is not None
+    assert (alike.value, double.value) == (pytest.approx(1.5), pytest.approx(0.75))
+    assert shown(alike, decision) and excluded(double, decision)

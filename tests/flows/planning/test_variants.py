@@ -117,6 +117,13 @@ def test_engine_over_two_gpus_is_evaluated_with_the_base_and_takes_two_slots(exp
     assert [two.fills_host(variant) for variant in two.variants] == [False, True]
 
 
+def test_price_is_that_of_the_base_for_as_many_gpus_unless_a_variant_has_its_own(experiment_file: Any) -> None:
+    own = {"name": "own", "serving": {"max_num_seqs": 8}, "price_per_hour": 1.25}
+    file = experiment_file(schemes=[], variants=[WIDE, own], accelerator="cuda", decision={"price_per_hour": 2.0})
+    planned = plan.make(load_experiment(file), H100.model_copy(update={"gpus": 2}))
+    assert [variant.price_per_hour for variant in planned.variants] == [2.0, 4.0, 1.25]
+
+
 @pytest.mark.parametrize(
     ("gpus", "heads", "said"),
     [
@@ -160,6 +167,10 @@ def test_engine_over_gpus_that_cannot_be(
             "prompt_lookup_min: 9 is more than prompt_lookup_max 4",
         ),
         ({"name": "a", "checkpoint": {"kind": "path", "path": "nowhere"}}, "variants.0.checkpoint.path"),
+        (
+            {"name": "a", "serving": {"max_num_seqs": 2}, "price_per_hour": 1},
+            "variants.0.price_per_hour: set, but the base has no price to compare with; add decision.price_per_hour",
+        ),
         (
             {"name": "a", "serving": {"speculative": {"kind": "eagle", "path": "nowhere"}}},
             "variants.0.serving.speculative.path",
