@@ -260,7 +260,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A variant at a load, by means."""
+    """A variant at a load: where its ratios to the base at this load put it, from where the base is."""
 
     variant: str
     asked: float

@@ -89,7 +89,7 @@ def objective(
     every repeat would be better than any point is); None where no point lets it be measured.
 
     Args:
-        price_per_hour: of one engine, for `cost`.
+        price_per_hour: of one engine, for `cost`; None: as of the base's.
     """
     if decision.objective == "size":
         return [size_bytes / 1e9] * len(repeats)
@@ -102,8 +102,8 @@ def objective(
         return None
     values = (_values(repeats, index, figure) for index in indices)
     best = max(values, key=lambda of: better * float(np.mean(of)))
-    if decision.objective == "cost" and price_per_hour is not None:
-        return [price_of_tokens(price_per_hour, speed) for speed in best]
+    if decision.objective == "cost" and (price := price_per_hour or decision.price_per_hour):
+        return [price_of_tokens(price, speed) for speed in best]
     return best
 
 

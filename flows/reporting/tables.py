@@ -139,7 +139,7 @@ def front(judgement: Judgement) -> Table | None:
         for point in judgement.pareto
     ]
     headers = ("variant", "load", cost_of_tokens(judgement.judged), "latency ms\np95", "accuracy\nagainst base")
-    title = "Pareto front by means: no other is as accurate, as cheap and as quick"
+    title = "Pareto front by means, each at its ratio to the base: no other is as accurate, as cheap and as quick"
     return Table("front", title, headers, tuple(rows)) if rows else None
 
 

@@ -159,7 +159,7 @@ def _sweep(speed: float) -> list[dict[str, Any]]:
 def assert_whole(page: Page, written: Written) -> None:
     """Every table cell by cell, every figure, and the decision with its reasons."""
     expected = {table.name: [list(table.headers), *map(list, table.rows)] for table in written.tables}
-    assert list(expected) == ["variants", "loads", "same-load", *(f"accuracy-{name}" for name in SPEEDS)]
+    assert list(expected) == ["variants", "front", "loads", "same-load", *(f"accuracy-{name}" for name in SPEEDS)]
     assert {name: page.tables[name] for name in expected} == expected
     assert set(page.tables) == {*expected, "how", "evidence"}
     for name in ("variants", "evidence"):
@@ -176,8 +176,8 @@ def test_report_holds_every_table_figure_and_variant(written: Written) -> None:
 
 def test_report_has_a_section_for_every_workload(on_workloads: Written) -> None:
     text = on_workloads.file.read_text()
-    page, names = Page(text), ("variants", "loads", "same-load")
-    assert list(page.tables)[:7] == ["workloads", *(f"{name}-{w}" for w in ("chat", "rag") for name in names)]
+    page, names = Page(text), ("variants", "front", "loads", "same-load")
+    assert list(page.tables)[:9] == ["workloads", *(f"{name}-{w}" for w in ("chat", "rag") for name in names)]
     assert [row[:3] for row in page.tables["workloads"][1:]] == [
         ["chat", "deploy", "fp8-dynamic"],
         ["rag", "keep the base", "base"],
@@ -211,7 +211,11 @@ def test_report_needs_nothing_but_itself(written: Written) -> None:
 def test_points_that_do_not_count_are_hollow(written: Written) -> None:
     fills = Page(written.file.read_text()).fills
     hollow = [marker for marker, fill in fills.items() if fill == "#ffffff"]
-    assert Counter(figure for figure, *_ in hollow) == {"load-plot": 2 * len(SPEEDS)}
+    beaten = [marker for marker in fills if marker[0] == "pareto-plot" and marker in hollow]
+    assert Counter(figure for figure, *_ in hollow) == {"load-plot": 2 * len(SPEEDS), "pareto-plot": len(beaten)}
+    drawn = sum(marker[0] == "pareto-plot" for marker in fills)
+    filled = sum(point.variant != "base" for point in written.judgement.pareto)
+    assert drawn - len(beaten) == filled > 0, "those on the front; an SVG does not say of a marker that it is black"
 
 
 def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(written: Written) -> None:
