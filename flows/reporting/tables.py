@@ -139,7 +139,7 @@ def front(judgement: Judgement) -> Table | None:
         for point in judgement.pareto
     ]
     headers = ("variant", "load", cost_of_tokens(judgement.judged), "latency ms\np95", "accuracy\nagainst base")
-    title = "Pareto front by means, each at its ratio to the base: no other is as accurate, as cheap and as quick"
+    title = "Pareto front of accuracy, cost and latency, by means (ratios to the base in blocks)"
     return Table("front", title, headers, tuple(rows)) if rows else None
 
 
@@ -147,7 +147,7 @@ def cost_of_tokens(judged: Sequence[Judged]) -> str:
     """What the costs of some variants are, in words."""
     if priced(judged):
         return "price of a million\noutput tokens"
-    return "hours of a GPU (CPU: an engine)\na million output tokens"
+    return "device-hours a million\noutput tokens"
 
 
 def _against_base(variant: Judged) -> str:
