@@ -263,11 +263,6 @@ class Experiment(Settings):
         own = {f"variants.{n}.serving": v.served(self.serving) for n, v in enumerate(self.variants)}
         return {"serving": self.serving, **own}
 
-    def at_once(self, load: Load) -> int:
-        """Requests that a load has under way at once in an engine, at its heaviest point."""
-        most = self.serving.max_num_seqs
-        return min(load.most_at_once or most, most)
-
     @property
     def results(self) -> Path:
         """The folder on this machine that gets the decision, the report and the logs."""

@@ -233,7 +233,8 @@ class _Look:
 def _short_load(candidate: Candidate, url: str, model: str, key: str | None) -> dict[str, float]:
     """The figures of the decision's point, loaded once more for a few seconds from this machine."""
     load, slots, point = candidate.load, candidate.run.plan.slots, candidate.point
-    openai_client.exercise(f"{url}/v1", model, candidate.run.plan.experiment.at_once(load), key)
+    batch = candidate.outcome.plan.serving.max_num_seqs
+    openai_client.exercise(f"{url}/v1", model, min(load.most_at_once or batch, batch), key)
     brief = load.at(point.asked).model_copy(update={"duration_s": min(LOAD_S, load.duration_s), "requests": 0})
     with (
         cluster.connected(candidate.run.plan.hardware.accelerator),
