@@ -7,7 +7,7 @@ from pathlib import Path
 from actors import environments
 
 if __name__ == "__main__":
-    if Path(sys.prefix).resolve().parent != environments.home().resolve():
+    if Path(sys.prefix).parent.resolve() != environments.home().resolve():
         # A Ray job's entrypoint gets the first `python` on its node's path. The driver lives in its own.
         try:
             driver = str(environments.interpreter("driver"))

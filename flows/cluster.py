@@ -178,10 +178,11 @@ def is_alike(node: str, hardware: Hardware) -> bool:
 
 
 def _on_offer(wanted: str, node: Node) -> Hardware:
-    """The part of a node that Ray gives out."""
+    """The part of a node that Ray gives out. What computes on its GPUs holds cores, too."""
+    offered = {**node.description, "cores": min(node.description["cores"], node.cores)}
     if wanted == "cuda":
-        return _hardware(wanted, {**node.description, "gpus": node.description["gpus"][: node.gpus]})
-    return _hardware(wanted, {**node.description, "cores": min(node.description["cores"], node.cores)})
+        offered["gpus"] = node.description["gpus"][: node.gpus]
+    return _hardware(wanted, offered)
 
 
 def _hardware(wanted: str, description: dict[str, Any]) -> Hardware:

@@ -68,6 +68,7 @@ def test_plan_is_made_for_gpus_where_the_cluster_has_some(named: Any, experiment
     found = cluster.this_machine(load_experiment(experiment_file()))
     assert (found.accelerator, found.name, found.gpus, found.compute_capability) == ("cuda", "H100", 4, 9.0)
     assert [cluster.is_alike(node, found) for node in ("gpu", "gone")] == [True, False]
+    assert found.cores == 8, "a quantizer holds its share of the cores that Ray gives out, not of all there are"
 
 
 def test_cluster_that_gives_out_nothing_is_refused(named: Any, experiment_file: Any) -> None:
