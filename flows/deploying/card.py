@@ -16,7 +16,8 @@ from configs.experiment import BASE
 from configs.model import HubModel
 from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
-from flows.reporting import tables
+from flows.reporting.accuracy_tables import accuracy
+from flows.reporting.table import Table
 
 
 def write(candidate: Candidate, deployed: Deployed) -> Path:
@@ -54,7 +55,7 @@ def _text(candidate: Candidate, title: str, how: str, usage: str) -> str:
         checkpoint=candidate.checkpoint.fingerprint,
         how=how,
         asked=usage,
-        recovery=tables.accuracy(candidate.judged, base) if candidate.variant != BASE else tables.Table("", "", (), ()),
+        recovery=accuracy(candidate.judged, base) if candidate.variant != BASE else Table("", "", (), ()),
         settings=settings,
         libraries=step.libraries,
     )

@@ -23,6 +23,7 @@ from configs.yaml_files import Malformed
 from flows import cluster
 from flows.planning import (
     capacity,
+    energy,
     gpu_memory,
     hub,
     judgeable,
@@ -74,6 +75,7 @@ def check(plan: Plan) -> None:
     """Raise UserError for the first thing in a plan that this machine cannot do; take nothing."""
     experiment = plan.experiment
     capacity.check(plan)
+    energy.check(plan)
     prompts.check(plan)
     hub.check(plan)
     if experiment.tracking.uri:

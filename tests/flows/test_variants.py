@@ -70,3 +70,17 @@ def test_what_is_deployed_has_its_own_settings(experiment_file: Any, capfd: Any)
     assert main(["deploy", str(path), "--print"]) == DONE
     shown = capfd.readouterr().out
     assert "--speculative-config=" in shown and "ngram" in shown
+
+
+def test_energy_is_measured_where_an_engine_s_gpus_tell_it(experiment_file: Any) -> None:
+    path = experiment_file(name="metered")
+    assert main(["run", str(path)]) == DONE
+    (first, *_) = records(path, "benchmark")
+    engine, point = first["result"]["deployment"], first["result"]["points"][0]
+    assert engine["gpus"] == ["GPU-0"]
+    assert engine["idle_power_w"] == pytest.approx(100, rel=0.1)
+    assert point["power_w"] == pytest.approx(300, rel=0.1)
+    assert point["joules_per_output_token"] == pytest.approx(200 / point["output_tokens_per_second"], rel=0.2)
+    report = (path.parent / "store/experiments/metered/report.md").read_text()
+    assert "J/token [interval]" in report
+    assert "without their power while the engine is up and has no request: base 10" in report
