@@ -13,7 +13,7 @@ from actors.placement.slots import DeviceSlots
 from configs.accuracy import Task, local_task
 from configs.experiment import BASE, Experiment
 from configs.hardware import Hardware
-from configs.model import Model, PathModel
+from configs.model import MlflowModel, Model, PathModel
 from configs.scheme_base import SchemeBase
 from configs.schemes import Scheme
 from configs.serving import Serving
@@ -76,6 +76,7 @@ class VariantSteps:
             made_of = variant.scheme.resolved_for(self.hardware)
             checkpoint = self._quantize(variant.name, made_of)
         elif variant.checkpoint:
+            assert not isinstance(variant.checkpoint, MlflowModel), "it was found before (flows.tracking.registered)"
             made_of = variant.checkpoint
             checkpoint = self._prepared(variant.name, made_of, {"another_model": variant.another_model})
         else:

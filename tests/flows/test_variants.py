@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from tests_support import write_model
 
+from configs.loading import load_experiment
 from flows.cli import DONE, FAILED, main
+from flows.tracking import client as tracking
 
 pytestmark = pytest.mark.usefixtures("fake_engines")
 
@@ -84,3 +87,25 @@ def test_energy_is_measured_where_an_engine_s_gpus_tell_it(experiment_file: Any)
     report = (path.parent / "store/experiments/metered/report.md").read_text()
     assert "J/token [interval]" in report
     assert "without their power while the engine is up and has no request: base 10" in report
+
+
+def test_version_in_mlflow_is_measured_and_stays_that_version(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    """An alias that moves after the run changes neither the report nor what would be deployed."""
+    variant = {"name": "theirs", "checkpoint": {"kind": "mlflow", "uri": "models:/served@champion"}}
+    path = experiment_file(schemes=[], variants=[variant])
+    (tmp_path / "store").mkdir()
+    client, experiment_id = tracking.connect(load_experiment(path))
+    for number in ("1", "2"):
+        model = mlflow.initialize_logged_model(name="v", experiment_id=experiment_id)
+        published(tmp_path / number, revision=number)
+        client.log_model_artifacts(model.model_id, str(tmp_path / number))
+        mlflow.register_model(f"models:/{model.model_id}", "served")
+    client.set_registered_model_alias("served", "champion", "1")
+    assert main(["run", str(path)]) == DONE
+    assert decision(path)["recommended"] == "theirs"
+    (theirs,) = [r for r in records(path, "prepare") if r["identity"]["settings"]["model"].get("uri")]
+    assert theirs["identity"]["settings"]["model"]["uri"] == "models:/served/1"
+    client.set_registered_model_alias("served", "champion", "2")
+    capfd.readouterr()
+    assert main(["deploy", str(path), "--print"]) == DONE, capfd.readouterr().err
+    assert theirs["result"]["folder"] in capfd.readouterr().out
