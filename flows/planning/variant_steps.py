@@ -134,7 +134,8 @@ class VariantSteps:
     def _prepared(self, name: str, model: Model, local: Mapping[str, Any] | None = None) -> Step[Checkpoint]:
         """A checkpoint that is not made here."""
         files = {"folder": model.path} if isinstance(model, PathModel) else {}
-        settings = {"model": model.model_dump(mode="json"), "dtype": self.hardware.compute_dtype}
+        # Not the version in MLflow: the folder is the same by whatever name it was found.
+        settings = {"model": model.model_dump(mode="json", exclude={"uri"}), "dtype": self.hardware.compute_dtype}
         return self._step("prepare", name, settings, {}, files, local)
 
     def _quantize(self, name: str, scheme: Scheme) -> Step[Checkpoint]:

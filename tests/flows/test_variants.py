@@ -6,10 +6,16 @@ from typing import Any
 
 import mlflow
 import pytest
+import yaml
 from tests_support import write_model
 
 from configs.loading import load_experiment
 from flows.cli import DONE, FAILED, main
+from flows.deploying import candidate, card
+from flows.experiment import planned
+from flows.runtime.context import Run
+from flows.runtime.progress import Progress
+from flows.store.records import Store
 from flows.tracking import client as tracking
 
 pytestmark = pytest.mark.usefixtures("fake_engines")
@@ -103,9 +109,21 @@ def test_version_in_mlflow_is_measured_and_stays_that_version(experiment_file: A
     client.set_registered_model_alias("served", "champion", "1")
     assert main(["run", str(path)]) == DONE
     assert decision(path)["recommended"] == "theirs"
-    (theirs,) = [r for r in records(path, "prepare") if r["identity"]["settings"]["model"].get("uri")]
-    assert theirs["identity"]["settings"]["model"]["uri"] == "models:/served/1"
+    assert "theirs: models:/served/1" in (path.parent / "store/experiments/tiny/report.md").read_text()
+    (theirs,) = [r for r in records(path, "prepare") if r["identity"]["settings"]["model"]["kind"] == "path"]
     client.set_registered_model_alias("served", "champion", "2")
     capfd.readouterr()
     assert main(["deploy", str(path), "--print"]) == DONE, capfd.readouterr().err
     assert theirs["result"]["folder"] in capfd.readouterr().out
+
+
+def test_card_tells_the_licence_of_what_is_served(experiment_file: Any, tmp_path: Path) -> None:
+    source = published(tmp_path / "theirs", quantization_config={"bits": 4})
+    (tmp_path / "theirs/README.md").write_text("---\nlicense: other\nlicense_name: theirs-1.0\n---\n")
+    path = experiment_file(schemes=[], variants=[{"name": "published", "checkpoint": source}])
+    assert main(["run", str(path)]) == DONE
+    run = Run.of(planned(load_experiment(path)), Store.of(load_experiment(path).storage), Progress(), tmp_path)
+    chosen = candidate.choose(run, None)
+    assert "- licence of theirs, by its card: other (theirs-1.0)" in card.published(chosen, "a/b")
+    head = yaml.safe_load(card.published(chosen, "a/b").split("---")[1])
+    assert (head["license"], head["license_name"]) == ("other", "theirs-1.0")
