@@ -109,7 +109,11 @@ class EngineReport:
     kv_cache_tokens: int | None = None
     """None where its log does not say."""
     warming_s: float | None = None
-    """Seconds of the load that warmed it up; None before that."""
+    """Seconds of the load that warmed it up, and of the look at its power behind it; None before that."""
+    gpus: tuple[str, ...] = ()
+    """UUIDs of the GPUs that it has to itself and that tell their energy."""
+    idle_power_w: float | None = None
+    """Of these GPUs together with the engine up and no request, in watts; None where they do not tell."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,8 @@ class Window:
     end: float
     client_share: float | None
     """How near the client came to its limit, as of `actors.programs.cpu_time.CpuTime.share`."""
+    energy_j: float | None = None
+    """That the engine's GPUs took, in joules; None where they do not tell."""
 
     @property
     def seconds(self) -> float:

@@ -37,6 +37,12 @@ class Server:
 
         return ray_serve.wrote(name, spans)
 
+    def gpus(self, name: str) -> tuple[str, ...]:
+        """UUIDs of the GPUs that an application's engine has to itself, if they tell their energy."""
+        from actors.engines import ray_serve
+
+        return ray_serve.gpus(name)
+
     def remove(self, name: str) -> None:
         """Delete an application, where there is one."""
         from actors.engines import ray_serve

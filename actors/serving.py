@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -93,7 +93,8 @@ def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: flo
     waited: Any = server.wait.remote(deployment.model, timeout_s)
     url, seconds = ray.get(waited)
     report: EngineReport = on_node(deployment.node, _report, deployment.lease, list(deployment.cores), seconds)
-    return url, report
+    gpus: Any = server.gpus.remote(deployment.model)
+    return url, replace(report, gpus=ray.get(gpus))
 
 
 def check_up(server: ActorHandle[Any], deployment: Deployment, url: str) -> None:

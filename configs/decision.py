@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from configs.base import Settings
 
-Objective = Literal["throughput", "goodput", "capacity", "cost", "ttft", "tpot", "size"]
+Objective = Literal["throughput", "goodput", "capacity", "cost", "energy", "ttft", "tpot", "size"]
 _RENAMED = {"max_itl_p95_ms": "max_tpot_p95_ms"}
 """Settings as they were called while the mean gap between the tokens of a request was called its ITL."""
 
@@ -55,7 +55,8 @@ class Decision(Settings):
 
     objective: Objective = "throughput"
     """The figure to optimize. Over the points of the load that are shown to satisfy the latency limits:
-    `throughput`, the highest output tokens per second; `cost`, the lowest price of a million of them.
+    `throughput`, the highest output tokens per second; `cost`, the lowest price of a million of them; `energy`, the
+    fewest joules of the GPUs an output token, without what they take when idle (only where NVML tells it).
     `capacity`, the heaviest point that satisfies them together with all lighter ones, by the 95th percentile of each
     latency. `goodput`, the highest rate at which a share of the requests (`attainment`) satisfies all of them at once,
     together with all lower rates (Zhong et al. 2024, DistServe, section 2); with clients instead of rates, the requests

@@ -35,6 +35,31 @@ class PathModel(Settings):
         return self.path.name
 
 
+class MlflowModel(Settings):
+    """A checkpoint in the Model Registry of `tracking.uri`: config.json, safetensors weights and a tokenizer, as this
+    project registers what it deploys. `plan` and `run` find out which version an alias means; that one is measured and
+    recorded. Its files are MLflow's own where they lie on this machine, else they are fetched into `storage.root`."""
+
+    kind: Literal["mlflow"]
+    uri: str = Field(pattern=r"^models:/[^/@]+(/[0-9]+|@[\w.-]+)$", max_length=500)
+    """models:/NAME/VERSION or models:/NAME@ALIAS"""
+
+    @property
+    def label(self) -> str:
+        return self.uri
+
+
+class RegisteredModel(PathModel):
+    """What an `MlflowModel` was found to be: a folder, and the version that it is."""
+
+    uri: str
+    """models:/NAME/VERSION"""
+
+    @property
+    def label(self) -> str:
+        return self.uri
+
+
 class WheelModel(Settings):
     """A model that travels as a Python wheel holding one GGUF file.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, FieldSerializationInfo, ValidationError, field_serializer, field_validator, model_validator
 
 from configs.base import LONGEST_NAME, Settings
-from configs.model import HubModel, PathModel
+from configs.model import HubModel, MlflowModel, PathModel
 from configs.schemes import Scheme
 from configs.serving import Serving
 
@@ -16,7 +16,7 @@ _OF_ALL = {
     "start_timeout_s": "it holds for every engine",
 }
 """Settings of `serving` that a variant does not change, and why."""
-Source = Annotated[HubModel | PathModel, Field(discriminator="kind")]
+Source = Annotated[HubModel | PathModel | MlflowModel, Field(discriminator="kind")]
 """Where a checkpoint comes from that is not made here."""
 
 

@@ -29,6 +29,7 @@ from flows.runtime.context import Run
 from flows.runtime.progress import Progress
 from flows.store import clean
 from flows.store.records import Store
+from flows.tracking import registered
 from flows.tracking.client import ui_command
 
 DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
@@ -254,6 +255,7 @@ def _console() -> Console:
 
 def _planned(experiment: Experiment) -> Plan:
     """The plan of an experiment, whether or not this machine could do it now."""
+    experiment = registered.resolved(experiment, anew=False)
     preflight.check_inputs(experiment, cluster.accelerator(experiment))
     return planned(experiment)
 

@@ -169,6 +169,16 @@ def gpu_use(hardware: Hardware) -> dict[str, tuple[int | None, list[dict[str, An
     return {name: (offers[name], used) for name, used in on_nodes(list(offers), machine.gpu_use).items()}
 
 
+def gpu_energy(hardware: Hardware) -> dict[str, list[dict[str, Any]]]:
+    """Of every node that a plan would use, whether its GPUs tell their energy (`actors.placement.machine.gpu_energy`).
+    The only key of this machine, without a cluster, is empty."""
+    interpreter = str(environments.interpreter("inference", hardware.accelerator))
+    if not is_named():
+        return {"": machine.gpu_energy(interpreter, visible_gpus())}
+    alike = [node.id for node in nodes() if node.gpus and is_alike(node.id, hardware)]
+    return on_nodes(alike, machine.gpu_energy, interpreter)
+
+
 def is_alike(node: str, hardware: Hardware) -> bool:
     """Whether a node is of the kind that a plan is made for; figures of another kind are not comparable."""
     if not is_named():

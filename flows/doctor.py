@@ -67,8 +67,11 @@ def examine(experiment: Experiment | None) -> list[Finding]:
             of_store = everywhere(object_store.state, storage.root, probe)
             states = {name: state | of_store[name] for name, state in states.items()}
         if kind == "cuda":
-            used = everywhere(machine.gpu_use, "" if nodes else cluster.visible_gpus())
-            states = {name: state | {"gpu_use": used[name]} for name, state in states.items()}
+            visible = "" if nodes else cluster.visible_gpus()
+            inference = str(environments.environment("inference", kind).python)
+            used, told = everywhere(machine.gpu_use, visible), everywhere(machine.gpu_energy, inference, visible)
+            for name, state in states.items():
+                state |= {"gpu_use": used[name], "gpu_energy": told[name]}
     return [finding for name, state in states.items() for finding in judge(name[:8], state, nodes.get(name), serving)]
 
 
@@ -100,6 +103,7 @@ def judge(name: str, state: dict[str, Any], node: cluster.Node | None, serving: 
         _environments(name, state["missing"]),
         _gpus(name, state, node),
         *_gpu_memory(name, state.get("gpu_use", []), node, serving),
+        *_gpu_energy(name, state),
         _store(name, state),
         _left_over(name, state["left_over"]),
     ]
@@ -150,6 +154,13 @@ def _gpu_memory(
         free = gpu["free_mib"] / gpu_memory.MIB_OF_A_GIB
         state = f"{free:.1f} of {gpu['total_mib'] / gpu_memory.MIB_OF_A_GIB:.1f} GiB free"
         yield Finding(name, f"GPU {gpu['index']} memory", state, wrong.get(gpu["index"]))
+
+
+def _gpu_energy(name: str, state: dict[str, Any]) -> Iterator[Finding]:
+    """Nothing is wrong with GPUs that do not tell: then no energy is shown, and the objective `energy` refused."""
+    if count := len(state["gpus"]):
+        telling = sum(gpu["energy_j"] is not None for gpu in state.get("gpu_energy", []))
+        yield Finding(name, "GPU energy", f"told by {telling} of {count}")
 
 
 def _store(name: str, state: dict[str, Any]) -> Finding:

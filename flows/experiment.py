@@ -17,6 +17,7 @@ from flows.runtime.progress import Says
 from flows.runtime.services import services
 from flows.stages.checkpoint import prepare_base
 from flows.store.records import Store
+from flows.tracking import registered
 from flows.tracking.mirror import mirror, open_run
 
 
@@ -68,6 +69,7 @@ def checked_plan(experiment: Experiment) -> Plan:
     Raises:
         UserError: it cannot; nothing was taken.
     """
+    experiment = registered.resolved(experiment, anew=True)
     preflight.check_inputs(experiment, cluster.accelerator(experiment))
     plan = planned(experiment)
     preflight.check(plan)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"torch", "vllm", "llmcompressor", "transformers", "lm_eval", "guidellm", "compressed_tensors"}
+HEAVY = {"torch", "vllm", "llmcompressor", "transformers", "lm_eval", "guidellm", "compressed_tensors", "pynvml"}
 ENGINES = {
     "huggingface.py": {"torch", "transformers"},
     "llmcompressor.py": {"torch", "llmcompressor", "compressed_tensors"},
     "lm_eval.py": {"lm_eval"},
     "lm_eval_models.py": {"lm_eval"},
     "guidellm.py": {"guidellm"},
+    "nvml.py": {"pynvml"},
     "ray_serve.py": set(),
 }
 MODULES = sorted(p for layer in ("configs", "actors", "flows") for p in (ROOT / layer).rglob("*.py"))

@@ -7,6 +7,7 @@ the replica's event loops to another. A replica is a light process: it imports n
 """
 
 import math
+import os
 import re
 import sys
 import threading
@@ -52,6 +53,7 @@ class Engine:
         host = spec.host or ray.util.get_node_ip_address()
         port = vllm_server.free_port(host)
         self._key = spec.key
+        self._holds_whole_gpus = spec.gpus >= 1
         self._url = vllm_server.address(host, port)
         folder = Path(get_serve_logs_dir())
         log = folder / f"vllm-{re.sub(r'[^A-Za-z0-9._-]', '-', spec.model)}-{port}.log"
@@ -81,6 +83,14 @@ class Engine:
     def wrote(self, spans: list[tuple[float, float]]) -> list[str]:
         """What vLLM wrote into its log inside each of some spans; seconds since 1970 on this node."""
         return [self._log.between(*span) for span in spans]
+
+    def gpus(self) -> tuple[str, ...]:
+        """UUIDs of the GPUs that it has to itself, if they tell their energy; none where it shares one."""
+        if not self._holds_whole_gpus:
+            return ()
+        from actors.engines import nvml
+
+        return nvml.held(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 
     def check_health(self) -> None:
         """Serve asks this, and replaces a replica that raises."""
@@ -199,6 +209,12 @@ def url(name: str) -> str:
 def wrote(name: str, spans: list[tuple[float, float]]) -> list[str]:
     """What an application's one engine wrote into its log inside each of some spans."""
     answered: list[str] = serve.get_app_handle(name).wrote.remote(spans).result(timeout_s=_HEALTH_S)
+    return answered
+
+
+def gpus(name: str) -> tuple[str, ...]:
+    """UUIDs of the GPUs that an application's one engine has to itself, if they tell their energy."""
+    answered: tuple[str, ...] = serve.get_app_handle(name).gpus.remote().result(timeout_s=_HEALTH_S)
     return answered
 
 

@@ -1,6 +1,7 @@
 """A machine's description of itself: standard library only, so that it runs on any node of a cluster
 (`actors.placement.lease.on_node`), in any environment."""
 
+import json
 import os
 import platform
 import socket
@@ -111,6 +112,22 @@ def gpu_use(visible: str = "") -> list[dict[str, Any]]:
     ]
 
 
+def gpu_energy(interpreter: str, visible: str = "") -> list[dict[str, Any]]:
+    """Whether each GPU tells the energy that it takes: its `name`, `uuid` and `energy_j`, the joules since its driver
+    was loaded, None where it does not tell. No GPU where there is no driver, or no NVML to ask.
+
+    Args:
+        interpreter: of an environment that has NVML.
+        visible: which GPUs count, as CUDA_VISIBLE_DEVICES has them; empty for all.
+    """
+    try:
+        answer = _answer([interpreter, "-m", "actors.engines.nvml", visible], cwd=Path(__file__).parents[2])
+        told: list[dict[str, Any]] = json.loads(answer)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+    return told
+
+
 def host_and_driver() -> dict[str, str | None]:
     """This node's name as `host`, and as `driver` the version of its GPUs' driver; None where there is none."""
     versions = [row[0] for row in _nvidia_smi("gpu=driver_version", "")]
@@ -135,7 +152,11 @@ def _nvidia_smi(query: str, visible: str) -> list[list[str]]:
     if visible and "MIG" not in visible:
         command.append(f"--id={visible}")
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        answer = _answer(command)
     except (OSError, subprocess.SubprocessError):
         return []
     return [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.strip()]
+
+
+def _answer(command: list[str], cwd: Path | None = None) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=cwd).stdout

@@ -129,7 +129,7 @@ class _Wording:
             why = f"the base is not shown to meet the constraints ({'; '.join(self.base.unsure_constraints)})"
             why += f"; raise {self.load}.repeats or {self.load}.duration_s"
         else:
-            why = f"the base has no {self.decision.objective} at any load ({why_unusable(self.base)})"
+            why = f"the base has no {self.decision.objective} at any load ({why_unusable(self.base, self.decision)})"
         return "not enough evidence", f"Not enough evidence: {why}."
 
     def deploy(self, best: Judged, rival: Judged | None) -> tuple[Answer, str]:

@@ -128,7 +128,7 @@ def _pairs(
 
 def _unsettled(ours: Benchmarked, theirs: Benchmarked, decision: Decision, spread: SpreadOf) -> tuple[str, ...]:
     """Loads that may be kept by both as well, at which the variant may have the smallest gain."""
-    if decision.objective not in ("throughput", "cost", "goodput"):
+    if decision.objective not in ("throughput", "cost", "energy", "goodput"):
         return ()
     figure, better = performance.compared_figure(decision)
     loads = []

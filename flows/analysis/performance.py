@@ -12,6 +12,7 @@ import numpy as np
 
 from configs.decision import Constraints, Decision, Objective
 from flows.analysis import requests
+from flows.analysis.energy import JOULES
 from flows.analysis.judgement import FEW_REQUESTS, Gain, Point
 from flows.analysis.points import BASE, Sweep, capacity, estimate, points, with_requests
 from flows.analysis.ratios import FEWEST, SpreadOf, Starts, no_spread, ratio
@@ -29,6 +30,7 @@ _COMPARED = {
     "tpot_p50_ms": -1,
     "tpot_p95_ms": -1,
     "request_latency_p95_ms": -1,
+    JOULES: -1,
 }
 """Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
 
@@ -114,6 +116,8 @@ def compared_figure(decision: Decision) -> tuple[str, int]:
             return f"{latency}_p95_ms", -1
         case "goodput":
             return "goodput_per_second", 1
+        case "energy":
+            return JOULES, -1
         case _:
             return "output_tokens_per_second", 1
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from configs.decision import Decision
 from configs.load import in_words
+from flows.analysis.energy import JOULES
 from flows.analysis.judgement import Difference, Judged, Lead, Ratio
 from flows.analysis.leads import excluded
 from flows.analysis.performance import compared_figure
@@ -13,6 +14,7 @@ _OBJECTIVES: dict[str, tuple[int, str]] = {
     "goodput": (1, "good requests/s"),
     "capacity": (1, "of load within the limits"),
     "cost": (-1, "a million output tokens"),
+    "energy": (-1, "J an output token"),
     "ttft": (-1, "ms TTFT p95"),
     "tpot": (-1, "ms TPOT p95"),
     "size": (-1, "GB"),
@@ -23,6 +25,7 @@ _FIGURES = {
     "goodput_per_second": "good requests/s",
     "ttft_p95_ms": "TTFT p95",
     "tpot_p95_ms": "TPOT p95",
+    JOULES: "J an output token",
 }
 """Figures that may decide an objective at a load, in words."""
 _OF_BASE = "the base's"
@@ -113,7 +116,7 @@ def why_unfit(variant: Judged, decision: Decision) -> str:
     """Why a variant that breaks nothing is not known to be one to deploy."""
     if variant.unsure_constraints:
         return f"is not shown to meet the constraints: {'; '.join(variant.unsure_constraints)}"
-    return f"{decision.objective} could not be measured at any load: {why_unusable(variant)}"
+    return f"{decision.objective} could not be measured at any load: {why_unusable(variant, decision)}"
 
 
 def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: str) -> str:
@@ -124,7 +127,7 @@ def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: st
             return why_no_pass(difference)
     passes = "passes, but " if variant.verdict else ""
     if variant.objective is None:
-        return f"{passes}{decision.objective} could not be measured at any load: {why_unusable(variant)}"
+        return f"{passes}{decision.objective} could not be measured at any load: {why_unusable(variant, decision)}"
     if variant.unsure_constraints:
         return f"{passes}{why_unfit(variant, decision)}"
     value = f"{variant.objective.mean:.4g}"
@@ -134,10 +137,12 @@ def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: st
     return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)}; this one has {value}{against}"
 
 
-def why_unusable(variant: Judged) -> str:
-    return "; ".join(
-        dict.fromkeys(why for point in variant.points for why in (*point.violations, *point.unsure, *point.labels))
-    )
+def why_unusable(variant: Judged, decision: Decision) -> str:
+    """What is wrong with the loads of a variant that has no objective."""
+    words = [why for point in variant.points for why in (*point.violations, *point.unsure, *point.labels)]
+    if decision.objective == "energy" and not any(JOULES in point.figures for point in variant.points):
+        words.append("not every repeat tells its energy")
+    return "; ".join(dict.fromkeys(words))
 
 
 def why_no_pass(difference: Difference) -> str:

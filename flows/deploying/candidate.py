@@ -14,6 +14,7 @@ from configs.base import UserError
 from configs.decision import Objective
 from configs.load import Load
 from flows.analysis import compare, performance, reference_gap
+from flows.analysis.energy import JOULES
 from flows.analysis.judgement import Judged, Judgement, Point
 from flows.runtime.context import Run
 from flows.runtime.outcome import Outcome
@@ -178,12 +179,14 @@ def check_files(candidate: Candidate) -> None:
 
 
 def point_of(judged: Judged, objective: Objective) -> Point:
-    """The load that an objective is taken at: the lightest for latencies, the capacity, else the fastest that
-    can be used. Where none can, one that counts, if there is one."""
+    """The load that an objective is taken at: the lightest for latencies, the capacity, that of the least energy, else
+    the fastest that can be used. Where none can, one that counts, if there is one."""
     counted = [point for point in judged.points if point.counts] or judged.points
     if objective in ("ttft", "tpot"):
         return min(counted, key=lambda point: point.asked)
     if performance.by_grid(counted, objective) and judged.capacity and judged.capacity.asked is not None:
         return next(point for point in judged.points if point.asked == judged.capacity.asked)
     usable = [point for point in counted if point.usable] or counted
+    if objective == "energy" and (told := [point for point in usable if JOULES in point.figures]):
+        return min(told, key=lambda point: point.figures[JOULES].mean)
     return max(usable, key=lambda point: point.figures["output_tokens_per_second"].mean)

@@ -16,7 +16,10 @@ from configs.experiment import BASE
 from configs.model import HubModel
 from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
-from flows.reporting import tables
+from flows.planning.licences import Licence
+from flows.planning.licences import of as licence_of
+from flows.reporting.accuracy_tables import accuracy
+from flows.reporting.table import Table
 
 
 def write(candidate: Candidate, deployed: Deployed) -> Path:
@@ -27,12 +30,25 @@ def write(candidate: Candidate, deployed: Deployed) -> Path:
     return experiment.results / name
 
 
+def licences(candidate: Candidate) -> dict[str, Licence]:
+    """What the cards of the base model and of the variant's own checkpoint say, by the model's name."""
+    base, own = candidate.run.base, candidate.outcome
+    told = {}
+    for outcome in (base, own):
+        commit = outcome.checkpoint.result.commit if outcome.checkpoint else None
+        if (model := outcome.plan.model) and (licence := licence_of(model, commit)):
+            told[model.label] = licence
+    return told
+
+
 def published(candidate: Candidate, repository: str) -> str:
     """The card of a hub repository, headed by what a hub reads of it."""
     model = candidate.run.plan.experiment.model
     head: dict[str, Any] = {"tags": ["compressed-tensors", "vllm"]}
     if isinstance(model, HubModel):
         head |= {"base_model": model.repository, "base_model_relation": "quantized"}
+    for licence in licences(candidate).values():
+        head |= licence.terms
     how = shlex.join(["vllm", "serve", repository, *vllm_server.as_options(candidate.engine)])
     usage = "It was measured with these settings."
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + _text(candidate, repository, how, usage)
@@ -52,9 +68,10 @@ def _text(candidate: Candidate, title: str, how: str, usage: str) -> str:
         scheme=f"{scheme.kind}, called {candidate.variant}" if scheme else "none",
         variant=candidate.outcome.plan.in_words,
         checkpoint=candidate.checkpoint.fingerprint,
+        licences={label: licence.words for label, licence in licences(candidate).items()},
         how=how,
         asked=usage,
-        recovery=tables.accuracy(candidate.judged, base) if candidate.variant != BASE else tables.Table("", "", (), ()),
+        recovery=accuracy(candidate.judged, base) if candidate.variant != BASE else Table("", "", (), ()),
         settings=settings,
         libraries=step.libraries,
     )

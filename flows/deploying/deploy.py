@@ -139,6 +139,7 @@ def _record(candidate: Candidate, deployed: Deployed) -> None:
         **asdict(deployed),
         "host": socket.gethostname(),
         "at": time.time(),
+        "licences": {label: licence.words for label, licence in card.licences(candidate).items()},
         "experiment": run.plan.experiment.model_dump(mode="json", exclude=_ELSEWHERE),
         "records": sorted(
             {step.fingerprint for plan in (run.plan.base, candidate.outcome.plan) for step in plan.steps}

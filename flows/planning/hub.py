@@ -5,7 +5,6 @@ will send it, for the head of one small file, and briefly. Offline (HF_HUB_OFFLI
 in a cache is refused.
 """
 
-import json
 import os
 import re
 import urllib.error
@@ -233,10 +232,10 @@ def _head(need: Needed, at: str) -> Any:
     """
     file = "config.json" if need.kind == "model" else "README.md"
     path = need.repository if need.kind == "model" else f"datasets/{need.repository}"
-    return _opened(f"{at}/{path}/resolve/{quote(need.revision, safe='')}/{file}", method="HEAD")
+    return opened(f"{at}/{path}/resolve/{quote(need.revision, safe='')}/{file}", method="HEAD")
 
 
-def _opened(address: str, method: str = "GET") -> Any:
+def opened(address: str, method: str = "GET") -> Any:
     """What the hub answers there, with the user's token."""
     request = urllib.request.Request(address, method=method)
     if secret := token():
@@ -277,17 +276,3 @@ def token() -> str | None:
             f"{'HF_TOKEN' if variable else file}: contains a character that is not allowed in a token; set it again"
         )
     return secret or None
-
-
-@cache
-def model_bytes(repository: str, revision: str) -> int | None:
-    """Size of a model's safetensors files, as the hub tells it; None where it does not."""
-    if offline.is_set():
-        return None
-    address = f"{endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
-    try:
-        with _opened(address) as answer:
-            files = json.load(answer)["siblings"]
-        return sum(file["size"] for file in files if file["rfilename"].endswith(".safetensors")) or None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException):
-        return None

@@ -15,7 +15,7 @@ from configs.base import REPOSITORY, UserError
 from configs.calibration import LocalText
 from configs.experiment import Experiment
 from configs.metrics import PERPLEXITIES
-from configs.model import PathModel
+from configs.model import PathModel, RegisteredModel
 from configs.schemes import RecipeFile
 from configs.serving import Draft
 from configs.variants import Variant
@@ -23,6 +23,7 @@ from configs.yaml_files import Malformed
 from flows import cluster
 from flows.planning import (
     capacity,
+    energy,
     gpu_memory,
     hub,
     judgeable,
@@ -74,6 +75,7 @@ def check(plan: Plan) -> None:
     """Raise UserError for the first thing in a plan that this machine cannot do; take nothing."""
     experiment = plan.experiment
     capacity.check(plan)
+    energy.check(plan)
     prompts.check(plan)
     hub.check(plan)
     if experiment.tracking.uri:
@@ -90,7 +92,8 @@ def _checkpoint(experiment: Experiment, variant: Variant, accelerator: str) -> N
     field, base = experiment.yaml_path(variant.name), experiment.model
     if not isinstance(variant.checkpoint, PathModel):
         return
-    folder, where = variant.checkpoint.path, f"{field}.checkpoint.path"
+    named_by = "uri" if isinstance(variant.checkpoint, RegisteredModel) else "path"
+    folder, where = variant.checkpoint.path, f"{field}.checkpoint.{named_by}"
     model_folder.check(folder, accelerator, where, to_be_quantized=False)
     if isinstance(base, PathModel) and not variant.another_model and (odd := likeness.unlike(base.path, folder)):
         raise UserError(f"{where}: {folder} {likeness.refusal(odd, field)}")

@@ -10,7 +10,7 @@ from actors.artifacts import Checkpoint
 from configs.model import HubModel, PathModel
 from configs.model import Model as ModelSource
 from configs.schemes import Scheme
-from flows.planning import hub, memory
+from flows.planning import hub, hub_models, memory
 from flows.planning.plan import Plan
 from flows.planning.variant_plan import VariantPlan
 from flows.planning.variant_steps import engine_args
@@ -64,7 +64,7 @@ def source_of(variant: VariantPlan, store: Store) -> Model | None:
     if record is not None:
         return Model(record.result.weight_bytes)
     model = variant.model
-    size = hub.model_bytes(model.repository, model.revision) if isinstance(model, HubModel) else None
+    size = hub_models.model_bytes(model.repository, model.revision) if isinstance(model, HubModel) else None
     return Model(size) if size else None
 
 

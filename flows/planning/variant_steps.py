@@ -13,7 +13,7 @@ from actors.placement.slots import DeviceSlots
 from configs.accuracy import Task, local_task
 from configs.experiment import BASE, Experiment
 from configs.hardware import Hardware
-from configs.model import Model, PathModel
+from configs.model import MlflowModel, Model, PathModel
 from configs.scheme_base import SchemeBase
 from configs.schemes import Scheme
 from configs.serving import Serving
@@ -77,6 +77,7 @@ class VariantSteps:
             made_of = variant.scheme.resolved_for(self.hardware)
             checkpoint = self._quantize(variant.name, made_of)
         elif variant.checkpoint:
+            assert not isinstance(variant.checkpoint, MlflowModel), "it was found before (flows.tracking.registered)"
             made_of = variant.checkpoint
             checkpoint = self._prepared(variant.name, made_of, {"another_model": variant.another_model})
         else:
@@ -137,7 +138,8 @@ class VariantSteps:
     def _prepared(self, name: str, model: Model, local: Mapping[str, Any] | None = None) -> Step[Checkpoint]:
         """A checkpoint that is not made here."""
         files = {"folder": model.path} if isinstance(model, PathModel) else {}
-        settings = {"model": model.model_dump(mode="json"), "dtype": self.hardware.compute_dtype}
+        # Not the version in MLflow: the folder is the same by whatever name it was found.
+        settings = {"model": model.model_dump(mode="json", exclude={"uri"}), "dtype": self.hardware.compute_dtype}
         return self._step("prepare", name, settings, {}, files, local)
 
     def _quantize(self, name: str, scheme: Scheme) -> Step[Checkpoint]:

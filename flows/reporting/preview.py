@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from configs.experiment import Experiment
 from flows import cluster
 from flows.analysis import enough
-from flows.planning import disk, hub, memory, resolution, sizes
+from flows.planning import disk, hub, licences, memory, resolution, sizes
 from flows.planning.estimate import Estimate, estimate
 from flows.planning.history import History
 from flows.planning.plan import Plan
@@ -37,7 +38,7 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
         console.print(_steps(plan, todo, recorded))
     told = [f"{variant.name}: {variant.in_words}" for variant in plan.tried if variant.is_told]
     about = [*told, *_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
-    about += resolution.notes(plan, _documents(plan.experiment))
+    about += resolution.notes(plan, _documents(plan.experiment)) + [escape(note) for note in licences.notes(plan)]
     written = [f"disk: {need}" for need in disk.disks(plan, model, todo)]
     for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan)]:
         console.print(line, highlight=False)

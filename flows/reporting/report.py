@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rich.table
 from jinja2 import Environment, FileSystemLoader
 from rich import box
 from rich.console import Console, JustifyMethod
-from rich.table import Table
 
 from actors.artifacts import EngineReport
 from configs.decision import Decision
 from configs.load import Load
 from flows.analysis.compare import accuracy_of
+from flows.analysis.energy import IDLE
 from flows.analysis.judgement import Judgement
 from flows.analysis.points import LATENCY_WORDS
 from flows.reporting import tables
+from flows.reporting.table import Table
 from flows.runtime.context import Run
 from flows.store.records import Record
 from flows.store.results import Benchmark
@@ -32,7 +34,7 @@ class Part:
     judgement: Judgement
     reasons: dict[str, str]
     """Why variants lost under this load, when not for a reason that holds for all."""
-    tables: list[tables.Table]
+    tables: list[Table]
 
     @property
     def suffix(self) -> str:
@@ -77,8 +79,8 @@ def _show_reasons(reasons: dict[str, str], console: Console) -> None:
         console.print(f"[bold]{name}[/bold]: {reason}", highlight=False)
 
 
-def _terminal(content: tables.Table) -> Table:
-    table = Table(title=content.title, box=box.SIMPLE_HEAD)
+def _terminal(content: Table) -> rich.table.Table:
+    table = rich.table.Table(title=content.title, box=box.SIMPLE_HEAD)
     for header in content.headers:
         justify: JustifyMethod = "left" if header in content.words else "right"
         table.add_column(header, justify=justify, no_wrap=header not in content.wrapped)
@@ -145,6 +147,7 @@ def _how(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
         ("kernels", _kernels(run)),
         ("KV cache", _kv_caches(run)),
         *_draft_acceptance(judgement),
+        *_energy(judgement),
         ("prefix caching", "on" if experiment.serving.prefix_caching else "off"),
         ("accuracy engine", experiment.accuracy.engine),
         (
@@ -265,6 +268,17 @@ def _draft_acceptance(judgement: Judgement) -> list[tuple[str, str]]:
         if (figure := point.figures.get("draft_acceptance"))
     ]
     return [("draft acceptance", "; ".join(words))] if words else []
+
+
+def _energy(judgement: Judgement) -> list[tuple[str, str]]:
+    """How it was measured, and what was taken off; nothing where no GPU told."""
+    idle: dict[str, list[float]] = {}
+    for part in judgement.parts.values():
+        for variant in part.judged:
+            idle.setdefault(variant.name, []).extend(p.figures[IDLE].mean for p in variant.points if IDLE in p.figures)
+    watts = ", ".join(f"{name} {sum(each) / len(each):.0f} W" for name, each in idle.items() if each)
+    words = "of the engine's GPUs by NVML's counter, without their power while the engine is up and has no request: "
+    return [("energy", words + watts)] if watts else []
 
 
 def _libraries(run: Run) -> dict[str, str]:

@@ -1,47 +1,18 @@
 """The tables of a comparison, once: the terminal, report.html and report.md show the same words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from configs.decision import Decision
 from configs.experiment import BASE
 from configs.load import in_words
+from flows.analysis.energy import JOULES
 from flows.analysis.front import priced
-from flows.analysis.judgement import (
-    Capacity,
-    Difference,
-    Estimate,
-    Gain,
-    Judged,
-    Judgement,
-    Point,
-    Pooled,
-    Ratio,
-)
+from flows.analysis.judgement import Capacity, Estimate, Gain, Judged, Judgement, Point, Ratio
 from flows.analysis.reasons import unit_of
-
-
-@dataclass(frozen=True)
-class Table:
-    """Headers and rows as text; a cell may have two lines."""
-
-    name: str
-    title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: tuple[str, ...] = ("variant", "load", "task\nmetric", "required", "verdict", "notes")
-    """Headers of columns that hold words, not numbers."""
-    wrapped: tuple[str, ...] = ("notes",)
-    """Headers of columns whose words may go on in a further line."""
-
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """The cells by header, each on one line."""
-        return {
-            header.replace("\n", " "): [row[index].replace("\n", " ") for row in self.rows]
-            for index, header in enumerate(self.headers)
-        }
+from flows.reporting.accuracy_tables import accuracy
+from flows.reporting.table import Table
 
 
 def all_of(judgement: Judgement, decision: Decision) -> list[Table]:
@@ -182,16 +153,17 @@ def _capacity(capacity: Capacity) -> str:
 
 def loads(judgement: Judgement) -> Table:
     """Every point of the load."""
-    rows = []
+    rows, told = [], any(JOULES in point.figures for variant in judgement.judged for point in variant.points)
     for variant in judgement.judged:
         for index, point in enumerate(variant.points):
-            rows.append((variant.name if index == 0 else "", *_point(point)))
+            rows.append((variant.name if index == 0 else "", *_point(point, with_energy=told)))
     headers = (
         "variant",
         "load",
         "tokens/s\n[interval]",
         "TTFT ms\np50 / p95",
         "TPOT ms\np50 / p95",
+        *(["J/token\n[interval]"] if told else []),
         "requests\na repeat",
         "notes",
     )
@@ -201,7 +173,14 @@ def loads(judgement: Judgement) -> Table:
 def same_load(judgement: Judgement) -> Table | None:
     """Every variant against the base at the same load, and the base against a second start of itself; None where
     nothing can be compared."""
-    shown = ("output_tokens_per_second", "ttft_p95_ms", "tpot_p95_ms", "request_latency_p95_ms")
+    shown = {
+        "output_tokens_per_second": "tokens/s",
+        "ttft_p95_ms": "TTFT p95",
+        "tpot_p95_ms": "TPOT p95",
+        "request_latency_p95_ms": "latency p95",
+    }
+    if any(gain.figure == JOULES for variant in judgement.judged for gain in variant.gains):
+        shown[JOULES] = "J/token"
     rows = []
     for variant in judgement.judged:
         grid = dict.fromkeys((gain.asked, gain.unit) for gain in variant.gains)
@@ -210,62 +189,19 @@ def same_load(judgement: Judgement) -> Table | None:
             cells = (_gain(at.get(figure)) for figure in shown)
             name = f"{variant.name} (control)" if variant.name == BASE else variant.name
             rows.append((name if row == 0 else "", in_words(load, unit), *cells))
-    headers = (
-        "variant",
-        "load",
-        "tokens/s\n[interval]",
-        "TTFT p95\n[interval]",
-        "TPOT p95\n[interval]",
-        "latency p95\n[interval]",
-    )
+    headers = ("variant", "load", *(f"{name}\n[interval]" for name in shown.values()))
     title = "Ratio to the base at the same load (above 1 is better)"
     return Table("same-load", title, headers, tuple(rows)) if rows else None
 
 
-def accuracy(variant: Judged, base: Judged) -> Table:
-    """One variant's tasks against the base's, beside the flips of the base against itself; or those of the
-    base alone."""
-    control = {difference.task: difference for difference in base.differences}
-    title = f"Accuracy of {variant.name} against base, on the same documents"
-    if variant is base:
-        title = "Control: base against itself, with a different batch size"
-    elif (own := _evaluations(variant)) and own <= _evaluations(base):
-        title = f"Accuracy of {variant.name}: the base's own records, as only batching differs"
-    headers = (
-        "task\nmetric",
-        "documents",
-        "base\nvariant",
-        "difference\n[interval]",
-        "recovery\n[interval]",
-        "flips\n+/-",
-        "control\n+/-",
-        "p (Holm)",
-        "required",
-        "verdict",
-    )
-    rows = [_difference(difference, control.get(difference.task)) for difference in variant.differences]
-    if variant.pooled:
-        rows.append(_pooled(variant.pooled))
-    return Table(f"accuracy-{variant.name}", title, headers, tuple(rows))
-
-
-def _evaluations(variant: Judged) -> set[str]:
-    """Fingerprints of its evaluations."""
-    return {fingerprint for step, fingerprint in variant.evidence.items() if step.split()[0] == "evaluate"}
-
-
-def _pooled(pooled: Pooled) -> tuple[str, ...]:
-    interval = f"{pooled.difference:+.3f}\n[{pooled.low:+.3f}, {pooled.high:+.3f}]"
-    return (f"mean of {len(pooled.tasks)} tasks", "", "", interval, "", "", "", "", "", pooled.verdict)
-
-
-def _point(point: Point) -> tuple[str, ...]:
+def _point(point: Point, *, with_energy: bool) -> tuple[str, ...]:
     figures = point.figures
     return (
         in_words(point.asked, point.unit),
         _estimate(figures["output_tokens_per_second"]),
         _pair(point, "ttft", 0),
         _pair(point, "tpot", 1),
+        *([_estimate(figures[JOULES]) if JOULES in figures else ""] if with_energy else []),
         f"{figures['requests'].mean:.0f}",
         ", ".join((*point.labels, *point.violations, *point.unsure)),
     )
@@ -297,38 +233,3 @@ def _ratio(ratio: Ratio) -> str:
 def _verdict(variant: Judged, judgement: Judgement) -> str:
     words = "reference" if variant.name == BASE else (variant.verdict or "")
     return f"{words}, recommended" if variant.name == judgement.recommended else words
-
-
-def _difference(difference: Difference, control: Difference | None) -> tuple[str, ...]:
-    sources = f"\nfrom {difference.sources}" if difference.sources is not None else ""
-    filtered = f" ({difference.filter})" if difference.filter != "none" else ""
-    return (
-        f"{difference.task}\n{difference.metric}{filtered}",
-        f"{difference.documents}{sources}",
-        f"{difference.base:.3f}\n{difference.variant:.3f}",
-        f"{difference.difference:+.3f}\n[{difference.low:+.3f}, {difference.high:+.3f}]",
-        _recovery(difference),
-        f"{difference.gained}/{difference.lost}",
-        f"{control.gained}/{control.lost}" if control else "",
-        _p_value(difference.p_holm),
-        _required(difference),
-        difference.verdict or "shown only",
-    )
-
-
-def _required(difference: Difference) -> str:
-    """The largest loss, or the smallest recovery; nothing where no verdict is given."""
-    if difference.verdict is None:
-        return ""
-    return f"{100 * (difference.min_recovery or 0.0):g} %" if difference.margin is None else f"-{difference.margin:g}"
-
-
-def _recovery(difference: Difference) -> str:
-    if difference.recovery is None or difference.recovery_low is None or difference.recovery_high is None:
-        return ""
-    low, high = 100 * difference.recovery_low, 100 * difference.recovery_high
-    return f"{100 * difference.recovery:.1f} %\n[{low:.1f}, {high:.1f}]"
-
-
-def _p_value(p: float | None) -> str:
-    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

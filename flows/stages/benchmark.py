@@ -10,7 +10,7 @@ import ray
 
 from actors.placement.lease import await_up
 from configs.load import Load
-from flows.analysis import engine_log, requests
+from flows.analysis import energy, engine_log, requests
 from flows.runtime.context import Run, Services, answer
 from flows.runtime.errors import TimedOut
 from flows.stages.served import Served
@@ -36,7 +36,21 @@ def warmed_up(run: Run, served: Served, services: Services) -> Served:
             if before and all(now <= _STEADY * then for now, then in zip(speeds, before, strict=True)):
                 break
             before = speeds
-    return replace(served, report=replace(served.report, warming_s=time.monotonic() - began))
+    idle = _idle_power_w(run, served, services)
+    return replace(served, report=replace(served.report, idle_power_w=idle, warming_s=time.monotonic() - began))
+
+
+def _idle_power_w(run: Run, served: Served, services: Services) -> float | None:
+    """The power of an engine's GPUs before its load, in watts; None where they do not tell."""
+    if not served.report.gpus:
+        return None
+    benchmarker = services.benchmarkers[served.slot]
+    await_up(benchmarker)
+    ref: Any = benchmarker.idle_power_w.remote(served.report.gpus)
+    idle: float | None = ray.get(ref)
+    if idle is not None:
+        served.say(run, f"its GPUs draw {idle:.0f} W without a request")
+    return idle
 
 
 def fastest(points: Sequence[Figures]) -> float:
@@ -64,6 +78,7 @@ def sweep(
         **load.requested | ({"pace": {**load.pace, "grace_s": 0.0}} if cut else {}),
         seed=load.seed + repeat,
         cores=list(run.plan.slots.clients[served.slot.index]),
+        gpus=served.report.gpus,
         destination=str(destination),
     )
     try:
@@ -79,6 +94,7 @@ def sweep(
     for value, point, window, log in zip(load.points, points, windows, ray.get(logs), strict=True):
         rate, compiled = value if load.open_loop else None, bool(engine_log.compilations(log))
         figures = requests.figures(point, client_share=window.client_share, compiled=compiled, rate=rate)
+        figures |= energy.figures(window, served.report.idle_power_w, figures["output_tokens_per_second"])
         if (accepted := engine_log.draft_acceptance(log)) is not None:
             figures["draft_acceptance"] = accepted
         point_figures.append({"asked": value, "unit": load.unit, **figures})

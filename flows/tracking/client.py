@@ -33,8 +33,8 @@ def ui_command(experiment: Experiment, python: str) -> str:
     return f"{python} -m mlflow ui --backend-store-uri {uri(experiment)}"
 
 
-def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
-    """A client, and the id of the MLflow experiment, made where it does not exist yet."""
+def opened(experiment: Experiment) -> "MlflowClient":
+    """A client of the experiment's MLflow, which is the one for this process from now on."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
@@ -48,7 +48,12 @@ def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
     import mlflow
 
     mlflow.set_tracking_uri(uri(experiment))
-    client = mlflow.MlflowClient()
+    return mlflow.MlflowClient()
+
+
+def connect(experiment: Experiment) -> tuple["MlflowClient", str]:
+    """A client, and the id of the MLflow experiment, made where it does not exist yet."""
+    client = opened(experiment)
     existing = client.get_experiment_by_name(experiment.name)
     if existing is not None:
         return client, existing.experiment_id

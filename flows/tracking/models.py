@@ -55,7 +55,7 @@ def log_model(
 
 def _keep(run: Run, client: "MlflowClient", model: "LoggedModel", outcome: Outcome) -> None:
     """Give a model its files, or say where they lie."""
-    artifacts = _local(model) if run.store.is_shared else None
+    artifacts = local_folder(model.artifact_location) if run.store.is_shared else None
     record = outcome.checkpoint
     if artifacts and record and (elsewhere := record.result.folder):
         _refer(client, model, elsewhere, record.result.files)
@@ -65,12 +65,13 @@ def _keep(run: Run, client: "MlflowClient", model: "LoggedModel", outcome: Outco
             client.log_model_artifacts(model.model_id, str(folder))
 
 
-def _local(model: "LoggedModel") -> Path | None:
-    """The folder of this machine that MLflow keeps a model's artifacts in; None where a server does."""
+def local_folder(location: str) -> Path | None:
+    """The folder of this machine that MLflow keeps a model's artifacts in, by their location; None where a server
+    does."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    repository = get_artifact_repository(model.artifact_location)
+    repository = get_artifact_repository(location)
     return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
 
 

@@ -15,7 +15,9 @@ from actors.benchmarker import Benchmarker
 from actors.placement import processes
 
 
-def benchmark(cores: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch, moved: list[Any]) -> list[Window]:
+def benchmark(
+    cores: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch, moved: list[Any], **settings: Any
+) -> list[Window]:
     """One benchmark of two points by an engine that does nothing."""
     fake = ModuleType("guidellm")
     fake.benchmark = lambda **_: [(10.0, 14.0), (20.0, 24.5)]  # type: ignore[attr-defined]
@@ -23,7 +25,7 @@ def benchmark(cores: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch, m
     monkeypatch.setattr(processes, "keep_on", lambda _lease, cores: moved.append(cores))
     monkeypatch.setenv(processes.LEASE_MARK, uuid.uuid4().hex)
     monkeypatch.setenv("GUIDELLM__MP_CONTEXT_TYPE", "")
-    return Benchmarker().benchmark(cores=cores, destination=str(folder))
+    return Benchmarker().benchmark(cores=cores, destination=str(folder), **settings)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,17 @@ def test_every_point_has_its_window_and_the_clients_share_of_it(
     windows = benchmark([0], tmp_path, monkeypatch, [])
     assert windows == [Window(10.0, 14.0, 0.4), Window(20.0, 24.5, 0.45)]
     assert [window.seconds for window in windows] == [4.0, 4.5]
+
+
+def test_energy_is_that_of_the_engine_s_gpus_in_every_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = ModuleType("nvml")
+    fake.energy_j = lambda gpus: 100.0 * len(gpus)  # type: ignore[attr-defined]
+    monkeypatch.setattr(actors.engines, "nvml", fake, raising=False)
+    monkeypatch.setattr(benchmarker.energy.Energy, "joules", lambda self, start, end: self.looks[0][1] * (end - start))
+    windows = benchmark([0], tmp_path, monkeypatch, [], gpus=("GPU-0", "GPU-1"))
+    assert [window.energy_j for window in windows] == [800.0, 900.0]
+
+
+def test_energy_of_an_engine_without_gpus_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [window.energy_j for window in benchmark([0], tmp_path, monkeypatch, [])] == [None, None]
+    assert Benchmarker().idle_power_w(()) is None

@@ -117,3 +117,11 @@ def test_doctor_asks_the_nodes_of_a_cluster(
     assert f"{node}, environments: run" in said
     assert "writable, shared with the driver" in said
     cluster._nodes.cache_clear()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("told", "words"), [([], "told by 0 of 1"), ([{"energy_j": 5.0}], "told by 1 of 1")])
+def test_doctor_says_whether_a_gpu_tells_its_energy(told: list[Any], words: str) -> None:
+    state = {**WELL, "gpus": [["H100", "81559", "9.0"]], "gpu_energy": told}
+    (found,) = [finding for finding in doctor.judge("n", state, None, Serving()) if finding.what == "GPU energy"]
+    assert (found.state, found.todo) == (words, None)

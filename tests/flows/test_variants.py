@@ -4,10 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
+import yaml
 from tests_support import write_model
 
+from configs.loading import load_experiment
 from flows.cli import DONE, FAILED, main
+from flows.deploying import candidate, card
+from flows.experiment import planned
+from flows.runtime.context import Run
+from flows.runtime.progress import Progress
+from flows.store.records import Store
+from flows.tracking import client as tracking
 
 pytestmark = pytest.mark.usefixtures("fake_engines")
 
@@ -70,3 +79,51 @@ def test_what_is_deployed_has_its_own_settings(experiment_file: Any, capfd: Any)
     assert main(["deploy", str(path), "--print"]) == DONE
     shown = capfd.readouterr().out
     assert "--speculative-config=" in shown and "ngram" in shown
+
+
+def test_energy_is_measured_where_an_engine_s_gpus_tell_it(experiment_file: Any) -> None:
+    path = experiment_file(name="metered")
+    assert main(["run", str(path)]) == DONE
+    (first, *_) = records(path, "benchmark")
+    engine, point = first["result"]["deployment"], first["result"]["points"][0]
+    assert engine["gpus"] == ["GPU-0"]
+    assert engine["idle_power_w"] == pytest.approx(100, rel=0.1)
+    assert point["power_w"] == pytest.approx(300, rel=0.1)
+    assert point["joules_per_output_token"] == pytest.approx(200 / point["output_tokens_per_second"], rel=0.2)
+    report = (path.parent / "store/experiments/metered/report.md").read_text()
+    assert "J/token [interval]" in report
+    assert "without their power while the engine is up and has no request: base 10" in report
+
+
+def test_version_in_mlflow_is_measured_and_stays_that_version(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    """An alias that moves after the run changes neither the report nor what would be deployed."""
+    variant = {"name": "theirs", "checkpoint": {"kind": "mlflow", "uri": "models:/served@champion"}}
+    path = experiment_file(schemes=[], variants=[variant])
+    (tmp_path / "store").mkdir()
+    client, experiment_id = tracking.connect(load_experiment(path))
+    for number in ("1", "2"):
+        model = mlflow.initialize_logged_model(name="v", experiment_id=experiment_id)
+        published(tmp_path / number, revision=number)
+        client.log_model_artifacts(model.model_id, str(tmp_path / number))
+        mlflow.register_model(f"models:/{model.model_id}", "served")
+    client.set_registered_model_alias("served", "champion", "1")
+    assert main(["run", str(path)]) == DONE
+    assert decision(path)["recommended"] == "theirs"
+    assert "theirs: models:/served/1" in (path.parent / "store/experiments/tiny/report.md").read_text()
+    (theirs,) = [r for r in records(path, "prepare") if r["identity"]["settings"]["model"]["kind"] == "path"]
+    client.set_registered_model_alias("served", "champion", "2")
+    capfd.readouterr()
+    assert main(["deploy", str(path), "--print"]) == DONE, capfd.readouterr().err
+    assert theirs["result"]["folder"] in capfd.readouterr().out
+
+
+def test_card_tells_the_licence_of_what_is_served(experiment_file: Any, tmp_path: Path) -> None:
+    source = published(tmp_path / "theirs", quantization_config={"bits": 4})
+    (tmp_path / "theirs/README.md").write_text("---\nlicense: other\nlicense_name: theirs-1.0\n---\n")
+    path = experiment_file(schemes=[], variants=[{"name": "published", "checkpoint": source}])
+    assert main(["run", str(path)]) == DONE
+    run = Run.of(planned(load_experiment(path)), Store.of(load_experiment(path).storage), Progress(), tmp_path)
+    chosen = candidate.choose(run, None)
+    assert "- licence of theirs, by its card: other (theirs-1.0)" in card.published(chosen, "a/b")
+    head = yaml.safe_load(card.published(chosen, "a/b").split("---")[1])
+    assert (head["license"], head["license_name"]) == ("other", "theirs-1.0")

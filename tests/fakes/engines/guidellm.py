@@ -4,13 +4,16 @@ long prompts, and with short ones no faster than what is named slow."""
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from actors.artifacts import REQUESTS
-from actors.engines import pace
+from actors.engines import nvml, pace
 
 WINDOW_S = 10.0
+METERED_S = 0.3
+"""Of a window in which a GPU is watched."""
 LONG = 100
 """Tokens of a long prompt."""
 
@@ -52,7 +55,12 @@ def benchmark(
                     "output_tokens": tokens,
                 }
                 file.write(json.dumps(row) + "\n")
-    return [(0.0, WINDOW_S)] * len(points)
+    if "metered" not in model:
+        return [(0.0, WINDOW_S)] * len(points)
+    began = time.time()
+    with nvml.under_load():
+        time.sleep(METERED_S)
+    return [(began, began + METERED_S)] * len(points)
 
 
 def _tokens(model: str, prompt_tokens: int) -> int:

@@ -16,7 +16,7 @@ from refusals import accepted, changed, refusal
 
 from configs.base import UserError
 from flows import cluster, named_cluster
-from flows.planning import hub
+from flows.planning import hub, hub_models
 from flows.planning import mlflow_address as address
 
 BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
@@ -226,7 +226,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     hub._at_the_hub.cache_clear()
-    hub.model_bytes.cache_clear()
+    hub_models.told.cache_clear()
     return monkeypatch
 
 

@@ -21,6 +21,7 @@ from flows.analysis import compare
 from flows.analysis.judgement import Judgement
 from flows.planning import plan
 from flows.reporting import report, tables
+from flows.reporting.table import Table
 from flows.runtime.context import Run
 from flows.runtime.progress import Progress
 from flows.store.records import Store
@@ -92,7 +93,7 @@ class Written:
     file: Path
     run: Run
     judgement: Judgement
-    tables: list[tables.Table]
+    tables: list[Table]
 
 
 @pytest.fixture(name="written")

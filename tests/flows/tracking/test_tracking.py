@@ -122,7 +122,7 @@ def test_checkpoint_that_cannot_be_linked_is_copied_whole(
 def test_model_of_a_server_with_its_own_artifacts_is_uploaded(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_local", lambda _: None)
+    monkeypatch.setattr(models, "local_folder", lambda _: None)
     run = run_of(made(), tmp_path)
     shown, kept = downloaded(logged(run)), in_store(run)
     assert checkpoints.files(shown) == checkpoints.files(kept)
@@ -139,5 +139,4 @@ def test_model_of_a_server_with_its_own_artifacts_is_uploaded(
 )
 def test_artifacts_of_a_model_are_local_where_mlflow_has_them_in_a_folder(location: str, local: str | None) -> None:
     mlflow.set_tracking_uri("http://127.0.0.1:1")  # never reached
-    model: Any = type("Model", (), {"artifact_location": location})()
-    assert models._local(model) == (Path(local) if local else None)
+    assert models.local_folder(location) == (Path(local) if local else None)
