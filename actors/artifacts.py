@@ -110,8 +110,8 @@ class EngineReport:
     """None where its log does not say."""
     warming_s: float | None = None
     """Seconds of the load that warmed it up, and of the look at its power behind it; None before that."""
-    gpus: tuple[str, ...] = ()
-    """UUIDs of the GPUs that it has to itself and that tell their energy."""
+    gpus: tuple[str, ...] | None = None
+    """UUIDs of the GPUs that it has to itself, if they tell their energy; None where they do not."""
     idle_power_w: float | None = None
     """Of these GPUs together with the engine up and no request, in watts; None where they do not tell."""
 

@@ -94,7 +94,7 @@ def await_ready(server: ActorHandle[Any], deployment: Deployment, timeout_s: flo
     url, seconds = ray.get(waited)
     report: EngineReport = on_node(deployment.node, _report, deployment.lease, list(deployment.cores), seconds)
     gpus: Any = server.gpus.remote(deployment.model)
-    return url, replace(report, gpus=ray.get(gpus))
+    return url, replace(report, gpus=ray.get(gpus) or None)
 
 
 def check_up(server: ActorHandle[Any], deployment: Deployment, url: str) -> None:

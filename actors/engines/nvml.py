@@ -28,12 +28,15 @@ def held(visible: str) -> tuple[str, ...]:
 
 
 def energy_j(gpus: Sequence[str]) -> float | None:
-    """Joules that some GPUs have taken together since their driver was loaded; None where one does not tell.
+    """Joules that some GPUs have taken together since their driver was loaded; None where one does not tell, or is
+    divided into parts (MIG), of which none has a counter of its own.
 
     Args:
         gpus: their UUIDs.
     """
     try:
+        if any(map(_is_divided, gpus)):
+            return None
         return sum(float(pynvml.nvmlDeviceGetTotalEnergyConsumption(_of_uuid(gpu))) for gpu in gpus) / 1000
     except pynvml.NVMLError:
         return None
@@ -84,6 +87,14 @@ def _uuid(name: str) -> str:
 def _of_uuid(uuid: str) -> Any:
     _start()
     return pynvml.nvmlDeviceGetHandleByUUID(uuid)
+
+
+@cache
+def _is_divided(uuid: str) -> bool:
+    try:
+        return bool(pynvml.nvmlDeviceGetMigMode(_of_uuid(uuid))[0])
+    except pynvml.NVMLError:  # it cannot be
+        return False
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def sweep(
         **load.requested | ({"pace": {**load.pace, "grace_s": 0.0}} if cut else {}),
         seed=load.seed + repeat,
         cores=list(run.plan.slots.clients[served.slot.index]),
-        gpus=served.report.gpus,
+        gpus=served.report.gpus or (),
         destination=str(destination),
     )
     try:

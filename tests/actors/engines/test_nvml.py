@@ -10,8 +10,8 @@ import pytest
 from actors import environments
 from configs.base import REPOSITORY
 
-GPUS = {"GPU-aa11": 5_000_000, "GPU-ab22": 7_500_000, "GPU-old0": None}
-"""Millijoules by UUID; one is too old to count them."""
+GPUS = {"GPU-aa11": 5_000_000, "GPU-ab22": 7_500_000, "GPU-old0": None, "GPU-mig0": 9_000_000}
+"""Millijoules by UUID; one is too old to count them, one is divided."""
 
 
 class DriverError(Exception):
@@ -36,6 +36,12 @@ def millijoules(uuid: str) -> int:
     return counted
 
 
+def mig_mode(uuid: str) -> tuple[bool, bool]:
+    if uuid == "GPU-old0":
+        raise DriverError
+    return uuid == "GPU-mig0", True
+
+
 @pytest.fixture(name="nvml")
 def _nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
     driver = ModuleType("pynvml")
@@ -47,6 +53,7 @@ def _nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
         "nvmlDeviceGetHandleByUUID": of_uuid,
         "nvmlDeviceGetUUID": lambda handle: handle,
         "nvmlDeviceGetName": lambda _: "H100",
+        "nvmlDeviceGetMigMode": mig_mode,
         "nvmlDeviceGetTotalEnergyConsumption": millijoules,
     }
     vars(driver).update(functions)
@@ -67,6 +74,7 @@ def _nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("GPU-ab", ("GPU-ab22",)),
         ("GPU-a", ()),
         ("0,2", ()),
+        ("0,3", ()),
         ("7", ()),
         ("GPU-none", ()),
         ("MIG-aa11", ()),
@@ -83,7 +91,7 @@ def test_energy_is_the_sum_over_an_engine_s_gpus_in_joules(nvml: Any) -> None:
 
 
 def test_machine_without_a_driver_sees_no_gpu(nvml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [gpu["energy_j"] for gpu in nvml.seen("")] == [5000.0, 7500.0, None]
+    assert [gpu["energy_j"] for gpu in nvml.seen("")] == [5000.0, 7500.0, None, None]
     assert [gpu["uuid"] for gpu in nvml.seen("1")] == ["GPU-ab22"]
 
     def no_driver() -> None:

@@ -123,4 +123,4 @@ def test_record_keeps_what_an_engine_told_and_older_ones_can_be_read() -> None:
     del content["deployment"]["gpus"], content["deployment"]["idle_power_w"]
     older = results.read("benchmark", content)
     assert isinstance(older, results.Benchmark)
-    assert (older.deployment.gpus, older.deployment.idle_power_w) == ((), None)
+    assert (older.deployment.gpus, older.deployment.idle_power_w) == (None, None)
