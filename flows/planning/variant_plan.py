@@ -52,6 +52,8 @@ class VariantPlan:
     as what is compared is what was measured beside each other. At the most, where repeats end by themselves."""
     looks: tuple[Look, ...]
     """Of one load after the other."""
+    first_loads: frozenset[int] = frozenset()
+    """Indices of the benchmarks of the first rung, where variants race and their load comes in two parts; else none."""
     left_out: str | None = None
 
     @property

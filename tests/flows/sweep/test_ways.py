@@ -56,3 +56,23 @@ def test_search_over_both_keeps_how_its_variants_are_served(experiment_file: Any
     capfd.readouterr()
     assert main(["deploy", str(path), "--print"]) == DONE
     assert "--max-num-seqs=16" in capfd.readouterr().out
+
+
+def test_race_loads_who_is_shown_to_be_behind_for_one_start_alone(experiment_file: Any) -> None:
+    load = {"kind": "concurrent", "streams": [1, 2], "prompt_tokens": 8, "output_tokens": 8, "duration_s": 1}
+    path = experiment_file(
+        schemes=[],
+        sweep={"space": [{"kind": "fp8-dynamic", "serving": BATCHES}]},
+        load={**load, "repeats": 3, "starts": 3},
+        racing={"looks": [0.1], "starts": 1},
+    )
+    assert main(["run", str(path)]) == DONE
+    found = kept(path, "decision.json")
+    assert (found["answer"], found["recommended"]) == ("deploy", "base-seqs16")
+    behind = {stop["name"]: stop["reason"] for stop in found["stopped"]}
+    assert set(behind) == {"base-seqs8", "fp8-dynamic-seqs8", "fp8-dynamic-seqs16"}
+    assert all("base-seqs16 already passes and is shown to lead by more (3.00x" in why for why in behind.values())
+    assert records(path, "benchmark") == 2 * 3 + 3 * 1
+    assert records(path, "evaluate") == 2 + 1 + 1 + 1 + 1, "slices and control of the base, a slice of FP8, two proxies"
+    assert main(["run", str(path)]) == DONE
+    assert kept(path, "decision.json") == found and records(path, "benchmark") == 9
