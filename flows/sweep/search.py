@@ -29,6 +29,10 @@ class Search:
     One is chosen when the results of all but the last few before it are known, and Optuna gets them in the order
     of its suggestions. So the same seed and the same results bring the same variants, whoever was faster; on a run
     that goes on, those with records are answered at once.
+
+    Optuna gets one score, though it takes several objectives: accuracy is a limit here and not to be traded for speed.
+    Among several objectives no other beats the fastest variant, however much it loses, so that a search would go on
+    around it.
     """
 
     _MOST_REPEATS = 100
