@@ -309,11 +309,13 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, nargs="+", default=[4, 6, 8], help="each with an engine start of its own"
     )
-    parser.add_argument("--noise", type=int, nargs="+", default=[3, 4], help="of load_calibration.py")
+    parser.add_argument("--noise", type=int, nargs="+", default=[3, 1], help="of load_calibration.py")
     parser.add_argument("--starts", type=int, default=1, help="engine starts in the first rung")
+    parser.add_argument("--kv", type=float, default=KV["fp8"][0], help="times the tokens/s by an FP8 KV cache")
     parser.add_argument("--experiments", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    KV["fp8"] = (options.kv, KV["fp8"][1])
     for repeats in options.repeats:
         load = ConcurrentLoad.model_validate(
             {"kind": "concurrent", "streams": (1,), "repeats": repeats, "starts": repeats}
