@@ -1,15 +1,17 @@
 """An experiment: a base model, the variants to try, what to measure, what is good enough."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.accuracy import Accuracy
 from configs.base import LONGEST_NAME, Settings
 from configs.calibration import Calibration
+from configs.candidates import Candidates
 from configs.decision import Decision
 from configs.deploying import Deploying
 from configs.kserve import KServe
@@ -91,9 +93,9 @@ class Experiment(Settings):
     model: Model
     """The base model."""
     sweep: Sweep | None = None
-    """Schemes from a space, in addition to the listed ones."""
-    schemes: tuple[Scheme, ...] = Field(default=(), validate_default=True)
-    """The listed schemes; those of the sweep follow them, if they are known beforehand."""
+    """Variants from a space of schemes and engine settings, in addition to the listed ones."""
+    schemes: tuple[Scheme, ...] = ()
+    """The listed schemes, each of them a variant."""
     variants: tuple[Variant, ...] = ()
     """Variants that are more than a scheme: existing checkpoints, other models, other engine settings, alone or
     together."""
@@ -150,41 +152,13 @@ class Experiment(Settings):
         # So that an error in what the environment says instead of them names the field.
         return {"storage": {}, "tracking": {}, **values}
 
-    @field_validator("schemes")
-    @classmethod
-    def _and_those_of_the_sweep(cls, listed: tuple[Scheme, ...], info: ValidationInfo) -> tuple[Scheme, ...]:
-        if "sweep" not in info.data:
-            return listed  # the sweep has a mistake, which is reported first
-        sweep: Sweep | None = info.data["sweep"]
-        if sweep is None:
-            return listed
-        known = {scheme.bare: scheme.name for scheme in listed}
-        taken = {scheme.name for scheme in sweep.possible if scheme.bare not in known} & set(known.values())
-        if taken:
-            raise ValueError(
-                f"the name {min(taken)!r} is used by a scheme of the sweep with different settings; give the "
-                "listed scheme another `name`"
-            )
-        return (*listed, *(scheme for scheme in sweep.expanded if scheme.bare not in known))
-
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
-        if not (self.candidates or self.sweep):
-            raise ValueError("schemes: empty; list at least one, or give a `sweep` or `variants`")
-        names = [variant.name for variant in self.candidates]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(
-                f"{self._listed_in(twice[0])}: the name {twice[0]!r} is used twice; give each its own `name`"
-            )
-        if BASE in names:
-            raise ValueError(
-                f"{self._listed_in(BASE)}: the name {BASE!r} is reserved for the base model; choose another `name`"
-            )
-        for position, variant in enumerate(self.variants):
+        self.candidates.check_names(BASE)
+        for path, variant in self.candidates.possible:
             if variant.price_per_hour is not None and self.decision.price_per_hour is None:
                 raise ValueError(
-                    f"variants.{position}.price_per_hour: set, but the base has no price to compare with; add "
+                    f"{path}.price_per_hour: set, but the base has no price to compare with; add "
                     "decision.price_per_hour"
                 )
         if self.racing and self.sweep and self.sweep.search == "optuna":
@@ -196,7 +170,7 @@ class Experiment(Settings):
                 "workloads: optuna searches for one optimum, but every workload has its own; give one `load`, or "
                 "set sweep.search: random"
             )
-        calibrated = [scheme.name for _, scheme in self.possible if scheme.needs_calibration]
+        calibrated = [scheme.name for _, scheme in self.candidates.schemes_by_path if scheme.needs_calibration]
         if calibrated and self.calibration is None:
             raise ValueError(
                 f"calibration: missing, but scheme {calibrated[0]!r} needs it; add a `calibration` section"
@@ -237,20 +211,10 @@ class Experiment(Settings):
         """What every variant is put under, in order: the name of a workload, and which repeat of it."""
         return tuple((name, repeat) for name, load in self.loads.items() for repeat in range(load.looks[-1]))
 
-    @property
-    def candidates(self) -> tuple[Variant, ...]:
-        """Every variant beside the base: those that a scheme makes, then the others."""
-        return (*(Variant(name=scheme.name, scheme=scheme) for scheme in self.schemes), *self.variants)
-
-    @property
-    def possible(self) -> tuple[tuple[str, Scheme], ...]:
-        """Every scheme, with the keys that lead to it in the file; behind them those that stand for what a search may
-        still come up with."""
-        listed = [(self.yaml_path(scheme.name), scheme) for scheme in self.schemes]
-        if self.sweep and self.sweep.search == "optuna":
-            listed += [(f"sweep.space.{template}", scheme) for scheme, template in self.sweep.possible.items()]
-        own = [(f"{self.yaml_path(v.name)}.scheme", v.scheme) for v in self.variants if v.scheme]
-        return (*listed, *own)
+    @cached_property
+    def candidates(self) -> Candidates:
+        """Every variant beside the base."""
+        return Candidates(self.schemes, self.variants, self.sweep, self.serving)
 
     @property
     def servings(self) -> dict[str, Serving]:
@@ -260,7 +224,11 @@ class Experiment(Settings):
         Raises:
             ValueError: a variant's contradict the base's.
         """
-        own = {f"variants.{n}.serving": v.served(self.serving) for n, v in enumerate(self.variants)}
+        own = {
+            f"{path}.serving": variant.served(self.serving)
+            for path, variant in self.candidates.possible
+            if variant.changes
+        }
         return {"serving": self.serving, **own}
 
     @property
@@ -279,23 +247,12 @@ class Experiment(Settings):
 
     def yaml_path(self, variant: str) -> str:
         """The keys that lead to what a variant is made of in the file."""
-        for position, listed in enumerate(self.variants):
-            if listed.name == variant:
-                return f"variants.{position}"
-        swept = self.sweep.possible if self.sweep else {}
-        for position, scheme in enumerate(self.schemes):
-            if scheme.name == variant and scheme not in swept:
-                return f"schemes.{position}"
-        template = next((index for scheme, index in swept.items() if scheme.name == variant), None)
-        return "sweep.space" if template is None else f"sweep.space.{template}"
-
-    def _listed_in(self, variant: str) -> str:
-        return "variants" if variant in (listed.name for listed in self.variants) else "schemes"
+        return self.candidates.paths.get(variant, "sweep.space")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every variant's, the base first."""
-        return (BASE, *(variant.name for variant in self.candidates))
+        return (BASE, *(variant.name for variant in self.candidates.known))
 
 
 def section(workload: str) -> str:

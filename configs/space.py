@@ -1,119 +1,57 @@
-"""A part of a sweep's space: schemes of one kind, with the fields that vary and what they vary over."""
+"""A part of a sweep's space: a scheme and a way to serve it, each with the fields that vary and what they vary over."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from itertools import product
 from math import prod
-from pathlib import Path
-from types import NoneType
-from typing import Any, Self, get_args, get_origin
+from typing import Any, Self
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import InitErrorDetails, PydanticKnownError
+from pydantic_core import PydanticKnownError
 
-from configs.base import Settings, check_numbers, mistake, unknown_key
+from configs.base import Settings, mistake, unknown_key
+from configs.parameters import Choices, Parameter, Range, Value, read
 from configs.schemes import KINDS, Scheme
+from configs.serving import Serving
+from configs.variants import Variant
 
-_LARGEST = 1e18
-_MOST_IN_A_RANGE = 1_000_000_000
-Value = bool | int | float | str | Path | tuple[str, ...] | None
-"""What a field of a scheme may hold."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """A field that takes one of some values."""
-
-    field: str
-    values: tuple[Value, ...]
-
-    @property
-    def count(self) -> int:
-        return len(self.values)
-
-    def at(self, position: int) -> Value:
-        return self.values[position]
-
-    def taken(self, value: Value) -> Value:
-        """The value, if it is one of them."""
-        if value not in self.values:
-            raise ValueError(f"{self.field}: {value!r} is not one of {self.values}")
-        return value
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        """Values between which, where they have an order, all others lie: here every one."""
-        return self.values
-
-
-@dataclass(frozen=True)
-class Range:
-    """A number between two ends, both included; `step` is None where it may be any number between."""
-
-    field: str
-    low: float
-    high: float
-    step: float | None
-    integer: bool
-
-    @property
-    def count(self) -> int:
-        """Different values, those without a step distinguished by their first four digits: a name shall
-        stay short, and say exactly what the value is."""
-        return int(self._width / self._grid) + 1
-
-    def at(self, position: int) -> Value:
-        value = Decimal(str(self.low)) + position * self._grid
-        return int(value) if self.integer else float(value)
-
-    def taken(self, value: Value) -> Value:
-        """The number of the range that is nearest."""
-        if not _is_number(value):
-            raise ValueError(f"{self.field}: {value!r} is not a number")
-        position = round((Decimal(str(value)) - Decimal(str(self.low))) / self._grid)
-        return self.at(min(max(position, 0), self.count - 1))
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        return (self.at(0), self.at(self.count - 1))
-
-    @property
-    def _width(self) -> Decimal:
-        return Decimal(str(self.high)) - Decimal(str(self.low))
-
-    @property
-    def _grid(self) -> Decimal:
-        return Decimal(1).scaleb(self._width.adjusted() - 3) if self.step is None else Decimal(str(self.step))
-
-
-Parameter = Choices | Range
+SERVING = "serving"
+_ARGUMENTS = "engine_args"
+_PLAIN: Any = str | int | float | bool
 
 
 class Template(Settings):
-    """A kind of scheme, and for each of its fields a value, a list of choices or {low, high, step}.
+    """A kind of scheme, and for each of its fields and each engine setting a value, a list of choices or
+    {low, high, step}. Without a kind it is the base model, served in other ways.
 
     Choices for a field that is itself a list, such as `ignore`, are a list of lists.
     """
 
     model_config = ConfigDict(extra="allow")  # the fields are those of the kind, checked against it
 
-    kind: str
+    kind: str | None = None
+    """The kind of scheme; None: the base model, which needs `serving`."""
+    serving: dict[str, Any] = Field(default_factory=dict)
+    """Engine settings that differ from the experiment's `serving`, the same that `variants` may change; of
+    `engine_args`, single arguments. If a template with a `kind` has any, and no template without one has the same,
+    the base model is tried with them, too: a scheme is deployed only if it beats the best-tuned base."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
-        if self.kind not in KINDS:
+        if self.kind is None and (self.model_extra or not self.serving):
+            raise mistake("missing; name a kind of scheme, or give `serving` alone for the base model", "kind")
+        if self.kind is not None and self.kind not in KINDS:
             expected = ", ".join(repr(kind) for kind in KINDS)
             context = {"discriminator": "kind", "tag": self.kind, "expected_tags": expected}
             raise PydanticKnownError("union_tag_invalid", context)
-        self.scheme({parameter.field: parameter.at(0) for parameter in self.parameters})
+        first = {parameter.field: parameter.at(0) for parameter in self.parameters}
+        self.variant("first", self.scheme(first), self.served(first))
         return self
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The fields that vary, in the order of the template."""
+        """The fields that vary, in the order of the template; those of `serving` come last."""
         return tuple(field for field in self._fields.values() if isinstance(field, Choices | Range))
 
     @cached_property
@@ -131,9 +69,19 @@ class Template(Settings):
         """Of all values, ranges without a step left out of the count."""
         return prod(p.count for p in self.parameters if p not in self.stepless)
 
+    @property
+    def settings(self) -> frozenset[str]:
+        """The engine settings that it gives, by their keys."""
+        return frozenset(name for name in self._fields if name.startswith(f"{SERVING}."))
+
+    @property
+    def of_base(self) -> "Template":
+        """The base model, served in the same ways."""
+        return Template(serving=self.serving)
+
     def value(self, field: str) -> Value:
         """What every scheme of the template has in a field that does not vary."""
-        default: Value = KINDS[self.kind].model_fields[field].get_default()
+        default: Value = self._scheme_fields[field].get_default()
         return self.fixed.get(field, default)
 
     def every(self) -> Iterator[dict[str, Value]]:
@@ -144,10 +92,31 @@ class Template(Settings):
         """The combinations of every choice and both ends of every range."""
         return self._product(parameter.ends for parameter in self.parameters)
 
-    def scheme(self, values: Mapping[str, Value]) -> Scheme:
-        """The scheme of one combination, without a name and without what changes nothing in it."""
-        settings = {"kind": self.kind, **self.fixed, **values}
-        return KINDS[self.kind].model_validate(settings).bare
+    def scheme(self, values: Mapping[str, Value]) -> Scheme | None:
+        """The scheme of one combination, without a name and without what changes nothing in it; None for the base
+        model."""
+        if self.kind is None:
+            return None
+        given = {name: value for name, value in {**self.fixed, **values}.items() if name not in self.settings}
+        return KINDS[self.kind].model_validate({"kind": self.kind, **given}).bare
+
+    def served(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """The engine settings of one combination, as a variant gives them."""
+        served: dict[str, Any] = {}
+        for key, value in {**self.fixed, **values}.items():
+            if key in self.settings:
+                _, name, *argument = key.split(".", 2)
+                if argument:
+                    served.setdefault(name, {})[argument[0]] = value
+                else:
+                    served[name] = value
+        return served
+
+    @staticmethod
+    def variant(name: str, scheme: Scheme | None, served: Mapping[str, Any]) -> Variant:
+        """A variant of one combination."""
+        named = scheme.model_copy(update={"name": name}) if scheme else None
+        return Variant.model_validate({"name": name, "scheme": named, **({SERVING: served} if served else {})})
 
     def _product(self, values: Iterable[Iterable[Value]]) -> Iterator[dict[str, Value]]:
         names = [parameter.field for parameter in self.parameters]
@@ -155,80 +124,45 @@ class Template(Settings):
 
     @cached_property
     def _fields(self) -> dict[str, Value | Parameter]:
-        return {name: self._field(name, given) for name, given in (self.model_extra or {}).items()}
+        """By their keys, such as `group_size`, `serving.max_num_seqs` and `serving.engine_args.block_size`."""
+        fields = {
+            name: read(self._of_scheme(name, given), given, name) for name, given in (self.model_extra or {}).items()
+        }
+        for name, given in self.serving.items():
+            if name != _ARGUMENTS:
+                fields[f"{SERVING}.{name}"] = read(_of_engine(name), given, SERVING, name)
+                continue
+            if not isinstance(given, dict):
+                raise mistake(f"{given!r:.60} is not a mapping of arguments to values", SERVING, name)
+            for argument, choice in given.items():
+                where = (SERVING, name, str(argument))
+                fields[".".join(where)] = read(_of_argument(choice), choice, *where)
+        return fields
 
-    def _field(self, name: str, given: Any) -> Value | Parameter:
-        fields = {key: field for key, field in KINDS[self.kind].model_fields.items() if key not in ("kind", "name")}
+    @property
+    def _scheme_fields(self) -> dict[str, FieldInfo]:
+        return KINDS[self.kind].model_fields if self.kind else {}
+
+    def _of_scheme(self, name: str, given: Any) -> FieldInfo:
+        fields = {key: field for key, field in self._scheme_fields.items() if key not in ("kind", "name")}
         if name == "name":
             raise mistake(
-                f"{given!r} is not used: schemes of a sweep are named after their varying fields; remove it", name
+                f"{given!r} is not used: variants of a sweep are named after their varying fields; remove it", name
             )
         if name not in fields:
-            raise mistake(unknown_key(name, sorted(fields)), name)
-        field = fields[name]
-        if isinstance(given, dict):
-            return _range(name, field, given)
-        if not _is_choices(field, given):
-            return _checked(field, given, name)
-        if not given:
-            raise mistake("[] has no choice; list at least one", name)
-        values = (_checked(field, choice, name, position) for position, choice in enumerate(given))
-        return Choices(name, tuple(dict.fromkeys(values)))
+            raise mistake(unknown_key(name, [*sorted(fields), SERVING]), name)
+        return fields[name]
 
 
-def _is_choices(field: FieldInfo, given: Any) -> bool:
-    if get_origin(field.annotation) is tuple:
-        return isinstance(given, list) and any(isinstance(item, list) for item in given)
-    return isinstance(given, list)
+def _of_engine(name: str) -> FieldInfo:
+    if name not in Serving.model_fields:
+        raise mistake(unknown_key(name, sorted(Serving.model_fields)), SERVING, name)
+    return Serving.model_fields[name]
 
 
-def _checked(field: FieldInfo, value: Any, *location: str | int) -> Value:
-    """A value of a field, as the scheme's type has it."""
-    check_numbers(value, field.annotation, *location)
-    try:
-        checked: Value = TypeAdapter(field.rebuild_annotation()).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        details = InitErrorDetails(
-            type=first["type"], loc=(*location, *first["loc"]), input=first["input"], ctx=first.get("ctx", {})
-        )
-        raise ValidationError.from_exception_data("Sweep", [details]) from None
-    return checked
-
-
-def _range(name: str, field: FieldInfo, given: dict[str, Any]) -> Range:
-    types = set(get_args(field.annotation) or [field.annotation]) - {NoneType}
-    if types not in ({int}, {float}):
-        raise mistake(f"{given} is a range, but the field is not a number; give a value, or a list of choices", name)
-    for key in given:
-        if key not in ("low", "high", "step"):
-            raise mistake(unknown_key(str(key), ["low", "high", "step"]), name, str(key))
-    low, high = (_end(key, name, field, given) for key in ("low", "high"))
-    if low >= high:
-        raise mistake(f"low {low} is not below high {high}; swap them, or give one value", name)
-    integer = types == {int}
-    step = given.get("step")
-    if step is None:
-        return Range(name, low, high, 1 if integer else None, integer)
-    if not _is_number(step) or step <= 0 or (integer and step != int(step)):
-        wanted = "a whole number" if integer else "a number"
-        raise mistake(f"{step!r} is not a step; give {wanted} above 0", name, "step")
-    number_range = Range(name, low, high, int(step) if integer else step, integer)
-    if number_range.count > _MOST_IN_A_RANGE:
-        raise mistake(
-            f"{step!r} makes a range of more than {_MOST_IN_A_RANGE:,} values; give a larger one", name, "step"
-        )
-    return number_range
-
-
-def _end(key: str, name: str, field: FieldInfo, given: dict[str, Any]) -> float:
-    if key not in given:
-        raise mistake("missing; a range is {low, high, step}, with both ends", name, key)
-    end = _checked(field, given[key], name, key)
-    if not _is_number(end) or not isinstance(end, int | float):
-        raise mistake(f"{given[key]!r} is not an end of a range; give a number", name, key)
-    return end
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+def _of_argument(given: Any) -> FieldInfo:
+    """Of an argument of vLLM's, which may be of any plain type; a range of whole numbers is one of them alone."""
+    if not isinstance(given, dict):
+        return FieldInfo(annotation=_PLAIN)
+    whole = all(isinstance(given.get(end), int) for end in ("low", "high"))
+    return FieldInfo(annotation=int if whole else float)

@@ -79,7 +79,7 @@ def checked_plan(experiment: Experiment) -> Plan:
 def planned(experiment: Experiment) -> Plan:
     """The plan of an experiment on this machine, with what its search has come upon before."""
     plan = planning.make(experiment, cluster.this_machine(experiment))
-    return planning.extended(plan, search_state.recall(plan, Store.of(experiment.storage)).schemes)
+    return planning.extended(plan, search_state.recall(plan, Store.of(experiment.storage)).variants)
 
 
 def logs_folder(experiment: Experiment) -> Path:

@@ -12,11 +12,11 @@ from configs.hardware import Hardware
 from configs.load import in_words
 from flows.analysis import accuracy, answers, early_stopping
 from flows.analysis.decide import decide, for_all, rival_of, standing
+from flows.analysis.early_stopping import Field
 from flows.analysis.judgement import Difference, Judged, Judgement, Stopped, Verdict
-from flows.analysis.leads import excluded
 from flows.analysis.measured import Measured, base_under_load, described, spread_among, under_load
 from flows.analysis.ratios import SpreadOf
-from flows.analysis.reasons import better, describe_objective, fits, rank
+from flows.analysis.reasons import better
 from flows.runtime.outcome import Evidence, Outcome
 
 
@@ -66,7 +66,7 @@ def _judged(
 
 @dataclass(frozen=True)
 class _Benchmarked:
-    """Everybody who was put under one load completely."""
+    """Everybody who was put under one load, or where variants race under its first part."""
 
     base: Measured
     variants: dict[str, Measured]
@@ -74,7 +74,7 @@ class _Benchmarked:
 
     @classmethod
     def of(cls, evidence: Evidence, workload: str) -> "_Benchmarked":
-        benchmarked = [outcome for outcome in evidence.variants.values() if outcome.checkpoint and outcome.benchmarked]
+        benchmarked = [outcome for outcome in evidence.variants.values() if outcome.checkpoint and outcome.screened]
         variants = {outcome.name: Measured.of(outcome, evidence.experiment, workload) for outcome in benchmarked}
         base = variants.pop(evidence.base.name)
         return cls(base, variants, spread_among(list(variants.values()), base if base.base else None))
@@ -156,7 +156,7 @@ def _stopped(
         if outcome.complete or outcome.failure:
             continue
         reason = early_stopping.beaten(outcome, evidence.base, experiment)
-        if reason is None and outcome.checkpoint and outcome.benchmarked:
+        if reason is None and outcome.checkpoint and outcome.screened:
             reason = _best_nowhere(outcome, benchmarked, judged, experiment, evidence.compared)
         if reason is not None:
             stops.append(reason)
@@ -175,34 +175,18 @@ def _best_nowhere(
     Args:
         variants: how many are compared with the base.
     """
-    reasons = {}
+    reasons, decision = {}, experiment.decision
     for workload, everybody in benchmarked.items():
-        ours = everybody.judged(outcome.name, experiment.decision, variants)
-        reasons[workload] = _why_not_best(ours, judged[workload], experiment.decision)
+        ours = everybody.judged(outcome.name, decision, variants)
+        if outcome.benchmarked:
+            reasons[workload] = early_stopping.why_not_best(ours, judged[workload], decision)
+        else:
+            field = Field(everybody.variants, everybody.base.size_bytes, variants, everybody.spread)
+            reasons[workload] = early_stopping.why_behind(ours, judged[workload], field, decision)
     if not all(reasons.values()):
         return None
     words = (f"{workload}: {reason}" if workload else str(reason) for workload, reason in reasons.items())
     return early_stopping.not_best(outcome, "; ".join(words))
-
-
-def _why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> str | None:
-    """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
-    is certain to be acceptable stands before it: the base only where the variant is shown to have no gain, as
-    it would be kept then."""
-    base, rival = judged[0], rival_of(judged[0])
-    if ours.broken_constraints:
-        return "; ".join(ours.broken_constraints)
-    beaten = ours.against_base is not None and excluded(ours.against_base, decision)
-    certain = [v for v in judged if fits(v) and (v.verdict == "pass" or (v is base and beaten))]
-    first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
-    if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
-        return None
-    has_more = rank(first, decision) <= rank(ours, decision)
-    value = f"{ours.objective.mean:.4g}" if ours.objective else "no load that counts"
-    best = describe_objective(first, decision)
-    if has_more:
-        return f"{first.name} already passes and has the better {best}; this one has {value}"
-    return f"{first.name} already passes and beats the base: {best}; this one ({value}) is not shown to beat it"
 
 
 def score(evidence: Evidence, name: str) -> float | None:

@@ -1,13 +1,15 @@
 """Who can no longer win, by the records so far. Pure functions.
 
 A variant is stopped where a proxy says that it is broken, where its loss is shown to be beyond the
-margin, or where somebody better is already certain. The looks at a variant are planned beforehand, so
+margin, or where somebody better is already certain: better by the objective after the whole load, or shown to be
+better after its first part. The looks at a variant's accuracy are planned beforehand, so
 its error rate is split evenly over them, and over the tasks (Bonferroni): whenever one looks, the chance
 that a variant within the margin is stopped stays below the rate. Its bounds are those of bounded means
 (`flows.statistics.bounded_mean`), of right and wrong too: they hold at such rare errors, however skewed a score is.
 The last slice is judged like any other evaluation (`flows.analysis.compare`).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from actors.artifacts import Evaluation
@@ -16,7 +18,12 @@ from configs.decision import Decision
 from configs.experiment import Experiment
 from flows.analysis import accuracy, answers
 from flows.analysis.answers import Answers
-from flows.analysis.judgement import Stopped
+from flows.analysis.decide import rival_of, standing
+from flows.analysis.judgement import Judged, Stopped
+from flows.analysis.leads import InTurn, behind, excluded
+from flows.analysis.measured import Measured, surely_broken
+from flows.analysis.ratios import SpreadOf
+from flows.analysis.reasons import describe_objective, fits, rank, times
 from flows.runtime.outcome import Outcome
 from flows.store.records import Record
 
@@ -80,6 +87,64 @@ def not_best(outcome: Outcome, reason: str) -> Stopped:
     documents = sum(_documents(record) for record in outcome.evaluations if record)
     evidence = tuple(r.fingerprint for r in (*outcome.evaluations, *outcome.benchmarks) if r)
     return Stopped(outcome.name, "not best", reason, documents, evidence, latest)
+
+
+def why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> str | None:
+    """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
+    is certain to be acceptable stands before it: the base only where the variant is shown to have no gain, as
+    it would be kept then.
+
+    Args:
+        judged: those that were measured in full, the base first.
+    """
+    base, rival = judged[0], rival_of(judged[0])
+    if ours.broken_constraints:
+        return "; ".join(ours.broken_constraints)
+    beaten = ours.against_base is not None and excluded(ours.against_base, decision)
+    certain = [v for v in judged if fits(v) and (v.verdict == "pass" or (v is base and beaten))]
+    first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
+    if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
+        return None
+    has_more = rank(first, decision) <= rank(ours, decision)
+    value = f"{ours.objective.mean:.4g}" if ours.objective else "no load that counts"
+    best = describe_objective(first, decision)
+    if has_more:
+        return f"{first.name} already passes and has the better {best}; this one has {value}"
+    return f"{first.name} already passes and beats the base: {best}; this one ({value}) is not shown to beat it"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Everybody who races under one load."""
+
+    variants: Mapping[str, Measured]
+    base_bytes: int
+    compared: int
+    """How many are compared with the base."""
+    spread: SpreadOf
+
+    def in_turn(self, name: str, decision: Decision) -> InTurn:
+        """A variant, and the base beside it."""
+        measured = self.variants[name]
+        return measured.benchmarked, measured.base_of(self.base_bytes, decision)
+
+
+def why_behind(ours: Judged, judged: Sequence[Judged], field: Field, decision: Decision) -> str | None:
+    """The same as `why_not_best` of a variant that was put under the first part of a load alone: it has to be shown,
+    for all variants at once, as more repeats might say otherwise."""
+    base = judged[0]
+    if broken := surely_broken(field.variants[ours.name], decision, field.compared):
+        return "; ".join(broken)
+    lead = ours.against_base
+    if fits(base) and lead is not None and excluded(lead, decision):
+        return f"{times(lead)} excludes a gain above {100 * decision.min_gain:g} %"
+    mine = field.in_turn(ours.name, decision)
+    for best in judged[1:]:
+        certain = fits(best) and best.verdict == "pass"
+        if certain and behind(mine, field.in_turn(best.name, decision), decision, field.compared, field.spread):
+            leads = [times(side.against_base) for side in (best, ours) if side.against_base]
+            return f"{best.name} already passes and is shown to lead by more ({' against '.join(leads)})"
+    return None
 
 
 def _look(outcome: Outcome, base: Outcome, experiment: Experiment, count: int) -> Look | None:

@@ -17,7 +17,18 @@ from configs.decision import Decision
 from flows.analysis import performance
 from flows.analysis.judgement import Lead, Point
 from flows.analysis.performance import Sweep
-from flows.analysis.ratios import FEWEST, Pairs, Spread, SpreadOf, Starts, at_every_look, no_spread, of_units, ratio
+from flows.analysis.ratios import (
+    FEWEST,
+    Pairs,
+    Spread,
+    SpreadOf,
+    Starts,
+    at_every_look,
+    is_below,
+    no_spread,
+    of_units,
+    ratio,
+)
 
 _POWER = 0.8
 _MOST_REPEATS = 100
@@ -39,6 +50,10 @@ class Benchmarked:
     """Of its engine; for `cost`."""
 
 
+InTurn = tuple[Benchmarked, Benchmarked]
+"""A variant, and the base in turn with it."""
+
+
 def lead(
     ours: Benchmarked, theirs: Benchmarked, decision: Decision, variants: int, spread: SpreadOf = no_spread
 ) -> Lead | None:
@@ -55,11 +70,8 @@ def lead(
     if performance.by_grid(ours.points, decision.objective):
         return _of_capacities(ours, theirs, decision, variants)
     figure, better = performance.compared_figure(decision)
-    common = set(performance.eligible(ours.points, decision)) & set(performance.eligible(theirs.points, decision))
-    indices = [index for index in sorted(common) if _pairs(ours, theirs, (index, index), decision)]
-    if not indices:
+    if (best := _where_best(ours, theirs, decision)) is None:
         return None
-    best = (_best(ours, indices, figure, better), _best(theirs, indices, figure, better))
     at = " against ".join(dict.fromkeys(ours.points[index].in_words for index in best))
     unsettled = _unsettled(ours, theirs, decision, spread)
     pairs, variation = _pairs(ours, theirs, best, decision), spread(best, figure)
@@ -74,6 +86,41 @@ def lead(
         at=at,
         unsettled=unsettled,
     )
+
+
+def _where_best(ours: Benchmarked, theirs: Benchmarked, decision: Decision) -> tuple[int, int] | None:
+    """The points at which a variant and the base do best, among those that both keep; None where there is none."""
+    figure, better = performance.compared_figure(decision)
+    common = set(performance.eligible(ours.points, decision)) & set(performance.eligible(theirs.points, decision))
+    indices = [index for index in sorted(common) if _pairs(ours, theirs, (index, index), decision)]
+    return (_best(ours, indices, figure, better), _best(theirs, indices, figure, better)) if indices else None
+
+
+def behind(ours: InTurn, best: InTurn, decision: Decision, variants: int, spread: SpreadOf) -> bool:
+    """Whether a variant is shown to lead the base by less than another does, at an error that is split over all
+    variants and looks, as that of the decision's own bounds is (Bonferroni).
+
+    Args:
+        ours: the variant and the base in turn with it, and `best` the same of the other.
+        variants: how many are compared with the base.
+        spread: of a figure at two points, by all variants.
+    """
+    wide = decision.over(variants * ours[0].looks)
+    if decision.objective == "size":
+        return ours[0].size_bytes > best[0].size_bytes
+    if performance.by_grid(ours[0].points, decision.objective):
+        most, least = (performance.capacity(performance.points(side[0].sweeps, wide)) for side in (ours, best))
+        return most.below is not None and least.asked is not None and most.below <= least.asked
+    figure, better = performance.compared_figure(decision)
+    units, variations = [], []
+    for side in (ours, best):
+        at = _where_best(*side, decision)
+        found = of_units(_pairs(*side, at, decision), side[0].starts, better) if at and side[0].starts else None
+        if at is None or found is None:
+            return False
+        units.append(found)
+        variations.append(spread(at, figure))
+    return is_below(units[0], units[1], wide.confidence, (variations[0], variations[1]))
 
 
 def _best(side: Benchmarked, indices: Sequence[int], figure: str, better: int) -> int:

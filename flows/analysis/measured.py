@@ -58,7 +58,7 @@ class Measured:
 
     @classmethod
     def of(cls, outcome: Outcome, experiment: Experiment, workload: str) -> "Measured":
-        decision = experiment.decision
+        decision, racing = experiment.decision, experiment.racing
         checkpoint, benchmarks = _records(outcome, experiment, workload)
         evaluations = [record for record in (*outcome.evaluations, outcome.control) if record]
         sweeps = performance.sweeps(benchmarks, decision.constraints)
@@ -73,7 +73,7 @@ class Measured:
             evidence=_evidence([checkpoint, *evaluations, *benchmarks]),
             base=performance.sweeps_of_base(benchmarks, decision.constraints),
             starts=_starts(benchmarks),
-            looks=len(experiment.loads[workload].looks),
+            looks=len(experiment.loads[workload].looks) + (racing.looks_at_load if racing else 0),
             gpus=outcome.plan.serving.gpus,
             price_per_hour=outcome.plan.price_per_hour,
         )
@@ -146,6 +146,16 @@ def under_load(
         gains=performance.gains(ours.sweeps, ours.base, confidence, ours.starts, spread),
         against_base=leads.lead(ours.benchmarked, ours.base_of(base_bytes, decision), decision, variants, spread),
     )
+
+
+def surely_broken(ours: Measured, decision: Decision, variants: int) -> tuple[str, ...]:
+    """Constraints that a variant is shown to break, for all variants at once and at every look.
+
+    Args:
+        variants: how many are compared with the base.
+    """
+    wide = decision.over(variants * ours.looks)
+    return _constraints(replace(ours, points=performance.points(ours.sweeps, wide)), wide)[0]
 
 
 def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Judged:

@@ -66,6 +66,23 @@ def ratio(
     return Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach))
 
 
+def is_below(
+    ours: np.ndarray, theirs: np.ndarray, confidence: float, spreads: tuple[Spread | None, Spread | None]
+) -> bool:
+    """Whether the mean of some units is shown to be below that of others, each of them a start; not without a spread
+    by all variants.
+
+    Args:
+        ours: logarithms of the ratio to the base by start, turned so that more is better.
+        spreads: of ours and of theirs.
+    """
+    known = [spread for spread in spreads if spread and spread.freedom >= _FREEDOM]
+    if len(known) < len(spreads):
+        return False
+    error = math.sqrt(known[0].variance / len(ours) + known[1].variance / len(theirs))
+    return float(ours.mean() - theirs.mean()) + _quantile(confidence, min(s.freedom for s in known)) * error < 0
+
+
 def at_every_look(confidence: float, looks: int) -> float:
     """Of one interval, so that those of all looks together have the confidence (Bonferroni)."""
     return 1 - (1 - confidence) / looks

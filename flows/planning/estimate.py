@@ -7,6 +7,7 @@ race nobody knows before it: one at the least, all at the most.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from configs.experiment import Experiment
 from flows.planning.history import Figure, History
@@ -84,10 +85,12 @@ def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: Histo
 
 
 def _rungs(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step[Result]], Sequence[Step[Result]]]:
-    """The steps of a variant's first rung, and where variants race those of its second."""
+    """The steps of a variant's first rung, and where variants race those of the later ones."""
     if plan.experiment.racing is None:
         return variant.steps, ()
-    second = [step for step in (*variant.evaluations[1:], variant.control) if step]
+    first = variant.first_loads
+    rest = [step for index, step in enumerate(variant.benchmarks) if first and index not in first]
+    second: list[Step[Any]] = [*rest, *(step for step in (*variant.evaluations[1:], variant.control) if step)]
     return [step for step in variant.steps if step not in second], second
 
 

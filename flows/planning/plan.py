@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from actors.placement.slots import DeviceSlots, cpu_slots, gpu_slots
 from configs.experiment import Experiment
 from configs.hardware import Hardware
-from configs.schemes import Scheme
 from configs.variants import Variant
 from flows.planning.variant_plan import VariantPlan
 from flows.planning.variant_steps import VariantSteps
@@ -60,15 +59,13 @@ def make(experiment: Experiment, hardware: Hardware) -> Plan:
         else gpu_slots(hardware.gpus, experiment.servings.values(), experiment.loads.values())
     )
     steps = VariantSteps(experiment, hardware, slots)
-    variants = (steps.base, *map(steps.variant, experiment.candidates))
+    variants = (steps.base, *map(steps.variant, experiment.candidates.known))
     return Plan(experiment, hardware, slots, hardware.compute_dtype, variants)
 
 
-def extended(plan: Plan, schemes: Sequence[Scheme]) -> Plan:
-    """The same plan with further schemes, which a search came upon."""
+def extended(plan: Plan, variants: Sequence[Variant]) -> Plan:
+    """The same plan with further variants, which a search came upon."""
     steps = VariantSteps(plan.experiment, plan.hardware, plan.slots)
     names = {variant.name for variant in plan.variants}
-    new = tuple(
-        steps.variant(Variant(name=scheme.name, scheme=scheme)) for scheme in schemes if scheme.name not in names
-    )
+    new = tuple(steps.variant(variant) for variant in variants if variant.name not in names)
     return replace(plan, variants=plan.variants + new)

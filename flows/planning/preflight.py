@@ -48,9 +48,9 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     Store.of(experiment.storage).check_usable()
     if isinstance(experiment.model, PathModel):
         model_folder.check(experiment.model.path, accelerator)
-        for field, scheme in experiment.possible:
+        for field, scheme in experiment.candidates.schemes_by_path:
             checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, field)
-    for field, scheme in experiment.possible:
+    for field, scheme in experiment.candidates.schemes_by_path:
         if isinstance(scheme, RecipeFile):
             _recipe(scheme, field)
     for variant in experiment.variants:
@@ -101,9 +101,7 @@ def _checkpoint(experiment: Experiment, variant: Variant, accelerator: str) -> N
 
 def _drafts(experiment: Experiment, accelerator: str) -> None:
     base = experiment.model.path if isinstance(experiment.model, PathModel) else None
-    of_variants = [
-        (f"{experiment.yaml_path(variant.name)}.serving", variant.serving) for variant in experiment.variants
-    ]
+    of_variants = [(f"{path}.serving", variant.serving) for path, variant in experiment.candidates.possible]
     for section, serving in [("serving", experiment.serving), *of_variants]:
         if isinstance(serving.speculative, Draft):
             model_folder.check_draft(serving.speculative, base, accelerator, f"{section}.speculative.path")
@@ -153,7 +151,7 @@ def _calibration(experiment: Experiment) -> None:
     known once the tokenizer is loaded.
     """
     configured = experiment.calibration
-    calibrated = [scheme for _, scheme in experiment.possible if scheme.needs_calibration]
+    calibrated = [scheme for _, scheme in experiment.candidates.schemes_by_path if scheme.needs_calibration]
     if configured is None or not calibrated:
         return
     largest = max(calibrated, key=lambda scheme: configured.for_scheme(scheme).samples)

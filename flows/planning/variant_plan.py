@@ -11,6 +11,7 @@ from configs.experiment import BASE
 from configs.model import Model
 from configs.schemes import Scheme
 from configs.serving import Serving
+from configs.variants import Variant
 from flows.store.results import Benchmark, LookResult, Result
 from flows.store.steps import Step
 
@@ -53,7 +54,14 @@ class VariantPlan:
     """Of one load after the other."""
     price_per_hour: float | None = None
     """Of the devices of one of its engines; None where no price is known."""
+    first_loads: frozenset[int] = frozenset()
+    """Indices of the benchmarks of the first rung, where variants race and their load comes in two parts; else none."""
     left_out: str | None = None
+
+    @property
+    def variant(self) -> Variant:
+        """As an experiment would list it; of one that is compressed here, or is the base served in another way."""
+        return Variant.model_validate({"name": self.name, "scheme": self.scheme, "serving": self.changes})
 
     @property
     def in_words(self) -> str:

@@ -112,6 +112,7 @@ class VariantSteps:
             benchmarks=benchmarks,
             looks=tuple(self._looks(name, benchmarks)),
             price_per_hour=price,
+            first_loads=self._first_loads,
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
         )
 
@@ -168,6 +169,14 @@ class VariantSteps:
         racing = self.experiment.racing
         return racing.slices if racing else (None,)
 
+    @cached_property
+    def _first_loads(self) -> frozenset[int]:
+        racing, accelerator = self.experiment.racing, self.hardware.accelerator
+        if racing is None or racing.starts is None:
+            return frozenset()
+        starts = [self.experiment.loads[name].start_of(n, accelerator) for name, n in self.experiment.benchmarks]
+        return frozenset(index for index, start in enumerate(starts) if start < racing.starts)
+
     def _control(self, way: "_Way") -> Step[Evaluation] | None:
         """With half the concurrency, or two instead of one."""
         accuracy = self.experiment.accuracy
@@ -212,14 +221,16 @@ class VariantSteps:
     def _looks(self, name: str, benchmarks: Sequence[Step[Benchmark]]) -> Iterator[Look]:
         """A look rests on the repeats until then, and on what a gain is judged by."""
         order = self.experiment.benchmarks
-        decision = self.experiment.decision.model_dump(mode="json")
+        settings: dict[str, Any] = {"decision": self.experiment.decision.model_dump(mode="json")}
+        if self._first_loads:
+            settings["looks_of_race"] = 1
         for workload, load in self.experiment.loads.items():
             indices = [index for index, (of, _) in enumerate(order) if of == workload]
             for first, last in pairwise((0, *load.looks)):
                 step = None
                 if last < load.looks[-1]:
                     until = {f"repeat {repeat + 1}": benchmarks[indices[repeat]].fingerprint for repeat in range(last)}
-                    step = self._step("look", name, {"decision": decision, "looks": list(load.looks)}, until)
+                    step = self._step("look", name, {**settings, "looks": list(load.looks)}, until)
                 yield Look(workload, tuple(indices[first:last]), step)
 
     def _benchmark(self, way: "_Way", workload: str, repeat: int) -> Step[Benchmark]:

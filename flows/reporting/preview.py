@@ -37,7 +37,7 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     if steps:
         console.print(_steps(plan, todo, recorded))
     told = [f"{variant.name}: {variant.in_words}" for variant in plan.tried if variant.is_told]
-    about = [*told, *_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
+    about = [*_tuned(plan.experiment), *told, *_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
     about += resolution.notes(plan, _documents(plan.experiment)) + [escape(note) for note in licences.notes(plan)]
     written = [f"disk: {need}" for need in disk.disks(plan, model, todo)]
     for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan)]:
@@ -45,6 +45,14 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     for line in _time(ahead, "core" if plan.hardware.on_cpu else "GPU"):
         console.print(line, highlight=False)
     console.print(f"store {store.root}", soft_wrap=True, highlight=False)
+
+
+def _tuned(experiment: Experiment) -> list[str]:
+    """Whose engine settings a sweep tries the base with, though no template says so."""
+    if not (experiment.sweep and experiment.sweep.tuned):
+        return []
+    templates = ", ".join(f"sweep.space.{position}" for position in experiment.sweep.tuned)
+    return [f"the base is tried with the engine settings of {templates}, too: a scheme has to beat the best-tuned base"]
 
 
 def _not_needed(plan: Plan, store: Store) -> set[str]:

@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 
 from actors.placement.allocation import Slot
 from actors.placement.coordinator import Occupant, claimed, holding_slots
-from configs.schemes import Scheme
+from configs.variants import Variant
 from flows.planning.plan import Plan, extended
 from flows.runtime import search_state
 from flows.runtime.errors import StepFailed, TimedOut
@@ -89,12 +89,12 @@ class Run:
         for name in names or tuple(self.outcomes):
             self.outcomes[name] = Outcome.of(self.outcomes[name].plan, self.store)
 
-    def add(self, scheme: Scheme) -> None:
+    def add(self, variant: Variant) -> None:
         """One more variant, which a search came upon."""
-        self.plan = extended(self.plan, [scheme])
-        for variant in self.plan.variants:
-            if variant.name not in self.outcomes:
-                self.outcomes[variant.name] = Outcome.of(variant, self.store)
+        self.plan = extended(self.plan, [variant])
+        for planned in self.plan.variants:
+            if planned.name not in self.outcomes:
+                self.outcomes[planned.name] = Outcome.of(planned, self.store)
 
     def holding_slots(
         self,

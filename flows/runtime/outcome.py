@@ -97,6 +97,11 @@ class Outcome:
         return self._has(self.due) and not self.open_looks
 
     @property
+    def screened(self) -> bool:
+        """Whether enough was made to stop it by its load: all that is due, or where variants race the first part."""
+        return self.benchmarked or bool(self.plan.first_loads and self._has(sorted(self.plan.first_loads)))
+
+    @property
     def complete(self) -> bool:
         return self.checkpoint is not None and self.evaluated and self.benchmarked
 

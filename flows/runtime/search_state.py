@@ -1,23 +1,22 @@
-"""The schemes that a search came upon, kept in the store so that plan, status, report and clean know them too."""
+"""The variants that a search came upon, kept in the store so that plan, status, report and clean know them too."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from configs.schemes import Scheme
+from configs.variants import Variant
 from flows.planning.plan import Plan
 from flows.store.records import Store
 
 _FILE = "searched.json"
-_SCHEME: TypeAdapter[Scheme] = TypeAdapter(Scheme)
 
 
 @dataclass(frozen=True)
 class Search:
     """How far a search has come."""
 
-    schemes: tuple[Scheme, ...] = ()
+    variants: tuple[Variant, ...] = ()
     """In the order of their suggestion."""
     ended: bool = False
     """Whether it will suggest no more; they need not all be measured."""
@@ -29,7 +28,7 @@ def recall(plan: Plan, store: Store) -> Search:
     if kept.get("asked") != _identity(plan):
         return Search()
     try:
-        return Search(tuple(_SCHEME.validate_python(scheme) for scheme in kept["schemes"]), bool(kept["ended"]))
+        return Search(tuple(Variant.model_validate(variant) for variant in kept["variants"]), bool(kept["ended"]))
     except (ValidationError, KeyError, TypeError):
         return Search()  # of another version; the search begins again, and what it measured has its records
 
@@ -43,8 +42,8 @@ def goes_on(plan: Plan, store: Store) -> bool:
 def keep(plan: Plan, store: Store, *, ended: bool) -> None:
     """Write down how far a search has come, and that its records are in use."""
     listed = plan.experiment.names
-    schemes = [v.scheme.model_dump(mode="json") for v in plan.variants if v.scheme and v.name not in listed]
-    store.keep(plan.experiment.name, _FILE, {"asked": _identity(plan), "schemes": schemes, "ended": ended})
+    found = [planned.variant.model_dump(mode="json") for planned in plan.variants if planned.name not in listed]
+    store.keep(plan.experiment.name, _FILE, {"asked": _identity(plan), "variants": found, "ended": ended})
     store.refer(plan.experiment.name, plan.steps)
 
 

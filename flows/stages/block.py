@@ -43,18 +43,25 @@ _First = Callable[[Served], None]
 _T = TypeVar("_T")
 
 
-def benchmark_in_blocks(run: Run, outcome: Outcome, services: Services, first: _First | None = None) -> None:
+def benchmark_in_blocks(
+    run: Run,
+    outcome: Outcome,
+    services: Services,
+    first: _First | None = None,
+    only: frozenset[int] = frozenset(),
+) -> None:
     """Every repeat of every load that has no record yet, start by start.
 
     Args:
         first: uses the variant's engine for something else, before its load begins.
+        only: indices of the benchmarks to be made; none for all.
     """
     sizes, one_by_one = run.plan.sizes(outcome.plan), run.plan.one_by_one(outcome.plan)
     held = (max(sizes),) if one_by_one else sizes
     with run.holding_slots(outcome, services, to_be_measured=True, sizes=held) as slot:
         look_at(run, outcome, services)
-        while starts := _starts(run, outcome):
-            block = _Block(run, outcome, services, slot, min(starts))
+        while starts := _starts(run, outcome, only):
+            block = _Block(run, outcome, services, slot, min(starts), only)
             if one_by_one:
                 block.one_after_the_other(first)
             else:
@@ -62,12 +69,12 @@ def benchmark_in_blocks(run: Run, outcome: Outcome, services: Services, first: _
             first = None
 
 
-def _starts(run: Run, outcome: Outcome) -> dict[int, list[int]]:
+def _starts(run: Run, outcome: Outcome, only: frozenset[int]) -> dict[int, list[int]]:
     """Indices of the benchmarks that are due and have no record, by the start that they are made with."""
     experiment, indices = run.plan.experiment, dict[int, list[int]]()
     for index in outcome.due:
         workload, repeat = experiment.benchmarks[index]
-        if outcome.benchmarks[index] is None:
+        if outcome.benchmarks[index] is None and (not only or index in only):
             start = experiment.loads[workload].start_of(repeat, run.plan.hardware.accelerator)
             indices.setdefault(start, []).append(index)
     return indices
@@ -82,11 +89,13 @@ class _Block:
     services: Services
     slot: Slot
     start: int
+    only: frozenset[int]
+    """Indices of the benchmarks to be made; none for all."""
 
     @property
     def _due(self) -> list[int]:
         """Indices of the benchmarks of this start that are due."""
-        return _starts(self.run, self.outcome).get(self.start, [])
+        return _starts(self.run, self.outcome, self.only).get(self.start, [])
 
     @property
     def _sides(self) -> tuple[str, ...]:

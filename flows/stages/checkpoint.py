@@ -56,7 +56,7 @@ def prepare_base(run: Run, services: Services) -> None:
     node = next(iter(services.benchmarkers)).host
     with base.checkpoint_on(node) as folder:
         tensors = run.store.near(node, checkpoints.tensors, folder)
-    for field, scheme in experiment.possible:
+    for field, scheme in experiment.candidates.schemes_by_path:
         resolved = scheme.resolved_for(hardware)
         if not resolved.cannot_be_served_on(hardware):
             checkpoints.check_divides(tensors, resolved, field)

@@ -1,11 +1,11 @@
 """A variant's way: quantize, serve, evaluate, benchmark; rung by rung, and between rungs it holds nothing.
 
-Where variants race, the first rung evaluates on the first slice of the documents only, the second on the rest. A rung
-that an earlier run was through is over at once.
+Where variants race, the first rung evaluates on the first slice of the documents only, the last on the rest; where
+their load comes in two parts, the second of these is a rung in between. A rung that an earlier run was through is over
+at once.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.placement.coordinator import away_after, claimed
@@ -48,8 +48,7 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
         if outcome.failure:
             return Finish(last=True, failure=outcome.failure)
         try:
-            slices = range(len(outcome.evaluations))
-            _stages(run, outcome, services, slices[:1] if first else slices)
+            _stages(run, outcome, services, first)
             if outcome.complete:
                 run.progress.say(name, "measured in full", "measured")
             else:
@@ -72,8 +71,14 @@ def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
             await_up(services.server)
 
 
-def _stages(run: Run, outcome: Outcome, services: Services, slices: Sequence[int]) -> None:
-    """Whatever of a variant's stages has no record yet, with the evaluation on some slices of the documents."""
+def _stages(run: Run, outcome: Outcome, services: Services, first: bool) -> None:
+    """Whatever of a rung has no record yet.
+
+    Args:
+        first: whether it is the first.
+    """
+    slices = range(len(outcome.evaluations))[: 1 if first else None]
+    loads = outcome.plan.first_loads if first else frozenset[int]()
 
     def evaluate_first(served: Served) -> None:
         with evaluator_at(served.slot) as evaluator:
@@ -81,13 +86,16 @@ def _stages(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
 
     make_checkpoint(run, outcome, services)
     stop_if_hopeless(run, outcome)
+    if not (first or outcome.benchmarked):
+        benchmark_in_blocks(run, outcome, services)
+        return
     if run.plan.experiment.accuracy.engine != "served":
         evaluate_in_actor(run, outcome, services, slices)
-    if run.plan.fills_host(outcome.plan) and not (outcome.evaluated_on(slices) or outcome.benchmarked):
+    if run.plan.fills_host(outcome.plan) and not (outcome.evaluated_on(slices) or outcome.screened):
         # It has the host for itself: the one that is evaluated is benchmarked before another is started.
-        benchmark_in_blocks(run, outcome, services, evaluate_first)
+        benchmark_in_blocks(run, outcome, services, evaluate_first, loads)
     if not outcome.evaluated_on(slices):
-        benchmarked_next = not outcome.benchmarked
+        benchmarked_next = not outcome.screened
         with (
             run.holding_slots(
                 outcome,
@@ -100,5 +108,5 @@ def _stages(run: Run, outcome: Outcome, services: Services, slices: Sequence[int
             evaluator_at(slot) as evaluator,
         ):
             evaluate_served(run, bring_up(run, services, started), services, evaluator, slices)
-    if not outcome.benchmarked:
-        benchmark_in_blocks(run, outcome, services)
+    if not outcome.screened:
+        benchmark_in_blocks(run, outcome, services, only=loads)

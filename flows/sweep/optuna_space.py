@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from configs.schemes import Scheme
-from configs.space import Choices, Parameter
+from configs.parameters import Choices, Parameter
 from configs.sweep import Sweep
+from configs.variants import Variant
 
 _TEMPLATE = "template"
 
 
 def ask(sweep: Sweep, trial: Any) -> None:
     """Let an Optuna trial suggest a value for everything that varies; it keeps them itself."""
-    index = trial.suggest_categorical(_TEMPLATE, list(range(len(sweep.space))))
+    index = trial.suggest_categorical(_TEMPLATE, list(range(len(sweep.templates))))
     for question, parameter in _questions(sweep, index):
         if isinstance(parameter, Choices):
             trial.suggest_categorical(question, list(range(parameter.count)))
@@ -22,14 +22,14 @@ def ask(sweep: Sweep, trial: Any) -> None:
             trial.suggest_float(question, parameter.low, parameter.high, step=parameter.step)
 
 
-def scheme(sweep: Sweep, answers: Mapping[str, Any]) -> Scheme:
-    """The scheme of what a trial suggested."""
+def variant(sweep: Sweep, answers: Mapping[str, Any]) -> Variant:
+    """The variant of what a trial suggested."""
     index = answers[_TEMPLATE]
     values = {
         parameter.field: parameter.at(answers[question]) if isinstance(parameter, Choices) else answers[question]
         for question, parameter in _questions(sweep, index)
     }
-    return sweep.scheme(index, values)
+    return sweep.variant(index, values)
 
 
 def _questions(sweep: Sweep, index: int) -> list[tuple[str, Parameter]]:

@@ -11,7 +11,7 @@ from flows.sweep.searcher import Feed
 
 
 class Racing(FIFOScheduler):
-    """After its first rung a variant rests. When all have been through theirs, the base goes on, with which
+    """After each rung a variant rests. When all have been through their first, the base goes on, with which
     everybody is compared, and beside it the best by the objective; whoever can no longer be best is stopped
     (`flows.analysis.early_stopping`)."""
 
@@ -67,5 +67,5 @@ class Racing(FIFOScheduler):
         for name in sorted(set(beaten) - self._beaten):
             run.progress.say(name, f"stopped: {beaten[name]}", "stopped")
         self._beaten = set(beaten)
-        loaded = [o for o in run.outcomes.values() if o.benchmarked and o.checkpoint and not o.complete]
+        loaded = [o for o in run.outcomes.values() if o.screened and o.checkpoint and not o.complete]
         self._waiting = compare.ranking(run.evidence, loaded)

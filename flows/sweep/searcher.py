@@ -41,18 +41,18 @@ class Feed(Searcher):
             return Searcher.FINISHED  # type: ignore[return-value]  # as Tune's own searchers do
         if len(self._under_way) >= self._room:
             return None
-        scheme = None
+        found = None
         if self._names:
             name = self._names.pop(0)
             self._listed.add(trial_id)
         elif self._search is None or not self._search.may_ask(listed_over=not self._listed):
             return None
-        elif (scheme := self._search.suggest(trial_id)) is None:
+        elif (found := self._search.suggest(trial_id)) is None:
             return Searcher.FINISHED  # type: ignore[return-value]
         else:
-            name = scheme.name
+            name = found.name
         self._under_way.add(trial_id)
-        return {"variant": name, "scheme": scheme}
+        return {"variant": name, "found": found}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Makes room."""

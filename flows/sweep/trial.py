@@ -26,15 +26,15 @@ class VariantTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Go on with another variant in the same process."""
-        self._name, self._scheme = new_config["variant"], new_config["scheme"]
+        self._name, self._found = new_config["variant"], new_config["found"]
         return True
 
     def step(self) -> dict[str, Any]:
         """One rung."""
         progress = EventFile(events_folder(self._logs) / f"{self._name}.jsonl")
         run = Run.of(self._plan, Store.of(self._plan.experiment.storage), progress, self._logs)
-        if self._scheme is not None:
-            run.add(self._scheme)
+        if self._found is not None:
+            run.add(self._found)
         finish = run_rung(run, self._name, self._services, first=self.iteration == 0)
         return {"failure": finish.failure, "done": finish.last}
 

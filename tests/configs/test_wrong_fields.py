@@ -170,7 +170,7 @@ ARGUMENTS: list[Case] = [
     )
 ]
 SWEEPS: list[Case] = [
-    ("1e9", SWEEP | {"sweep.space.0.group_size": {"low": 16, "high": 10**9}}, "schemes; at most 1,000: use larger"),
+    ("1e9", SWEEP | {"sweep.space.0.group_size": {"low": 16, "high": 10**9}}, "variants; at most 1,000: use larger"),
     ("tiny_step", {"schemes": [], "sweep.space": [{"kind": "int8-w8a8", "smoothquant": TINY_STEP}]}, "at most 1,000"),
     (
         "step_1e-300",

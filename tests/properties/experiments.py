@@ -17,6 +17,7 @@ from configs.base import REPOSITORY
 from configs.experiment import Experiment
 from configs.load import PRESETS
 from configs.schemes import KINDS
+from configs.serving import Serving
 from configs.space import Template
 
 SHIPPED = sorted((REPOSITORY / "configs/experiments").glob("*.yaml"))
@@ -109,16 +110,24 @@ _PLAIN: dict[Any, Callable[[list[Any]], st.SearchStrategy[Any]]] = {
 
 @st.composite
 def _templates(draw: st.DrawFn) -> dict[str, Any]:
-    """A kind, and for some of its fields a value, choices or a range."""
-    kind = draw(st.sampled_from(sorted(KINDS)))
-    given: dict[str, Any] = {"kind": kind}
-    for name, (must, value) in _fields(KINDS[kind]).items():
-        if name not in ("kind", "name") and (must or draw(_IS_GIVEN)):
-            ends = st.fixed_dictionaries(
-                {"low": value, "high": value}, optional={"step": scalars() | st.integers(1, 9)}
-            )
-            given[name] = draw(value | st.lists(value, max_size=3) | ends)
+    """A kind, or none, and for some of its fields and of the engine's settings a value, choices or a range."""
+    kind = draw(st.sampled_from([*sorted(KINDS), None]))
+    fields = _fields(KINDS[kind]) if kind else {}
+    given: dict[str, Any] = {"kind": kind} if kind else {}
+    given |= {
+        name: draw(_varying(value))
+        for name, (must, value) in fields.items()
+        if name not in ("kind", "name") and (must or draw(_IS_GIVEN))
+    }
+    if kind is None or draw(_IS_GIVEN):
+        settings = [name for name in _fields(Serving) if draw(_RARELY)] or ["max_num_seqs"]
+        given["serving"] = {name: draw(_varying(_fields(Serving)[name][1])) for name in settings}
     return given
+
+
+def _varying(value: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    ends = st.fixed_dictionaries({"low": value, "high": value}, optional={"step": scalars() | st.integers(1, 9)})
+    return value | st.lists(value, max_size=3) | ends
 
 
 @st.composite

@@ -8,7 +8,8 @@ import pytest
 
 from configs.decision import Decision
 from flows.analysis import performance
-from flows.analysis.leads import Benchmarked, excluded, lead, of_pairs, shown
+from flows.analysis.leads import Benchmarked, InTurn, behind, excluded, lead, of_pairs, shown
+from flows.analysis.ratios import Spread, is_below, no_spread, spread_of
 
 
 def benchmarked(decision: Decision, *repeats: list[dict[str, Any]], size_bytes: int = 100) -> Benchmarked:
@@ -198,3 +199,48 @@ def test_cost_leads_by_tokens_for_the_money() -> None:
     assert alike is not None and double is not None
     assert (alike.value, double.value) == (pytest.approx(1.5), pytest.approx(0.75))
     assert shown(alike, decision) and excluded(double, decision)
+
+
+def in_turn(times: float, starts: int, size_bytes: int = 100) -> InTurn:
+    """A variant that is so many times as fast as the base, after so many starts."""
+    names = tuple(float(start) for start in range(starts))
+    sides = (sweeps({8: [(speed, 90.0)] * starts}) for speed in (100 * times, 100.0))
+    ours, base = ([*side] for side in sides)
+    decision = Decision()
+    return (
+        Benchmarked(size_bytes, ours, performance.points(ours, decision), names),
+        Benchmarked(100, base, performance.points(base, decision), names),
+    )
+
+
+def test_variant_is_behind_only_where_so_few_starts_show_it() -> None:
+    decision, best = Decision(), in_turn(2.0, 6)
+
+    def is_behind(times: float, variants: int, starts: int = 1) -> bool:
+        return behind(in_turn(times, starts), best, decision, variants, lambda *_: Spread(0.03**2, 12))
+
+    assert is_behind(1.5, 30) and is_behind(1.5, 1)
+    assert not is_behind(1.95, 1) and not is_behind(2.1, 1)
+    assert is_behind(1.82, 1) and not is_behind(1.82, 30), "an error that is split over variants shows less"
+    assert is_behind(1.82, 30, starts=6)
+    assert not behind(in_turn(1.5, 1), best, decision, 30, no_spread)
+
+
+def test_variant_is_behind_by_what_the_objective_goes_by() -> None:
+    large, small = in_turn(2.0, 1, size_bytes=90), in_turn(1.0, 6, size_bytes=80)
+    size = Decision.model_validate({"objective": "size"})
+    assert behind(large, small, size, 9, no_spread) and not behind(small, large, size, 9, no_spread)
+    capacity = limited("capacity")
+    fast, slow = ({8: [(90.0, 90.0)] * 3, 16: [(150.0, ttft)] * 3} for ttft in (90.0, 400.0))
+    sides = [(benchmarked(capacity, *sweeps(one)), benchmarked(capacity, *sweeps(slow))) for one in (fast, slow)]
+    assert behind(sides[1], sides[0], capacity, 1, no_spread) and not behind(sides[0], sides[1], capacity, 1, no_spread)
+
+
+def test_equal_variant_is_left_behind_as_rarely_as_promised() -> None:
+    """After one start of six, with a spread by the control and by the other."""
+    random, count = np.random.default_rng(7), 0
+    for _ in range(2000):
+        control, best = random.normal(0, 0.03, 6), random.normal(0, 0.03, 6)
+        spread = spread_of([best], control, one_start=False)
+        count += is_below(random.normal(0, 0.03, 1), best, Decision().over(1).confidence, (spread, spread))
+    assert count / 2000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)

@@ -34,7 +34,7 @@ def test_search_that_was_cut_short_comes_upon_the_same_and_measures_only_the_res
 ) -> None:
     path = experiment_file(**searching(2))
     assert main(["run", str(path)]) == DONE
-    first, before = [scheme["name"] for scheme in experiment(path, "searched.json")["schemes"]], records(path)
+    first, before = [scheme["name"] for scheme in experiment(path, "searched.json")["variants"]], records(path)
     assert len(first) == 2
     assert {variant["name"] for variant in experiment(path, "decision.json")["judged"]} == {"base", *first}
     capfd.readouterr()
@@ -48,7 +48,7 @@ def test_search_that_was_cut_short_comes_upon_the_same_and_measures_only_the_res
     decision = experiment(path, "decision.json")
     assert decision["sentence"].startswith("Not measured in full: the search's next variants. So far: Not enough")
     assert main(["run", str(path)]) == DONE
-    more = [scheme["name"] for scheme in experiment(path, "searched.json")["schemes"]]
+    more = [scheme["name"] for scheme in experiment(path, "searched.json")["variants"]]
     assert (more[:2], len(set(more))) == (first, 4)
     assert records(path) > before
 
@@ -60,7 +60,7 @@ def test_search_that_was_cut_short_comes_upon_the_same_and_measures_only_the_res
 @pytest.mark.usefixtures("fake_engines")
 def test_search_for_more_than_the_space_has_is_refused(experiment_file: Any, capfd: Any) -> None:
     assert main(["run", str(experiment_file(**searching(9)))]) == BAD_INPUT
-    assert "sweep.samples: 9 requested, but the space has 8 different schemes" in capfd.readouterr().err
+    assert "sweep.samples: 9 requested, but the space has 8 different variants" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("fake_engines")
