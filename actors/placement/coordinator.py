@@ -199,7 +199,12 @@ def away_after(coordinator: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.get(coordinator.leave.remote(my_id()))
+        step_aside(coordinator)
+
+
+def step_aside(coordinator: Any) -> None:
+    """From now on the caller neither holds a slot nor waits for one."""
+    ray.get(coordinator.leave.remote(my_id()))
 
 
 @contextlib.contextmanager

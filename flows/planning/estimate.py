@@ -52,10 +52,14 @@ def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: Histo
     own: dict[str, float] = {}
     ways: list[tuple[Way, Way]] = []
     begin = history.seconds(prepare) if missing(prepare) else Figure(0.0)
+    counted: set[str] = set()
+    """Fingerprints of the steps so far: what several variants share is done once."""
     for variant in plan.tried:
         (first, used), (second, later) = (
-            _way(plan, variant, [step for step in steps if missing(step)], history) for steps in _rungs(plan, variant)
+            _way(plan, variant, [s for s in steps if missing(s) and s.fingerprint not in counted], history)
+            for steps in _rungs(plan, variant)
         )
+        counted |= {step.fingerprint for step in variant.steps}
         figures += [*used, *later]
         own[variant.name] = sum(figure.seconds for figure in (*used, *later))
         ways.append((first, second))

@@ -8,7 +8,7 @@ at once.
 import time
 from dataclasses import dataclass
 
-from actors.placement.coordinator import away_after, claimed
+from actors.placement.coordinator import away_after, claimed, step_aside
 from actors.placement.lease import await_up
 from flows.runtime.context import Run, Services
 from flows.runtime.errors import EarlyStopped
@@ -95,18 +95,31 @@ def _stages(run: Run, outcome: Outcome, services: Services, first: bool) -> None
         # It has the host for itself: the one that is evaluated is benchmarked before another is started.
         benchmark_in_blocks(run, outcome, services, evaluate_first, loads)
     if not outcome.evaluated_on(slices):
-        benchmarked_next = not outcome.screened
+        outcome = _evaluated(run, outcome, services, slices)
+    if not outcome.screened:
+        benchmark_in_blocks(run, outcome, services, only=loads)
+
+
+def _evaluated(run: Run, outcome: Outcome, services: Services, slices: range) -> Outcome:
+    """A variant after its evaluation on some slices, by an engine that is started for it: unless another one, which
+    shares the evaluation, is about to do it; then that is waited for."""
+    step_aside(services.coordinator)  # whoever waits for a claim must not be waited for at the slots
+    shared = outcome.plan.evaluations[slices[0]].fingerprint
+    with claimed(services.coordinator, f"{run.store.root}/engine for {shared}"):
+        run.look_again(outcome.name)
+        outcome = run.outcomes[outcome.name]
+        if outcome.evaluated_on(slices):
+            return outcome
         with (
             run.holding_slots(
                 outcome,
                 services,
                 to_be_measured=False,
-                to_be_measured_next=benchmarked_next,
+                to_be_measured_next=not outcome.screened,
                 sizes=run.plan.sizes(outcome.plan)[:1],
             ) as slot,
             serving(run, outcome, services, slot) as started,
             evaluator_at(slot) as evaluator,
         ):
             evaluate_served(run, bring_up(run, services, started), services, evaluator, slices)
-    if not outcome.screened:
-        benchmark_in_blocks(run, outcome, services, only=loads)
+    return outcome

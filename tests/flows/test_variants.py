@@ -59,6 +59,9 @@ def test_ways_to_serve_are_compared_and_share_what_they_have_in_common(
     assert "Accuracy of batched: the base's own records, as only batching differs" in report
     assert "Accuracy of guessing against base, on the same documents" in report
     assert 'guessing: fake==1, served with speculative {"kind": "ngram"' in report
+    events = (path.parent / "store/experiments/tiny/logs/events/batched.jsonl").read_text().splitlines()
+    own = [event for event in events if "starting its server" in event and "the base beside it" not in event]
+    assert len(own) == 1, "for its load alone, though it was ready as early as the base"
 
 
 def test_checkpoint_of_another_model_fails_alone_unless_it_is_asked_for(experiment_file: Any, tmp_path: Path) -> None:
