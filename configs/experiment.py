@@ -216,6 +216,12 @@ class Experiment(Settings):
         """Every variant beside the base."""
         return Candidates(self.schemes, self.variants, self.sweep, self.serving)
 
+    def with_variants(self, variants: tuple[Variant, ...]) -> "Experiment":
+        """The same experiment with other listed variants."""
+        made = self.model_copy(update={"variants": variants})
+        made.__dict__.pop("candidates", None)  # kept of the former ones
+        return made
+
     @property
     def servings(self) -> dict[str, Serving]:
         """How engines are served, by the section of the file that says so: the base's, and those of variants with

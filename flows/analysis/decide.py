@@ -17,6 +17,7 @@ from flows.analysis.reasons import (
     fits,
     in_words_needed,
     losses,
+    order,
     rank,
     times,
     unproven,
@@ -46,7 +47,7 @@ def decide(
         final: whether no more variants will be judged.
         stopped: variants that were measured until they could not win any more.
     """
-    base, ranked = judged[0], sorted(judged, key=lambda v: rank(v, decision))
+    base, ranked = judged[0], sorted(judged, key=lambda v: order(v, decision))
     rival, wording = rival_of(base), _Wording(base, decision, load, final)
     passing = [v for v in ranked if v is not base and fits(v) and v.verdict == "pass"]
     proven = [v for v in passing if leads(v, rival, decision)]
@@ -227,7 +228,7 @@ def leads(variant: Judged, rival: Judged | None, decision: Decision) -> bool:
     return lead is not None and shown(lead, decision) and not _outrun(variant, rival, decision)
 
 
-def standing(variant: Judged, rival: Judged | None, decision: Decision) -> tuple[bool, float, str]:
+def standing(variant: Judged, rival: Judged | None, decision: Decision) -> tuple[bool, float, float, str]:
     """What variants are sorted by that may all pass, first whom the decision would take: those that are shown to be
     better than the base come before those that are not."""
-    return (not leads(variant, rival, decision), *rank(variant, decision))
+    return (not leads(variant, rival, decision), *order(variant, decision))

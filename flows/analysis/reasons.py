@@ -61,6 +61,13 @@ def rank(variant: Judged, decision: Decision) -> tuple[float, str]:
     return -better(decision) * value, variant.name
 
 
+def order(variant: Judged, decision: Decision) -> tuple[float, float, str]:
+    """What variants are sorted by that are compared with each other, the best first: how far they lead the base in
+    blocks with it, as their own values were measured hours apart. Who has no lead comes last, by the objective."""
+    lead = variant.against_base
+    return (1, *rank(variant, decision)) if lead is None else (0, -lead.value, variant.name)
+
+
 def fits(variant: Judged) -> bool:
     """Whether a variant has the objective, and is shown to meet every constraint."""
     return variant.objective is not None and not variant.broken_constraints and not variant.unsure_constraints
@@ -131,9 +138,13 @@ def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: st
     if variant.unsure_constraints:
         return f"{passes}{why_unfit(variant, decision)}"
     value = f"{variant.objective.mean:.4g}"
-    if chosen is None or rank(variant, decision) < rank(chosen, decision):
-        return f"{passes}{unproven(variant, decision, load)}; measured: {value} {unit_of(decision)}"
+    has_more = chosen is None or rank(variant, decision) < rank(chosen, decision)
     against = f" ({times(variant.against_base)})" if variant.against_base else ""
+    if chosen and chosen.against_base and order(chosen, decision) < order(variant, decision) and has_more:
+        more = f"{chosen.name} leads the base by more ({times(chosen.against_base)})"
+        return f"{passes}{more}; this one has {value}{against}"
+    if chosen is None or has_more:
+        return f"{passes}{unproven(variant, decision, load)}; measured: {value} {unit_of(decision)}"
     return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)}; this one has {value}{against}"
 
 

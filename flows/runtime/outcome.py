@@ -50,6 +50,11 @@ class Outcome:
         outcome.benchmarks = [record if index in due else None for index, record in enumerate(outcome.benchmarks)]
         return outcome
 
+    def find_evaluations(self, store: Store) -> None:
+        """Those that the store has by now: another variant may have done what both share."""
+        now = Outcome.of(self.plan, store)
+        self.proxy, self.evaluations, self.control = now.proxy, now.evaluations, now.control
+
     @property
     def name(self) -> str:
         return self.plan.name

@@ -95,21 +95,20 @@ def _stages(run: Run, outcome: Outcome, services: Services, first: bool) -> None
         # It has the host for itself: the one that is evaluated is benchmarked before another is started.
         benchmark_in_blocks(run, outcome, services, evaluate_first, loads)
     if not outcome.evaluated_on(slices):
-        outcome = _evaluated(run, outcome, services, slices)
+        _evaluate(run, outcome, services, slices)
     if not outcome.screened:
         benchmark_in_blocks(run, outcome, services, only=loads)
 
 
-def _evaluated(run: Run, outcome: Outcome, services: Services, slices: range) -> Outcome:
-    """A variant after its evaluation on some slices, by an engine that is started for it: unless another one, which
-    shares the evaluation, is about to do it; then that is waited for."""
+def _evaluate(run: Run, outcome: Outcome, services: Services, slices: range) -> None:
+    """Evaluate a variant on some slices by an engine that is started for it: unless another one, which shares the
+    evaluation, is about to do it; then that is waited for."""
     step_aside(services.coordinator)  # whoever waits for a claim must not be waited for at the slots
     shared = outcome.plan.evaluations[slices[0]].fingerprint
     with claimed(services.coordinator, f"{run.store.root}/engine for {shared}"):
-        run.look_again(outcome.name)
-        outcome = run.outcomes[outcome.name]
+        outcome.find_evaluations(run.store)
         if outcome.evaluated_on(slices):
-            return outcome
+            return
         with (
             run.holding_slots(
                 outcome,
@@ -122,4 +121,3 @@ def _evaluated(run: Run, outcome: Outcome, services: Services, slices: range) ->
             evaluator_at(slot) as evaluator,
         ):
             evaluate_served(run, bring_up(run, services, started), services, evaluator, slices)
-    return outcome

@@ -64,7 +64,7 @@ def resolved(experiment: Experiment, *, anew: bool) -> Experiment:
         variants.append(variant)
     if found != kept:
         store.keep(experiment.name, _KEPT, {asked: asdict(one) for asked, one in found.items()})
-    return experiment.model_copy(update={"variants": tuple(variants)})
+    return experiment.with_variants(tuple(variants))
 
 
 def _kept(experiment: Experiment) -> dict[str, _Found]:
