@@ -66,7 +66,7 @@ def _nodes(run: Run) -> list[str]:
     """Ids of the nodes that have what any engine needs, and are of the kind that was planned for."""
     slots, on_cpu = run.plan.slots, run.plan.hardware.on_cpu
     cores = max(len(engine) for engine in slots.engines)
-    gpus = 0 if on_cpu else max(variant.serving.gpus for variant in run.plan.variants)
+    gpus = 0 if on_cpu else max(serving.gpus for serving in run.plan.experiment.servings.values())
     offers = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     fitting = [name for name, has in offers if has.get("CPU", 0) >= cores and has.get("GPU", 0) >= gpus]
     return [name for name in fitting if cluster.is_alike(name, run.plan.hardware)]
