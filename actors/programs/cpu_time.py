@@ -8,12 +8,13 @@ which is where the load generator's event loops run.
 """
 
 import os
-import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from actors.programs.looking import looking
 
 _EVERY_S = 0.25
 """Between two looks at the kernel's table of processes; one costs 2 ms of a core where 100 processes run."""
@@ -68,19 +69,13 @@ def watched(roots: Collection[int] | None = None, cores: int | None = None) -> I
         roots: process ids, with all below them; this process by default.
         cores: that they may use; as many as this process by default.
     """
-    cpu_time, ended = CpuTime(cores or len(os.sched_getaffinity(0))), threading.Event()
+    cpu_time = CpuTime(cores or len(os.sched_getaffinity(0)))
 
-    def keep_looking() -> None:
-        while not ended.wait(_EVERY_S):
-            cpu_time.looks.append((time.time(), _used(roots or {os.getpid()})))
+    def look() -> None:
+        cpu_time.looks.append((time.time(), _used(roots or {os.getpid()})))
 
-    watcher = threading.Thread(target=keep_looking, daemon=True)
-    watcher.start()
-    try:
+    with looking(look, _EVERY_S):
         yield cpu_time
-    finally:
-        ended.set()
-        watcher.join()
 
 
 def _used(roots: Collection[int]) -> dict[int, _Used]:

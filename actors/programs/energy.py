@@ -6,11 +6,12 @@ The counter itself moves ten to fifty times a second.
 """
 
 import bisect
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from actors.programs.looking import looking
 
 _EVERY_S = 0.1
 """Between two looks at the counter."""
@@ -52,7 +53,7 @@ class Energy:
 @contextmanager
 def watched(counter: Counter | None) -> Iterator[Energy]:
     """Look ten times a second, from a thread of its own, while the block lasts; never where there is no counter."""
-    energy, ended = Energy(), threading.Event()
+    energy = Energy()
     if counter is None:
         yield energy
         return
@@ -61,19 +62,10 @@ def watched(counter: Counter | None) -> Iterator[Energy]:
         if (joules := counter()) is not None:
             energy.looks.append((time.time(), joules))
 
-    def keep_looking() -> None:
-        look()
-        while not ended.wait(_EVERY_S):
-            look()
-        look()
-
-    watcher = threading.Thread(target=keep_looking, daemon=True)
-    watcher.start()
-    try:
+    look()
+    with looking(look, _EVERY_S):
         yield energy
-    finally:
-        ended.set()
-        watcher.join()
+    look()
 
 
 def idle_power_w(counter: Counter) -> float | None:
