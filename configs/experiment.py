@@ -185,8 +185,9 @@ class Experiment(Settings):
                 f"quantizing.gpus: {self.quantizing.gpus:g} exceeds the {self.serving.gpus:g} of an engine, whose "
                 "slot a quantizer uses; lower it, or raise serving.tensor_parallel_size"
             )
+        servings = self.servings
         for name, load in self.loads.items():
-            for field, serving in self.servings.items():
+            for field, serving in servings.items():
                 if load.most_tokens > serving.max_model_len:
                     longest = f" (the longest request has {load.most_tokens})" if load.lengths else ""
                     raise ValueError(
