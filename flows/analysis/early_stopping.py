@@ -18,7 +18,7 @@ from configs.decision import Decision
 from configs.experiment import Experiment
 from flows.analysis import accuracy, answers
 from flows.analysis.answers import Answers
-from flows.analysis.decide import rival_of, standing
+from flows.analysis.decide import leads, rival_of, standing
 from flows.analysis.judgement import Judged, Stopped
 from flows.analysis.leads import InTurn, behind, excluded
 from flows.analysis.measured import Measured, surely_broken
@@ -105,11 +105,13 @@ def why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> 
     first = min(certain, key=lambda v: standing(v, rival, decision), default=None)
     if first is None or standing(first, rival, decision) > standing(ours, rival, decision):
         return None
-    has_more = rank(first, decision) <= rank(ours, decision)
     value = f"{ours.objective.mean:.4g}" if ours.objective else "no load that counts"
     best = describe_objective(first, decision)
-    if has_more:
+    if rank(first, decision) <= rank(ours, decision):
         return f"{first.name} already passes and has the better {best}; this one has {value}"
+    if first.against_base and leads(ours, rival, decision):
+        more = f"leads the base by more ({times(first.against_base)})"
+        return f"{first.name} already passes and {more}; this one has {value}"
     return f"{first.name} already passes and beats the base: {best}; this one ({value}) is not shown to beat it"
 
 

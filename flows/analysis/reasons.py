@@ -138,14 +138,14 @@ def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: st
     if variant.unsure_constraints:
         return f"{passes}{why_unfit(variant, decision)}"
     value = f"{variant.objective.mean:.4g}"
-    has_more = chosen is None or rank(variant, decision) < rank(chosen, decision)
     against = f" ({times(variant.against_base)})" if variant.against_base else ""
-    if chosen and chosen.against_base and order(chosen, decision) < order(variant, decision) and has_more:
-        more = f"{chosen.name} leads the base by more ({times(chosen.against_base)})"
-        return f"{passes}{more}; this one has {value}{against}"
-    if chosen is None or has_more:
-        return f"{passes}{unproven(variant, decision, load)}; measured: {value} {unit_of(decision)}"
-    return f"{passes}{chosen.name} has the better {describe_objective(chosen, decision)}; this one has {value}{against}"
+    if chosen and rank(variant, decision) >= rank(chosen, decision):
+        has_more = f"{chosen.name} has the better {describe_objective(chosen, decision)}"
+        return f"{passes}{has_more}; this one has {value}{against}"
+    if chosen and chosen.against_base and order(chosen, decision) < order(variant, decision):
+        leads = f"{chosen.name} leads the base by more ({times(chosen.against_base)})"
+        return f"{passes}{leads}; this one has {value}{against}"
+    return f"{passes}{unproven(variant, decision, load)}; measured: {value} {unit_of(decision)}"
 
 
 def why_unusable(variant: Judged, decision: Decision) -> str:
