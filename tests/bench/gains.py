@@ -2,10 +2,11 @@
 with the engine settings, the load and the seeds of the run, and its gains stand next to the run's.
 
 MSF_ACCELERATOR=cuda PYTHON tests/bench/gains.py EXPERIMENT.yaml --folder FOLDER [--set KEY=VALUE ...] [--wait SECONDS]
-    [--only VARIANT ...]
+    [--starts N] [--only VARIANT ...]
 
 PYTHON is the driver's interpreter, which is at `python3 actors/environments.py path driver`. What was measured once
-stays in FOLDER/bare.jsonl. With --only these variants are measured and nothing is shown, so that several GPUs can share
+stays in FOLDER/bare.jsonl. With --starts every engine is started so often, one variant after the other, and makes all
+repeats each time. With --only these variants are measured and nothing is shown, so that several GPUs can share
 the work. With --wait a variant's checkpoint may still be on its way, from a run on other GPUs.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +33,14 @@ from flows import cluster
 from flows.analysis import performance, requests
 from flows.analysis.judgement import Gain, Ratio
 from flows.planning import plan
+from flows.planning.variant_plan import VariantPlan
 from flows.runtime.outcome import Outcome
 from flows.store.records import Store
 
 COMPARED = ("output_tokens_per_second", "ttft_p50_ms", "tpot_p50_ms")
 
 
-def awaited(store: Store, variant: plan.VariantPlan, wait_s: float) -> Outcome:
+def awaited(store: Store, variant: VariantPlan, wait_s: float) -> Outcome:
     """A variant, once its checkpoint is there."""
     until = time.monotonic() + wait_s
     while (outcome := Outcome.of(variant, store)).checkpoint is None:
@@ -47,17 +50,19 @@ def awaited(store: Store, variant: plan.VariantPlan, wait_s: float) -> Outcome:
     return outcome
 
 
-def measure(made: plan.Plan, checkpoint: Path, client: Any, folder: Path) -> tuple[float, list[performance.Sweep]]:
+def measure(
+    made: plan.Plan, variant: VariantPlan, checkpoint: Path, client: Any, folder: Path
+) -> tuple[float, list[performance.Sweep]]:
     """Seconds until a bare engine was up, and what its load says, repeat by repeat."""
     experiment, began = made.experiment, time.monotonic()
     with bare_engine(
         checkpoint,
-        made.base.engine_args,
+        variant.engine_args,
         cores=made.slots.engines[0],
-        kv_cache_gib=experiment.serving.kv_cache_gib,
+        kv_cache_gib=variant.serving.kv_cache_gib,
         compiled=experiment.storage.compiled,
         logs=folder,
-        start_timeout_s=experiment.serving.start_timeout_s,
+        start_timeout_s=variant.serving.start_timeout_s,
     ) as url:
         seconds = time.monotonic() - began
         load = next(iter(experiment.loads.values()))
@@ -145,10 +150,13 @@ def _told(ratio: Ratio) -> str:
     return f"{ratio.value:.3f} {bounds}"
 
 
-def _kept(file: Path) -> dict[str, list[performance.Sweep]]:
-    """The sweeps of every variant that was measured bare before."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return {row["variant"]: row["sweeps"] for row in rows}
+def _kept(file: Path) -> dict[str, list[list[performance.Sweep]]]:
+    """The sweeps of every variant that was measured bare before, start by start."""
+    kept = defaultdict[str, list[list[performance.Sweep]]](list)
+    for line in file.read_text().splitlines() if file.exists() else []:
+        row = json.loads(line)
+        kept[row["variant"]].append(row["sweeps"])
+    return kept
 
 
 def main() -> None:
@@ -157,6 +165,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", metavar="KEY=VALUE")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for each checkpoint")
+    parser.add_argument("--starts", type=int, default=1, metavar="N", help="of every engine")
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="measure these and show nothing")
     options = parser.parse_args()
     asked: Experiment = load_experiment(options.experiment, options.set)
@@ -166,19 +175,21 @@ def main() -> None:
     kept = folder / "bare.jsonl"
     bare = _kept(kept)
     wanted = options.only or [variant.name for variant in made.tried]
-    if missing := [variant for variant in made.tried if variant.name in wanted and variant.name not in bare]:
+    asked_for = [variant for variant in made.tried if variant.name in wanted]
+    if missing := [v for start in range(options.starts) for v in asked_for if len(bare[v.name]) <= start]:
         with cluster.connected(made.hardware.accelerator), lease(Benchmarker, Needs()) as client:
             for variant in missing:
                 with awaited(store, variant, options.wait).checkpoint_on(None) as checkpoint:
-                    seconds, sweeps = measure(made, checkpoint, client, folder)
+                    seconds, sweeps = measure(made, variant, checkpoint, client, folder)
                 print(f"{variant.name}: up in {seconds:.0f} s, measured", flush=True)
                 with kept.open("a") as file:
                     file.write(json.dumps({"variant": variant.name, "start_s": seconds, "sweeps": sweeps}) + "\n")
     if options.only:
         return
     bare = _kept(kept)
-    beside = bare[made.base.name]
-    show({name: Measured(sweeps, beside) for name, sweeps in bare.items()}, of_the_run(made, store), made)
+    pooled = {name: [sweep for start in starts for sweep in start] for name, starts in bare.items()}
+    beside = pooled[made.base.name]
+    show({name: Measured(sweeps, beside) for name, sweeps in pooled.items()}, of_the_run(made, store), made)
 
 
 if __name__ == "__main__":
