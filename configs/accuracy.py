@@ -70,7 +70,7 @@ class Task(Settings):
     """Largest loss in points. A point is 0.01 of a metric up to 1, and 1 of a metric up to 100 (bleu, chrf, ter).
     None: `decision.constraints.max_accuracy_drop`."""
     recovery: float | None = Field(default=None, gt=0, le=100)
-    """Instead of a margin: the share of the base's value that must be kept, in percent."""
+    """Instead of a margin: the share of the baseline's value that must be kept, in percent."""
     gen_kwargs: GenKwargs = GenKwargs()
     """Settings for writing answers."""
     chat_template: bool | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -108,7 +108,7 @@ class Accuracy(Settings):
     the same user, in a process with a different home and no token, key or password in its environment. That is not a
     sandbox: the code can read this user's files and reach the network. If that matters, evaluate in a container."""
     control: bool = True
-    """Whether the base is evaluated once more with a different batch size: any difference is noise."""
+    """Whether the baseline is evaluated once more with a different batch size: any difference is noise."""
     seed: Seed = 42
     """Seed of few-shot examples and of sampled answers."""
 

@@ -65,6 +65,11 @@ class Candidates:
         serving = variant.served(self.serving) if variant.changes else self.serving
         return (scheme, variant.checkpoint, serving.model_dump_json())
 
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Names of the variants that the file lists one by one."""
+        return tuple(variant.name for _, variant in self._listed)
+
     def check_names(self, base: str) -> None:
         """Raise ValueError if there is no variant, or a name is used twice.
 
@@ -76,7 +81,7 @@ class Candidates:
             if self.sweep:
                 raise ValueError("sweep: has only the base as it is served anyway; give a scheme or other settings")
             raise ValueError("schemes: empty; list at least one, or give a `sweep` or `variants`")
-        listed = [variant.name for _, variant in self._listed]
+        listed = self.listed
         if taken := sorted({variant.name for _, variant in self._swept} & set(listed)):
             raise ValueError(
                 f"{self._section(taken[0])}: the name {taken[0]!r} is used by a variant of the sweep with different "

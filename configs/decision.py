@@ -67,8 +67,9 @@ class Decision(Settings):
     constraints: Constraints = Constraints()
     """Limits that a variant must satisfy."""
     min_gain: float = Field(default=0.03, ge=0, lt=1)
-    """The smallest gain in the objective that is worth a change, as a share of the base's (0.03: 3 %). A variant
-    replaces the base if its gain is shown to be above; the base is kept if every variant's is shown to be below."""
+    """The smallest gain in the objective that is worth a change, as a share of the baseline's (0.03: 3 %). A variant
+    replaces the baseline if its gain is shown to be above; the baseline is kept if every variant's is shown to be
+    below."""
     attainment: float = Field(default=0.9, gt=0, lt=1)
     """For `goodput`: the share of requests that must satisfy all latency limits."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

@@ -105,8 +105,11 @@ class Experiment(Settings):
     """Resources and computation of one quantizer."""
     accuracy: Accuracy
     """The tasks to judge, and how the model is asked."""
+    baseline: str = BASE
+    """Name of the variant that all others are compared with, and that stays unless one of them is shown to be better:
+    the base model, or one of `schemes` or `variants`."""
     serving: Serving = Serving()
-    """The engine of the base, and of every variant as far as it does not say otherwise."""
+    """The engine of the base model, and of every variant as far as it does not say otherwise."""
     load: Load | None = None
     """The traffic under which every variant is benchmarked."""
     workloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME)], Load] = Field(
@@ -155,6 +158,10 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
         self.candidates.check_names(BASE)
+        if self.baseline not in (listed := (BASE, *self.candidates.listed)):
+            raise ValueError(
+                f"baseline: {self.baseline!r} is not the name of a variant; choose one of {', '.join(listed)}"
+            )
         for path, variant in self.candidates.possible:
             if variant.price_per_hour is not None and self.decision.price_per_hour is None:
                 raise ValueError(
@@ -217,6 +224,17 @@ class Experiment(Settings):
         """Every variant beside the base."""
         return Candidates(self.schemes, self.variants, self.sweep, self.serving)
 
+    @property
+    def baseline_variant(self) -> Variant | None:
+        """The listed variant that is the baseline; None where that is the base model."""
+        return next((variant for variant in self.candidates.known if variant.name == self.baseline), None)
+
+    @property
+    def baseline_price_per_hour(self) -> float | None:
+        """Price of the devices of one of the baseline's engines; None where none is known."""
+        price, named = self.decision.price_per_hour, self.baseline_variant
+        return named.priced(price, self.serving) if named else price
+
     def with_variants(self, variants: tuple[Variant, ...]) -> "Experiment":
         """The same experiment with other listed variants."""
         made = self.model_copy(update={"variants": variants})
@@ -258,8 +276,8 @@ class Experiment(Settings):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every variant's, the base first."""
-        return (BASE, *(variant.name for variant in self.candidates.known))
+        """Every variant's, the baseline first."""
+        return tuple(dict.fromkeys((self.baseline, BASE, *(variant.name for variant in self.candidates.known))))
 
 
 def section(workload: str) -> str:

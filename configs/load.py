@@ -77,19 +77,19 @@ class _Load(Settings):
     """Fewest seconds before a window. At rates the warm-up continues until the requests in progress are steady: until
     every request due in its first half has ended, which takes two latencies."""
     repeats: _Repeats = 4
-    """Runs of the whole grid, by a variant and the base in turn. Their order alternates, so an even number favours
+    """Runs of the whole grid, by a variant and the baseline in turn. Their order alternates, so an even number favours
     neither. Intervals are over starts, or over the repeats of a single start; those over repeats need three.
     `auto`: four, and four more until it is shown whether the variant has the smallest gain; the judgement is stricter
     to make up for that (`flows.analysis.looks`)."""
     max_repeats: int | None = Field(default=None, ge=2 * _LOOK, le=1000)
     """Most repeats with `repeats: auto`; None: 12."""
     starts: int | None = Field(default=None, ge=1, le=1000)
-    """Independent starts of every engine, with the base's beside each. The repeats (with `auto`, every four of them)
-    are spread over the starts. From two on, every interval includes the variation between starts. None: 2 on a GPU and
-    1 on a CPU, if there are as many repeats."""
+    """Independent starts of every engine, with the baseline's beside each. The repeats (with `auto`, every four of
+    them) are spread over the starts. From two on, every interval includes the variation between starts. None: 2 on a
+    GPU and 1 on a CPU, if there are as many repeats."""
     control: bool = True
-    """Whether the base is benchmarked against a second start of itself (A/A). Every interval includes the difference
-    found."""
+    """Whether the baseline is benchmarked against a second start of itself (A/A). Every interval includes the
+    difference found."""
     seed: Seed = 42
     """Seed of the prompts and arrivals of the first repeat; each further repeat uses the next seed."""
     colocate: Literal["auto", "never"] = Field(

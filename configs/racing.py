@@ -12,7 +12,7 @@ class Racing(Settings):
     """Accuracy in nested slices of the same shuffled documents; a variant that can no longer win is stopped.
 
     After each slice, a variant is stopped if its loss is shown to be beyond the margin. The remaining slices
-    follow after the first slice and the load: the base and the best variant by the objective first, then the
+    follow after the first slice and the load: the baseline and the best variant by the objective first, then the
     others in that order. Once a variant has passed on all documents, the variants ranked below it are not
     evaluated further; with several workloads, those ranked below a passing variant under every workload. With
     `starts`, the load comes in two parts: who is shown to be behind a passing variant after the first is not loaded
@@ -33,7 +33,7 @@ class Racing(Settings):
     proxy: Task = Task(name="everyday_text", limit=20)
     """A text whose perplexity is checked first. It may stop a broken variant, but never ranks variants."""
     max_perplexity_ratio: float = Field(default=3.0, gt=1)
-    """Largest ratio of a variant's perplexity there to the base's; above it the variant is broken."""
+    """Largest ratio of a variant's perplexity there to the baseline's; above it the variant is broken."""
 
     @field_validator("looks")
     @classmethod

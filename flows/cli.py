@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
             subparser.add_argument(
                 "--gate",
                 action="store_true",
-                help="exit with 3 unless a compressed variant is recommended (for every workload)",
+                help="exit with 3 unless a variant is to be deployed in place of the baseline (for every workload)",
             )
         if name == "deploy":
             subparser.add_argument("--variant", metavar="NAME", help="instead of the recommended variant")

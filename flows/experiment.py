@@ -45,7 +45,7 @@ def _run(plan: Plan, progress: Says) -> tuple[Run, Judgement]:
             failures.keep(run)
             with services(run) as shared:
                 prepare_base(run, shared)
-                if run.base.failure is None:
+                if run.baseline.failure is None:
                     sweep(run, shared, unfinished)  # each variant goes the way of flows/stages/variant.py
             failures.keep(run)
     judgement = compare.judge(run.evidence)
@@ -55,7 +55,7 @@ def _run(plan: Plan, progress: Says) -> tuple[Run, Judgement]:
 
 
 def _unfinished(run: Run, searching: bool) -> list[str]:
-    """Variants for which there is something left to do, the base first; a search that goes on asks again for
+    """Variants for which there is something left to do, the baseline first; a search that goes on asks again for
     those that it came upon."""
     stopped = {stop.name for stop in compare.stopped(run.evidence)}
     names = run.plan.experiment.names if searching else tuple(run.outcomes)

@@ -101,7 +101,7 @@ def benchmark(
     deployment: EngineReport = EngineReport(seconds=1.0, processes=1, memory_bytes=1),  # noqa: B008 - it is frozen
     **fields: Any,
 ) -> Benchmark:
-    """One repeat of a load, by the figures of its points, and those of the base in turn with it."""
+    """One repeat of a load, by the figures of its points, and those of the baseline in turn with it."""
     gap = ReferenceGap(0.0, 0.0, 0.0, ())
     engine = {"engine_cores": (), "client_cores": (), "deployment": deployment, "reference": gap}
     beside = None if base is None else Side(points=tuple(base), **engine)
@@ -156,7 +156,7 @@ def write_records(
     Args:
         right_of: for each evaluation, the control last, which documents of each task were answered right.
         sweeps: for each repeat, the points of the load with their figures.
-        base: the same of the base in turn with it.
+        base: the same of the baseline in turn with it.
     """
     with store.writing(variant.checkpoint) as draft:
         draft.result = checkpoint(size_bytes)

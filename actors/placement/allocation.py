@@ -2,9 +2,9 @@
 
 A slot is a share of a host: cores, or GPUs. Whatever computes holds some, quantizers and engines alike, so that nothing
 waits for a device while it holds another: an engine over several GPUs takes as many slots as it needs, and a variant
-that is benchmarked in turn with the base takes those of both at once, where a host has them. A host is either at work
-or being measured: a round opens when every holder of a slot there is ready for it, and while it lasts nobody else gets
-one (`actors.placement.rounds`).
+that is benchmarked in turn with the baseline takes those of both at once, where a host has them. A host is either at
+work or being measured: a round opens when every holder of a slot there is ready for it, and while it lasts nobody else
+gets one (`actors.placement.rounds`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from actors.placement.slots import DeviceSlots
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of an engine on a host, or two for a variant and the base beside it."""
+    """The place of an engine on a host, or two for a variant and the baseline beside it."""
 
     host: str
     """The id of its node."""

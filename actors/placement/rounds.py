@@ -37,7 +37,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody who is ready to be measured: a variant, mostly with the base beside it."""
+    """Somebody who is ready to be measured: a variant, mostly with the baseline beside it."""
 
     name: str
     series: tuple[Series, ...]

@@ -8,7 +8,7 @@ from configs.load import Load
 from configs.serving import Serving
 
 SIDE_BY_SIDE = 2
-"""Engines that a round wants up at once: the base and one compressed variant."""
+"""Engines that a round wants up at once: the baseline and one compressed variant."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the same documents say of a variant against the base. Pure functions.
+"""What the same documents say of a variant against the baseline. Pure functions.
 
 The interval of the mean difference, exact McNemar (McNemar 1947) for right/wrong metrics, flips in both
 directions, recovery with its interval. A variant passes a task when the whole interval lies above minus
@@ -90,7 +90,7 @@ def paired(
     from all of them at once, which is never narrower than it should be.
 
     Args:
-        pairs: of shape (documents, 2), the base's value and the variant's.
+        pairs: of shape (documents, 2), the baseline's value and the variant's.
         criterion: what is judged by; None for the experiment's margin.
         weights: what each document counts, 1 on average; None where all count alike.
         rare_errors: whether right and wrong are taken as scores, too: both bounds of a score interval hold at the usual
@@ -199,9 +199,9 @@ def over_tasks(differences: Sequence[Difference]) -> Pooled | None:
     turned so that more is better and as a share of what the metric goes to, against the mean of those losses; None for
     fewer than two.
 
-    A recovery allows a loss of a share of the base's value. So with one recovery for all tasks, the mean is judged by
-    that share of the base's mean, as model cards do; the base's own error is left out, which at a recovery of 97 %
-    and 8 % flips makes the interval narrower by 0.1 %.
+    A recovery allows a loss of a share of the baseline's value. So with one recovery for all tasks, the mean is judged
+    by that share of the baseline's mean, as model cards do; the baseline's own error is left out, which at a recovery
+    of 97 % and 8 % flips makes the interval narrower by 0.1 %.
     """
     judged = [d for d in differences if d.verdict and d.allowed is not None and not d.undecidable]
     if len(judged) < 2:

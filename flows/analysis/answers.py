@@ -33,7 +33,7 @@ class TaskAnswers:
     subtasks: dict[str, str] = field(default_factory=dict)
     """By the same keys the subtask of a document, where every subtask of a group counts the same; else empty."""
     recovery: float | None = None
-    """Smallest share of the base's value that is required instead of a margin."""
+    """Smallest share of the baseline's value that is required instead of a margin."""
 
     @property
     def means(self) -> bool:

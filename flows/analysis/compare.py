@@ -22,11 +22,11 @@ from flows.runtime.outcome import Evidence, Outcome
 
 def judge(evidence: Evidence) -> Judgement:
     """The judgement over every variant that was measured completely, for every load."""
-    experiment, base = evidence.experiment, evidence.base
+    experiment, base = evidence.experiment, evidence.baseline
     reasons = {name: outcome.failure for name, outcome in evidence.variants.items() if outcome.failure}
     if not base.complete:
         why = base.failure or f"{base.missing} missing"
-        sentence = f"Nothing can be compared: the base model was not measured in full ({why})."
+        sentence = f"Nothing can be compared: the baseline was not measured in full ({why})."
         return Judgement("nothing was measured", None, sentence, (), (), reasons)
     differences = _differences(evidence)
     benchmarked = {workload: _Benchmarked.of(evidence, workload) for workload in experiment.loads}
@@ -53,10 +53,10 @@ def judge(evidence: Evidence) -> Judgement:
 def _judged(
     evidence: Evidence, benchmarked: "_Benchmarked", differences: Mapping[str, tuple[Difference, ...]]
 ) -> list[Judged]:
-    """Every variant that was measured completely under one load, the base first."""
+    """Every variant that was measured completely under one load, the baseline first."""
     decision, variants = evidence.experiment.decision, []
     for name in differences:
-        if name != evidence.base.name:
+        if name != evidence.baseline.name:
             compared = _compared(benchmarked.judged(name, decision, evidence.compared), differences[name])
             slower = _slower(compared, evidence.variants[name], evidence.hardware)
             variants.append(replace(compared, slower=slower))
@@ -76,14 +76,14 @@ class _Benchmarked:
     def of(cls, evidence: Evidence, workload: str) -> "_Benchmarked":
         benchmarked = [outcome for outcome in evidence.variants.values() if outcome.checkpoint and outcome.screened]
         variants = {outcome.name: Measured.of(outcome, evidence.experiment, workload) for outcome in benchmarked}
-        base = variants.pop(evidence.base.name)
+        base = variants.pop(evidence.baseline.name)
         return cls(base, variants, spread_among(list(variants.values()), base if base.base else None))
 
     def judged(self, name: str, decision: Decision, variants: int) -> Judged:
         """A variant by its size and its load.
 
         Args:
-            variants: how many are compared with the base.
+            variants: how many are compared with the baseline.
         """
         return under_load(self.variants[name], self.base.size_bytes, decision, variants, self.spread)
 
@@ -95,23 +95,23 @@ def accuracy_of(evidence: Evidence) -> Decision:
 
 
 def fails(evidence: Evidence, outcome: Outcome) -> bool:
-    """Whether the accuracy of a variant that was evaluated in full, as the base was, is shown to fail."""
-    if not (outcome.evaluated and evidence.base.evaluated):
+    """Whether the accuracy of a variant that was evaluated in full, as the baseline was, is shown to fail."""
+    if not (outcome.evaluated and evidence.baseline.evaluated):
         return False
     return any(difference.verdict == "fail" for difference in _between(evidence, outcome))
 
 
 def _between(evidence: Evidence, outcome: Outcome) -> tuple[Difference, ...]:
-    """How a variant answers otherwise than the base; both were evaluated in full."""
+    """How a variant answers otherwise than the baseline; both were evaluated in full."""
     settings = evidence.experiment.accuracy
-    ours, theirs = _answers(outcome, settings), _answers(evidence.base, settings)
+    ours, theirs = _answers(outcome, settings), _answers(evidence.baseline, settings)
     return accuracy.differences(ours, theirs, accuracy_of(evidence), settings.seed)
 
 
 def _differences(evidence: Evidence) -> dict[str, tuple[Difference, ...]]:
-    """How every variant that was measured completely answers otherwise than the base, which comes first: with
+    """How every variant that was measured completely answers otherwise than the baseline, which comes first: with
     what differs when nothing does but the size of its batches."""
-    base, settings, decision = evidence.base, evidence.experiment.accuracy, accuracy_of(evidence)
+    base, settings, decision = evidence.baseline, evidence.experiment.accuracy, accuracy_of(evidence)
     theirs = _answers(base, settings)
     differences = {base.name: _of_the_control(base, theirs, settings, decision)}
     for outcome in evidence.variants.values():
@@ -147,7 +147,7 @@ def _stopped(
     """Those of `stopped`.
 
     Args:
-        judged: by workload those that were measured in full, the base first.
+        judged: by workload those that were measured in full, the baseline first.
     """
     experiment, stops = evidence.experiment, []
     if experiment.racing is None:
@@ -155,7 +155,7 @@ def _stopped(
     for outcome in evidence.variants.values():
         if outcome.complete or outcome.failure:
             continue
-        reason = early_stopping.beaten(outcome, evidence.base, experiment)
+        reason = early_stopping.beaten(outcome, evidence.baseline, experiment)
         if reason is None and outcome.checkpoint and outcome.screened:
             reason = _best_nowhere(outcome, benchmarked, judged, experiment, evidence.compared)
         if reason is not None:
@@ -173,7 +173,7 @@ def _best_nowhere(
     """Why a variant can be recommended for no load any more.
 
     Args:
-        variants: how many are compared with the base.
+        variants: how many are compared with the baseline.
     """
     reasons, decision = {}, experiment.decision
     for workload, everybody in benchmarked.items():
@@ -193,7 +193,7 @@ def score(evidence: Evidence, name: str) -> float | None:
     """What a search maximizes under the one load: the objective, turned so that more is better; None for a
     variant that is not measured in full, breaks a constraint or loses too much accuracy."""
     decision, outcome = evidence.experiment.decision, evidence.variants[name]
-    if not (outcome.complete and evidence.base.complete):
+    if not (outcome.complete and evidence.baseline.complete):
         return None
     judged = _Benchmarked.of(evidence, ONLY).judged(name, decision, evidence.compared)
     compared = _compared(judged, _between(evidence, outcome))
@@ -207,7 +207,7 @@ def ranking(evidence: Evidence, benchmarked: Sequence[Outcome]) -> list[str]:
     each names its first, then each its second."""
     experiment, decision, orders = evidence.experiment, evidence.experiment.decision, []
     for workload in experiment.loads:
-        if evidence.base.checkpoint and evidence.base.benchmarked:
+        if evidence.baseline.checkpoint and evidence.baseline.benchmarked:
             everybody = _Benchmarked.of(evidence, workload)
             base = described(everybody.base, decision)
             names, variants = [outcome.name for outcome in benchmarked], evidence.compared
@@ -221,7 +221,7 @@ def ranking(evidence: Evidence, benchmarked: Sequence[Outcome]) -> list[str]:
 
 
 def _compared(judged: Judged, differences: tuple[Difference, ...]) -> Judged:
-    """A variant against the base by its accuracy, too."""
+    """A variant against the baseline by its accuracy, too."""
     return replace(
         judged,
         differences=differences,
@@ -231,7 +231,7 @@ def _compared(judged: Judged, differences: tuple[Difference, ...]) -> Judged:
 
 
 def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None:
-    """Where a variant is shown to be slower than the base, and why."""
+    """Where a variant is shown to be slower than the baseline, and why."""
     speeds = [gain for gain in variant.gains if gain.figure == "output_tokens_per_second"]
     lower = [gain for gain in speeds if gain.ratio.high is not None and gain.ratio.high < 1]
     if not lower:
@@ -239,7 +239,7 @@ def _slower(variant: Judged, outcome: Outcome, hardware: Hardware) -> str | None
     worst = min(lower, key=lambda gain: gain.ratio.value)
     cause = outcome.plan.scheme.why_slower_on(hardware) if outcome.plan.scheme else None
     load = in_words(worst.asked, worst.unit)
-    return f"{worst.ratio.value:.2f}x the base's tokens/s at {load}; {cause or 'the cause is not known'}"
+    return f"{worst.ratio.value:.2f}x the baseline's tokens/s at {load}; {cause or 'the cause is not known'}"
 
 
 def corrected(judged: Sequence[Judged]) -> list[Judged]:

@@ -22,10 +22,10 @@ _AT_ONCE = 100
 
 
 def sums_of(kind: Kind, pairs: Sequence[tuple[Any, Any]]) -> np.ndarray:
-    """What each document adds to the sums, of shape (2, documents, sums): the base's, then the variant's.
+    """What each document adds to the sums, of shape (2, documents, sums): the baseline's, then the variant's.
 
     Args:
-        pairs: each document's value of the base and of the variant, as `Kind` has it.
+        pairs: each document's value of the baseline and of the variant, as `Kind` has it.
     """
     sides = [[pair[side] for pair in pairs] for side in (0, 1)]
     return _confusions(sides) if kind in CLASSES else np.array(sides, dtype=float)
@@ -144,7 +144,7 @@ class Resampled:
     units: int
     """Documents, or sources where documents share them."""
     values: tuple[float, float]
-    """The base's and the variant's."""
+    """The baseline's and the variant's."""
     low_drawn: np.ndarray
     """Of shape (2, resamples), base and variant on the same draws, from which one more may come: the worst document."""
     high_drawn: np.ndarray
@@ -215,7 +215,7 @@ def resampled(kind: Kind, sums: np.ndarray, sources: np.ndarray | None, seed: in
 
 
 def _possible(classes: int) -> np.ndarray:
-    """Every document that there may be: base's and variant's cell of the table, side by side."""
+    """Every document that there may be: baseline's and variant's cell of the table, side by side."""
     cells = np.eye(classes**2).reshape(classes, classes, -1)
     triples = [(right, one, other) for right in range(classes) for one in range(classes) for other in range(classes)]
     return np.array([np.concatenate([cells[right, one], cells[right, other]]) for right, one, other in triples])

@@ -1,4 +1,4 @@
-"""What a difference from the base is judged by: a margin, or a recovery. Pure functions."""
+"""What a difference from the baseline is judged by: a margin, or a recovery. Pure functions."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Criterion:
     margin: float | None
     """Largest loss in the metric's own unit; None where a recovery is required."""
     recovery: float | None
-    """Smallest share of the base's value; None where a margin is required."""
+    """Smallest share of the baseline's value; None where a margin is required."""
     judges: bool = True
 
     @classmethod
@@ -29,7 +29,7 @@ class Criterion:
         return cls(margin, None, judges=answers.kind not in PERPLEXITIES)
 
     def allowed(self, base: float) -> float:
-        """The largest loss, in the metric's own unit, where the base has this value."""
+        """The largest loss, in the metric's own unit, where the baseline has this value."""
         return self.margin if self.margin is not None else (1 - (self.recovery or 0.0)) * abs(base)
 
     def verdict(self, difference: Bounds, recovery: Bounds | None) -> Verdict:

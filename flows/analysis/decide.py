@@ -1,6 +1,6 @@
 """The decision: the best variant by the objective among those that meet every requirement.
 
-Keeping the base and not having enough evidence are real answers. Pure functions.
+Keeping the baseline and not having enough evidence are real answers. Pure functions.
 """
 
 import math
@@ -36,10 +36,10 @@ def decide(
     final: bool = True,
     stopped: tuple[Stopped, ...] = (),
 ) -> Judgement:
-    """The best variant among those that pass everything; the base comes first in `judged`.
+    """The best variant among those that pass everything; the baseline comes first in `judged`.
 
-    A variant replaces a base that meets the constraints only where its gain is shown to be above the smallest one. The
-    base is kept only where every variant is shown to lose, and none is still to be judged, as it might be better.
+    A variant replaces a baseline that meets the constraints only where its gain is shown to be above the smallest one.
+    The base is kept only where every variant is shown to lose, and none is still to be judged, as it might be better.
 
     Args:
         reasons: why the variants that are not judged are not.
@@ -60,7 +60,7 @@ def decide(
         answer, sentence = wording.deploy(proven[0], rival)
     else:
         answer, sentence = wording.without_a_lead(unlost, rival)
-    recommended = proven[0] if answer == "deploy" else rival if answer == "keep the base" else None
+    recommended = proven[0] if answer == "deploy" else rival if answer == "keep the baseline" else None
     undecided = recommended is None and not base.broken_constraints
     losers = [v for v in judged if v is not recommended and not (v is base and undecided)]
     lost = {
@@ -88,14 +88,15 @@ def _lost(variant: Judged, rival: Judged | None, decision: Decision) -> bool:
 
 
 def _outrun(variant: Judged, rival: Judged, decision: Decision) -> bool:
-    """Whether the base has the better objective all the same, as it keeps a load that the variant is not shown to."""
+    """Whether the baseline has the better objective all the same, as it keeps a load that the variant is not shown
+    to."""
     pairs = zip(variant.points, rival.points, strict=True)
     more = any(base.usable and not mine.usable for mine, base in pairs)
     return more and rank(rival, decision) < rank(variant, decision)
 
 
 def _apart(variant: Judged, rival: Judged, decision: Decision) -> bool:
-    """Whether the base's objective is shown to be better, and the variant to break what only the base keeps."""
+    """Whether the baseline's objective is shown to be better, and the variant to break what only the baseline keeps."""
     pairs = zip(variant.points, rival.points, strict=True)
     if any(base.usable and mine.standing == "not shown" for mine, base in pairs):
         return False
@@ -115,22 +116,23 @@ class _Wording:
     """Whether no more variants will be judged."""
 
     def nothing_measured(self, reasons: dict[str, str]) -> tuple[Answer, str]:
-        """Without a variant nothing is said of the base either."""
+        """Without a variant nothing is said of the baseline either."""
         if not self.final:
-            return "not enough evidence", "Not enough evidence: no compressed variant has been measured yet."
+            return "not enough evidence", "Not enough evidence: no other variant has been measured yet."
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the experiment has none"
-        return "nothing was measured", f"Nothing can be compared: no compressed variant was measured ({why})."
+        return "nothing was measured", f"Nothing can be compared: no other variant was measured ({why})."
 
     def nothing_to_beat(self) -> tuple[Answer, str]:
-        """The base is shown neither to meet the constraints nor to break one."""
+        """The baseline is shown neither to meet the constraints nor to break one."""
         labels = dict.fromkeys(label for point in self.base.points for label in point.labels)
         if all(point.void for point in self.base.points):
-            why = f"every load of the base is void ({', '.join(labels)}), so nothing can be compared with it"
+            why = f"every load of the baseline is void ({', '.join(labels)}), so nothing can be compared with it"
         elif self.base.unsure_constraints:
-            why = f"the base is not shown to meet the constraints ({'; '.join(self.base.unsure_constraints)})"
+            why = f"the baseline is not shown to meet the constraints ({'; '.join(self.base.unsure_constraints)})"
             why += f"; raise {self.load}.repeats or {self.load}.duration_s"
         else:
-            why = f"the base has no {self.decision.objective} at any load ({why_unusable(self.base, self.decision)})"
+            unusable = why_unusable(self.base, self.decision)
+            why = f"the baseline has no {self.decision.objective} at any load ({unusable})"
         return "not enough evidence", f"Not enough evidence: {why}."
 
     def deploy(self, best: Judged, rival: Judged | None) -> tuple[Answer, str]:
@@ -145,9 +147,9 @@ class _Wording:
 
     @property
     def _control(self) -> str:
-        """How far the base is from itself, in words; empty where no control was made."""
+        """How far the baseline is from itself, in words; empty where no control was made."""
         again = self.base.control
-        return f" (control: a second start of the base, {times(again, 'the first')})" if again else ""
+        return f" (control: a second start of the baseline, {times(again, 'the first')})" if again else ""
 
     def without_a_lead(self, unlost: list[Judged], rival: Judged | None) -> tuple[Answer, str]:
         """No variant is shown to be one to deploy.
@@ -158,16 +160,16 @@ class _Wording:
         if unlost:
             return "not enough evidence", f"Not enough evidence: {self._missing(unlost, rival)}."
         if rival is None:
-            return "not enough evidence", "No variant, the base included, meets the constraints."
-        gain = f"{100 * self.decision.min_gain:g} % over the base's {describe_objective(rival, self.decision)}"
+            return "not enough evidence", "No variant, the baseline included, meets the constraints."
+        gain = f"{100 * self.decision.min_gain:g} % over the baseline's {describe_objective(rival, self.decision)}"
         if self.final:
             return (
-                "keep the base",
-                f"Keep the base: every compressed variant is shown to fail or to gain at most {gain}.",
+                "keep the baseline",
+                f"Keep the baseline: every other variant is shown to fail or to gain at most {gain}.",
             )
         return (
             "not enough evidence",
-            f"Not enough evidence: no compressed variant is shown to gain more than {gain} yet.",
+            f"Not enough evidence: no other variant is shown to gain more than {gain} yet.",
         )
 
     def _missing(self, unlost: list[Judged], rival: Judged | None) -> str:
@@ -212,12 +214,13 @@ def _in_words(answer: Answer, recommended: str | None) -> str:
 
 
 def rival_of(base: Judged) -> Judged | None:
-    """The base, where it meets the constraints: then a variant has to be better."""
+    """The baseline, where it meets the constraints: then a variant has to be better."""
     return base if fits(base) else None
 
 
 def leads(variant: Judged, rival: Judged | None, decision: Decision) -> bool:
-    """Whether a variant is shown to be better than the base by more than the smallest gain, for all variants at once.
+    """Whether a variant is shown to be better than the baseline by more than the smallest gain, for all variants at
+    once.
 
     Args:
         rival: as of `rival_of`; where there is none, whoever meets the constraints is better.
@@ -230,5 +233,5 @@ def leads(variant: Judged, rival: Judged | None, decision: Decision) -> bool:
 
 def standing(variant: Judged, rival: Judged | None, decision: Decision) -> tuple[bool, float, float, str]:
     """What variants are sorted by that may all pass, first whom the decision would take: those that are shown to be
-    better than the base come before those that are not."""
+    better than the baseline come before those that are not."""
     return (not leads(variant, rival, decision), *order(variant, decision))

@@ -30,7 +30,7 @@ from flows.store.records import Record
 
 @dataclass(frozen=True)
 class Look:
-    """A variant and the base after the same slices."""
+    """A variant and the baseline after the same slices."""
 
     answers: Answers
     base: Answers
@@ -91,11 +91,11 @@ def not_best(outcome: Outcome, reason: str) -> Stopped:
 
 def why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> str | None:
     """Why a variant cannot be recommended for a load, whatever its accuracy: it breaks a constraint, or somebody who
-    is certain to be acceptable stands before it: the base only where the variant is shown to have no gain, as
+    is certain to be acceptable stands before it: the baseline only where the variant is shown to have no gain, as
     it would be kept then.
 
     Args:
-        judged: those that were measured in full, the base first.
+        judged: those that were measured in full, the baseline first.
     """
     base, rival = judged[0], rival_of(judged[0])
     if ours.broken_constraints:
@@ -110,9 +110,9 @@ def why_not_best(ours: Judged, judged: Sequence[Judged], decision: Decision) -> 
     if rank(first, decision) <= rank(ours, decision):
         return f"{first.name} already passes and has the better {best}; this one has {value}"
     if first.against_base and leads(ours, rival, decision):
-        more = f"leads the base by more ({times(first.against_base)})"
+        more = f"leads the baseline by more ({times(first.against_base)})"
         return f"{first.name} already passes and {more}; this one has {value}"
-    return f"{first.name} already passes and beats the base: {best}; this one ({value}) is not shown to beat it"
+    return f"{first.name} already passes and beats the baseline: {best}; this one ({value}) is not shown to beat it"
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ class Field:
     variants: Mapping[str, Measured]
     base_bytes: int
     compared: int
-    """How many are compared with the base."""
+    """How many are compared with the baseline."""
     spread: SpreadOf
 
     def in_turn(self, name: str, decision: Decision) -> InTurn:
-        """A variant, and the base beside it."""
+        """A variant, and the baseline beside it."""
         measured = self.variants[name]
         return measured.benchmarked, measured.base_of(self.base_bytes, decision)
 
@@ -158,7 +158,7 @@ def _look(outcome: Outcome, base: Outcome, experiment: Experiment, count: int) -
 
 
 def _broken(ours: Record[Evaluation], theirs: Record[Evaluation], experiment: Experiment) -> Stopped | None:
-    """A perplexity so much worse than the base's that no task has to be evaluated."""
+    """A perplexity so much worse than the baseline's that no task has to be evaluated."""
     if experiment.racing is None:
         return None
     text, limit = experiment.racing.proxy, experiment.racing.max_perplexity_ratio
@@ -169,7 +169,7 @@ def _broken(ours: Record[Evaluation], theirs: Record[Evaluation], experiment: Ex
     return Stopped(
         name="",
         rule="broken",
-        reason=f"{metric} of {text.name} is {ratio:.3g}x the base's, over the limit of {limit:g}",
+        reason=f"{metric} of {text.name} is {ratio:.3g}x the baseline's, over the limit of {limit:g}",
         documents=_documents(ours),
         evidence=(ours.fingerprint, theirs.fingerprint),
         at=max(ours.finished_at, theirs.finished_at),

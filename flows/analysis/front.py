@@ -2,8 +2,8 @@
 Pure functions.
 
 Every sound point of every variant is an operating point, as an engine that is loaded more is cheaper and slower. What
-was measured in different blocks is not compared, so a variant is where its ratios to the base at the same load put it,
-from where the base is. The front is by means: it says what was measured to be better, not what is shown to be.
+was measured in different blocks is not compared, so a variant is where its ratios to the baseline at the same load put
+it, from where the baseline is. The front is by means: it says what was measured to be better, not what is shown to be.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ _SPEED, _LATENCY = "output_tokens_per_second", "request_latency_p95_ms"
 
 
 def front(judged: Sequence[Judged]) -> tuple[OperatingPoint, ...]:
-    """The operating points that no other dominates; the base comes first in `judged`."""
+    """The operating points that no other dominates; the baseline comes first in `judged`."""
     points = operating_points(judged)
     return tuple(mine for mine in points if not any(_dominates(other, mine) for other in points))
 
 
 def operating_points(judged: Sequence[Judged]) -> list[OperatingPoint]:
     """Every point at which a variant could be run and whose speed and latency were measured, of a variant in turn with
-    the base. Prices are taken where every variant has one."""
+    the baseline. Prices are taken where every variant has one."""
     with_price = priced(judged)
     made = []
     for variant in judged:
@@ -35,7 +35,7 @@ def operating_points(judged: Sequence[Judged]) -> list[OperatingPoint]:
 
 
 def _figures(variant: Judged, base: Judged, point: Point) -> tuple[float, float] | None:
-    """Output tokens per second and latency at a point; None where the base or a ratio is missing."""
+    """Output tokens per second and latency at a point; None where the baseline or a ratio is missing."""
     theirs = next((p for p in base.points if (p.asked, p.unit) == (point.asked, point.unit)), None)
     if theirs is None or not theirs.counts or not {_SPEED, _LATENCY} <= set(theirs.figures):
         return None
@@ -59,6 +59,6 @@ def _dominates(other: OperatingPoint, mine: OperatingPoint) -> bool:
 
 
 def _accuracy(variant: Judged) -> float:
-    """Mean difference from the base over judged tasks, more being better; 0 for the base itself."""
+    """Mean difference from the baseline over judged tasks, more being better; 0 for the baseline itself."""
     changes = [d.turned(d.difference) for d in variant.differences if d.verdict]
     return sum(changes) / len(changes) if changes else 0.0

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from configs.load import in_words
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Answer = Literal["deploy", "keep the base", "not enough evidence", "nothing was measured", "differs by workload"]
+Answer = Literal["deploy", "keep the baseline", "not enough evidence", "nothing was measured", "differs by workload"]
 Standing = Literal["keeps", "breaks", "not shown"]
 """What the repeats show of a limit."""
 CLIENT_LIMIT, COMPILED, FEW_REQUESTS = "client at its limit", "compiled", "few requests"
@@ -33,7 +33,7 @@ class Difference:
     high: float
     recovery: float | None
     """Variant over base, the direction turned so that above 1 is better; None, with
-    its interval, where the base has 0 or so little that no interval can be given."""
+    its interval, where the baseline has 0 or so little that no interval can be given."""
     recovery_low: float | None
     recovery_high: float | None
     p_value: float | None
@@ -70,8 +70,9 @@ class Difference:
 
     @property
     def allowed(self) -> float | None:
-        """The largest loss in the metric's own unit: the margin, or what a recovery leaves of the base's value. None
-        where no verdict is given, and for a recovery of which less is better, as of perplexities: it has no points."""
+        """The largest loss in the metric's own unit: the margin, or what a recovery leaves of the baseline's value.
+        None where no verdict is given, and for a recovery of which less is better, as of perplexities: it has no
+        points."""
         if self.min_recovery is None:
             return self.margin
         return (1 - self.min_recovery) * self.base if self.higher_is_better else None
@@ -116,7 +117,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Lead(Ratio):
-    """The objective of a variant over the base's. A capacity lies between two points of the load: then only
+    """The objective of a variant over the baseline's. A capacity lies between two points of the load: then only
     the bounds say how far apart two are, and the upper is None where nobody looked further."""
 
     sure: float | None
@@ -211,7 +212,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Gain:
-    """One figure of a variant against the base's, at the same load."""
+    """One figure of a variant against the baseline's, at the same load."""
 
     asked: float
     unit: str
@@ -231,19 +232,19 @@ class Judged:
     capacity: Capacity | None
     """None where the experiment has no latency limit."""
     gains: tuple[Gain, ...]
-    """Against the base in turn with it; of the base those of its control, and empty without one."""
+    """Against the baseline in turn with it; of the baseline those of its control, and empty without one."""
     objective: Estimate | None
     """None where no point of the load lets it be measured."""
     against_base: Lead | None
-    """The objective against the base's; None for the base, and where no load is shown to be kept by both."""
+    """The objective against the baseline's; None for the baseline, and where no load is shown to be kept by both."""
     slower: str | None
-    """Where its throughput is shown to be lower than the base's, and what is known to cause it."""
+    """Where its throughput is shown to be lower than the baseline's, and what is known to cause it."""
     differences: tuple[Difference, ...]
-    """Against the base; for the base itself those of its control (A/A), where one was made."""
+    """Against the baseline; for the baseline itself those of its control (A/A), where one was made."""
     pooled: Pooled | None
     """Over all judged tasks; None for fewer than two."""
     verdict: Verdict | None
-    """None for the base."""
+    """None for the baseline."""
     broken_constraints: tuple[str, ...]
     """What it is shown to break."""
     evidence: dict[str, str]
@@ -251,7 +252,7 @@ class Judged:
     unsure_constraints: tuple[str, ...] = ()
     """Constraints that it is shown neither to satisfy nor to break."""
     control: Lead | None = None
-    """Of the base: a second start of it in turn with the first (A/A) by the objective, where one was made."""
+    """Of the baseline: a second start of it in turn with the first (A/A) by the objective, where one was made."""
     gpus: float = 1.0
     """GPUs of one engine; on a CPU 1."""
     price_per_hour: float | None = None
@@ -260,14 +261,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A variant at a load: where its ratios to the base at this load put it, from where the base is."""
+    """A variant at a load: where its ratios to the baseline at this load put it, from where the baseline is."""
 
     variant: str
     asked: float
     unit: str
     accuracy: float
-    """Mean difference from the base over the judged tasks, as shares of what their metrics go to; more is better. 0 for
-    the base itself."""
+    """Mean difference from the baseline over the judged tasks, as shares of what their metrics go to; more is better. 0
+    for the baseline itself."""
     cost: float
     """Of a million output tokens: their price, or where none is given the hours of a GPU (on a CPU, of an engine)."""
     latency_ms: float
@@ -317,7 +318,7 @@ class Judgement:
 
     @property
     def deploys(self) -> bool:
-        """Whether a compressed variant is recommended for every load."""
+        """Whether a variant is recommended for every load, other than the baseline."""
         return all(part.answer == "deploy" for part in self.parts.values())
 
     def to_json(self) -> str:

@@ -1,8 +1,8 @@
-"""How far a variant leads the base by the objective, over loads that both are shown to keep. Pure functions.
+"""How far a variant leads the baseline by the objective, over loads that both are shown to keep. Pure functions.
 
 Repeat by repeat, and each where it does best on the mean of the same loads: a choice that both have alike favours
-neither, and a variant that may be measured at a heavier load, as the base happened to miss a limit there, does not lead
-by the difference between two loads.
+neither, and a variant that may be measured at a heavier load, as the baseline happened to miss a limit there, does not
+lead by the difference between two loads.
 """
 
 import math
@@ -51,17 +51,17 @@ class Benchmarked:
 
 
 InTurn = tuple[Benchmarked, Benchmarked]
-"""A variant, and the base in turn with it."""
+"""A variant, and the baseline in turn with it."""
 
 
 def lead(
     ours: Benchmarked, theirs: Benchmarked, decision: Decision, variants: int, spread: SpreadOf = no_spread
 ) -> Lead | None:
-    """The objective of a variant over the base's; None where no load that both keep tells.
+    """The objective of a variant over the baseline's; None where no load that both keep tells.
 
     Args:
-        theirs: the base in turn with the variant.
-        variants: how many are compared with the base.
+        theirs: the baseline in turn with the variant.
+        variants: how many are compared with the baseline.
         spread: of a figure at two points, by all variants.
     """
     if decision.objective == "size":
@@ -89,7 +89,7 @@ def lead(
 
 
 def _where_best(ours: Benchmarked, theirs: Benchmarked, decision: Decision) -> tuple[int, int] | None:
-    """The points at which a variant and the base do best, among those that both keep; None where there is none."""
+    """The points at which a variant and the baseline do best, among those that both keep; None where there is none."""
     figure, better = performance.compared_figure(decision)
     common = set(performance.eligible(ours.points, decision)) & set(performance.eligible(theirs.points, decision))
     indices = [index for index in sorted(common) if _pairs(ours, theirs, (index, index), decision)]
@@ -97,12 +97,12 @@ def _where_best(ours: Benchmarked, theirs: Benchmarked, decision: Decision) -> t
 
 
 def behind(ours: InTurn, best: InTurn, decision: Decision, variants: int, spread: SpreadOf) -> bool:
-    """Whether a variant is shown to lead the base by less than another does, at an error that is split over all
+    """Whether a variant is shown to lead the baseline by less than another does, at an error that is split over all
     variants and looks, as that of the decision's own bounds is (Bonferroni).
 
     Args:
-        ours: the variant and the base in turn with it, and `best` the same of the other.
-        variants: how many are compared with the base.
+        ours: the variant and the baseline in turn with it, and `best` the same of the other.
+        variants: how many are compared with the baseline.
         spread: of a figure at two points, by all variants.
     """
     wide = decision.over(variants * ours[0].looks)
@@ -143,7 +143,7 @@ def of_pairs(
 
     Args:
         better: 1 where more is better, -1 where less is.
-        variants: how many are compared with the base.
+        variants: how many are compared with the baseline.
         starts: of every pair, and `spread` of all variants' pairs, as of `flows.analysis.ratios`.
         looks: at which the pairs might have been enough, so that the error is split over them (Bonferroni; Jennison and
             Turnbull, Group sequential methods, 2000, chapter 2, on why it has to be).
@@ -162,8 +162,8 @@ def of_pairs(
 def _pairs(
     ours: Benchmarked, theirs: Benchmarked, at: tuple[int, int], decision: Decision
 ) -> list[tuple[float, float]]:
-    """Variant's and base's value in every repeat, each at its own load, for `cost` tokens for the money; none where one
-    has no figure or it is 0."""
+    """Variant's and baseline's value in every repeat, each at its own load, for `cost` tokens for the money; none where
+    one has no figure or it is 0."""
     figure, _ = performance.compared_figure(decision)
     prices = (ours.price_per_hour, theirs.price_per_hour) if decision.objective == "cost" else (1.0, 1.0)
     rows = zip(ours.sweeps, theirs.sweeps, strict=False)
@@ -245,6 +245,6 @@ def shown(gain: Lead, decision: Decision) -> bool:
 
 
 def excluded(gain: Lead, decision: Decision) -> bool:
-    """Whether a gain is below the smallest one. Every variant's must be for the base to be kept, so that nothing has to
-    be corrected."""
+    """Whether a gain is below the smallest one. Every variant's must be for the baseline to be kept, so that nothing
+    has to be corrected."""
     return gain.most is not None and gain.most < 1 + decision.min_gain and not gain.unsettled

@@ -29,7 +29,7 @@ class Measured:
     """Its value in every repeat."""
     evidence: dict[str, str]
     base: list[performance.Sweep] = field(default_factory=list)
-    """The base in turn with it; empty for the base where no control was made."""
+    """The baseline in turn with it; empty for the baseline where no control was made."""
     starts: Starts = ()
     """As of `flows.analysis.ratios`."""
     looks: int = 1
@@ -38,6 +38,8 @@ class Measured:
     """Of one engine; on a CPU 1."""
     price_per_hour: float | None = None
     """Of one engine."""
+    price_of_baseline: float | None = None
+    """Of one engine of the baseline's."""
 
     @property
     def benchmarked(self) -> leads.Benchmarked:
@@ -45,12 +47,12 @@ class Measured:
         return leads.Benchmarked(self.size_bytes, self.sweeps, self.points, self.starts, self.looks, price)
 
     def base_of(self, size_bytes: int, decision: Decision) -> leads.Benchmarked:
-        """The base in turn with it, which has so many bytes."""
-        points, price = performance.points(self.base, decision), decision.price_per_hour or 1.0
+        """The baseline in turn with it, which has so many bytes."""
+        points, price = performance.points(self.base, decision), self.price_of_baseline or 1.0
         return leads.Benchmarked(size_bytes, self.base, points, self.starts, price_per_hour=price)
 
     def units(self, indices: tuple[int, int], figure: str) -> np.ndarray | None:
-        """Logarithms of a figure's ratio to the base's, at these indices of their grids."""
+        """Logarithms of a figure's ratio to the baseline's, at these indices of their grids."""
         rows = zip(self.sweeps, self.base, strict=True) if self.base else ()
         return of_units(
             [(ours[indices[0]].get(figure, 0), base[indices[1]].get(figure, 0)) for ours, base in rows], self.starts
@@ -76,6 +78,7 @@ class Measured:
             looks=len(experiment.loads[workload].looks) + (racing.looks_at_load if racing else 0),
             gpus=outcome.plan.serving.gpus,
             price_per_hour=outcome.plan.price_per_hour,
+            price_of_baseline=experiment.baseline_price_per_hour,
         )
 
 
@@ -86,10 +89,10 @@ def _starts(benchmarks: Sequence[Record[Benchmark]]) -> Starts:
 
 
 def spread_among(variants: Sequence[Measured], control: Measured | None) -> SpreadOf:
-    """How far ratios to the base vary from start to start, by everybody who was put under the same load.
+    """How far ratios to the baseline vary from start to start, by everybody who was put under the same load.
 
     Args:
-        control: the base, where it was benchmarked in turn with a second start of itself.
+        control: the baseline, where it was benchmarked in turn with a second start of itself.
     """
 
     @cache
@@ -130,11 +133,11 @@ def described(measured: Measured, decision: Decision) -> Judged:
 def under_load(
     ours: Measured, base_bytes: int | None, decision: Decision, variants: int, spread: SpreadOf = no_spread
 ) -> Judged:
-    """A variant by its size and one load, and how it leads the base that was benchmarked in turn with it.
+    """A variant by its size and one load, and how it leads the baseline that was benchmarked in turn with it.
 
     Args:
-        base_bytes: size of the base's checkpoint; None where it is not known yet.
-        variants: how many are compared with the base.
+        base_bytes: size of the baseline's checkpoint; None where it is not known yet.
+        variants: how many are compared with the baseline.
         spread: as of `spread_among`.
     """
     judged = described(ours, decision)
@@ -152,14 +155,14 @@ def surely_broken(ours: Measured, decision: Decision, variants: int) -> tuple[st
     """Constraints that a variant is shown to break, for all variants at once and at every look.
 
     Args:
-        variants: how many are compared with the base.
+        variants: how many are compared with the baseline.
     """
     wide = decision.over(variants * ours.looks)
     return _constraints(replace(ours, points=performance.points(ours.sweeps, wide)), wide)[0]
 
 
 def base_under_load(base: Measured, decision: Decision, spread: SpreadOf) -> Judged:
-    """The base by itself, and where it was benchmarked in turn with a second start of itself, against that."""
+    """The baseline by itself, and where it was benchmarked in turn with a second start of itself, against that."""
     judged = described(base, decision)
     if not base.base:
         return judged

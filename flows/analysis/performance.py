@@ -1,9 +1,9 @@
-"""What the repeats of a load say of a variant against the base. Pure functions; `flows.analysis.points` has what they
-say of each point of the load by itself.
+"""What the repeats of a load say of a variant against the baseline. Pure functions; `flows.analysis.points` has what
+they say of each point of the load by itself.
 
-Variants are compared with the base at the same point of the common grid only, and within blocks (`flows.stages.block`):
-repeat by repeat with the base that was benchmarked in turn with them (`flows.analysis.ratios`), so what drifts on the
-machine meets both and leaves the ratio alone.
+Variants are compared with the baseline at the same point of the common grid only, and within blocks
+(`flows.stages.block`): repeat by repeat with the baseline that was benchmarked in turn with them
+(`flows.analysis.ratios`), so what drifts on the machine meets both and leaves the ratio alone.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _COMPARED = {
     "request_latency_p95_ms": -1,
     JOULES: -1,
 }
-"""Figures that are compared with the base at the same load, and whether more (1) or less (-1) is better."""
+"""Figures that are compared with the baseline at the same load, and whether more (1) or less (-1) is better."""
 
 
 def sweeps(records: Sequence[Record[Benchmark]], limits: Constraints) -> list[Sweep]:
@@ -41,7 +41,7 @@ def sweeps(records: Sequence[Record[Benchmark]], limits: Constraints) -> list[Sw
 
 
 def sweeps_of_base(records: Sequence[Record[Benchmark]], limits: Constraints) -> list[Sweep]:
-    """The same of the base that was benchmarked in turn with a variant; none where none was."""
+    """The same of the baseline that was benchmarked in turn with a variant; none where none was."""
     return [with_requests(record, limits, BASE) for record in records if record.result.base]
 
 
@@ -91,7 +91,7 @@ def objective(
     every repeat would be better than any point is); None where no point lets it be measured.
 
     Args:
-        price_per_hour: of one engine, for `cost`; None: as of the base's.
+        price_per_hour: of one engine, for `cost`; None: `decision.price_per_hour`.
     """
     if decision.objective == "size":
         return [size_bytes / 1e9] * len(repeats)

@@ -30,7 +30,7 @@ _STREAMS = "streams"
 LIMITED = 95
 """The percentile of a latency that limits and objectives go by."""
 BASE = "base"
-"""In a record of a block: what the base did in it, and the folder of its requests."""
+"""In a record of a block: what the baseline did in it, and the folder of its requests."""
 SEEN = "seen"
 """In a point of a sweep: its requests, where their records have them one by one."""
 _KEPT_READ = 512
@@ -44,10 +44,10 @@ def with_requests(record: Record[Benchmark], limits: Constraints, side: str = ""
     """A repeat, with the requests of every point where they are known, and goodput under these limits.
 
     Args:
-        side: BASE for the base that was benchmarked in turn with the variant, which the record is of.
+        side: BASE for the baseline that was benchmarked in turn with the variant, which the record is of.
     """
     of_side = record.result.base if side else record.result
-    assert of_side is not None, "there is a base where it is asked for"
+    assert of_side is not None, "there is a baseline where it is asked for"
     points: Sweep = list(of_side.points)
     with record.files.held() as files:
         folder = files / side

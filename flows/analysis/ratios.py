@@ -1,12 +1,13 @@
-"""The ratio of a variant to the base by pairs of repeats, each of the same block, with its interval. Pure functions.
+"""The ratio of a variant to the baseline by pairs of repeats, each of the same block, with its interval. Pure
+functions.
 
 The ratio is that of the geometric means. Where the engines were started several times, the start is the unit: an
 engine is a little faster or slower with every start, and repeats of one say nothing of that (Kalibera and Jones,
 Rigorous benchmarking in reasonable time, ISMM 2013). How far starts differ is estimated from all variants and the
 control together, each around its own mean, as a few starts of one alone would hardly tell (the residual variance of a
-one-way layout, as in an analysis of variance). The control is the base against a second start of itself, so that its
-mean is known. Where there is one start, the unit is the repeat, and all that is known of starts is the control: what
-it finds to differ is added to every interval, as the square root of the sum of squares.
+one-way layout, as in an analysis of variance). The control is the baseline against a second start of itself, so that
+its mean is known. Where there is one start, the unit is the repeat, and all that is known of starts is the control:
+what it finds to differ is added to every interval, as the square root of the sum of squares.
 """
 
 import math
@@ -26,7 +27,7 @@ _FREEDOM = 2
 Starts = Sequence[float]
 """The start of every repeat, by any number that names it; empty where there is one."""
 Pairs = Sequence[tuple[float, float]]
-"""Variant's and base's value in every repeat."""
+"""Variant's and baseline's value in every repeat."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Spread:
 
 
 SpreadOf = Callable[[tuple[int, int], str], Spread | None]
-"""Of a figure, at the variant's and the base's index in the grid."""
+"""Of a figure, at the variant's and the baseline's index in the grid."""
 
 
 def no_spread(_indices: tuple[int, int], _figure: str) -> Spread | None:
@@ -73,7 +74,7 @@ def is_below(
     by all variants.
 
     Args:
-        ours: logarithms of the ratio to the base by start, turned so that more is better.
+        ours: logarithms of the ratio to the baseline by start, turned so that more is better.
         spreads: of ours and of theirs.
     """
     known = [spread for spread in spreads if spread and spread.freedom >= _FREEDOM]
@@ -104,7 +105,7 @@ def spread_of(variants: Sequence[np.ndarray], control: np.ndarray | None, *, one
 
     Args:
         variants: logarithms by start of each variant.
-        control: of the base against itself.
+        control: of the baseline against itself.
     """
     if one_start:
         return Spread(0.0, 0, float(control.mean())) if control is not None else None

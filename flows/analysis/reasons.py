@@ -28,7 +28,7 @@ _FIGURES = {
     JOULES: "J an output token",
 }
 """Figures that may decide an objective at a load, in words."""
-_OF_BASE = "the base's"
+_OF_BASE = "the baseline's"
 
 
 def better(decision: Decision) -> int:
@@ -41,7 +41,7 @@ def unit_of(decision: Decision) -> str:
     return _OBJECTIVES[decision.objective][1]
 
 
-def times(ratio: Ratio, of: str = "the base") -> str:
+def times(ratio: Ratio, of: str = "the baseline") -> str:
     """A ratio to something with its interval, in words."""
     if ratio.low is None and ratio.high is None:
         return f"{ratio.value:.2f}x {of}"
@@ -62,7 +62,7 @@ def rank(variant: Judged, decision: Decision) -> tuple[float, str]:
 
 
 def order(variant: Judged, decision: Decision) -> tuple[float, float, str]:
-    """What variants are sorted by that are compared with each other, the best first: how far they lead the base in
+    """What variants are sorted by that are compared with each other, the best first: how far they lead the baseline in
     blocks with it, as their own values were measured hours apart. Who has no lead comes last, by the objective."""
     lead = variant.against_base
     return (1, *rank(variant, decision)) if lead is None else (0, -lead.value, variant.name)
@@ -91,7 +91,7 @@ def unproven(variant: Judged, decision: Decision, load: str) -> str:
     """Why a gain is shown neither to be above the smallest one nor below, and what would settle it."""
     lead, gain = variant.against_base, f"{100 * decision.min_gain:g} %"
     if lead is None:
-        return "it and the base have no usable load in common"
+        return "it and the baseline have no usable load in common"
     comparison = times(lead)
     if decision.objective == "capacity" or (decision.objective == "goodput" and lead.at is None):
         return f"{comparison}: the loads show no gain above {gain}; add loads in between, or raise {load}.repeats"
@@ -143,7 +143,7 @@ def why_not(variant: Judged, chosen: Judged | None, decision: Decision, load: st
         has_more = f"{chosen.name} has the better {describe_objective(chosen, decision)}"
         return f"{passes}{has_more}; this one has {value}{against}"
     if chosen and chosen.against_base and order(chosen, decision) < order(variant, decision):
-        leads = f"{chosen.name} leads the base by more ({times(chosen.against_base)})"
+        leads = f"{chosen.name} leads the baseline by more ({times(chosen.against_base)})"
         return f"{passes}{leads}; this one has {value}{against}"
     return f"{passes}{unproven(variant, decision, load)}; measured: {value} {unit_of(decision)}"
 
@@ -169,7 +169,7 @@ def why_no_pass(difference: Difference) -> str:
     if difference.undecidable:
         return f"inconclusive: {summary}, but {difference.undecidable}"
     if difference.min_recovery is not None and difference.recovery is None:
-        return f"inconclusive: {summary}, but the base's value is too small for a recovery"
+        return f"inconclusive: {summary}, but the baseline's value is too small for a recovery"
     return f"inconclusive: {summary} crosses {difference.limit}{_shown_by(difference)}"
 
 

@@ -41,6 +41,11 @@ class Candidate:
         return self.outcome.name
 
     @property
+    def compared(self) -> bool:
+        """Whether it was compared with the baseline, and is not that itself."""
+        return self.outcome is not self.run.baseline
+
+    @property
     def model(self) -> str:
         """The name that requests give. A run calls its own servers otherwise, and ends no deployment."""
         return f"{self.run.plan.experiment.name}-{self.variant}"

@@ -1,4 +1,4 @@
-"""The model card of a deployment or a publication: how to serve it, what it keeps of the base, how it was made.
+"""The model card of a deployment or a publication: how to serve it, what it keeps of the baseline, how it was made.
 
 It lies in the experiment's folder, not beside the weights, whose files are under checksum.
 """
@@ -12,7 +12,6 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 
 from actors.programs import vllm_server
-from configs.experiment import BASE
 from configs.model import HubModel
 from flows.deploying.candidate import Candidate
 from flows.deploying.target import Deployed
@@ -71,7 +70,7 @@ def _text(candidate: Candidate, title: str, how: str, usage: str) -> str:
         licences={label: licence.words for label, licence in licences(candidate).items()},
         how=how,
         asked=usage,
-        recovery=accuracy(candidate.judged, base) if candidate.variant != BASE else Table("", "", (), ()),
+        recovery=accuracy(candidate.judged, base) if candidate.compared else Table("", "", (), ()),
         settings=settings,
         libraries=step.libraries,
     )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from configs.base import UserError
-from configs.experiment import BASE, Experiment
+from configs.experiment import Experiment
 from configs.load import in_words
 from flows.deploying import card, verify
 from flows.deploying.candidate import Candidate, check_files
@@ -142,7 +142,11 @@ def _record(candidate: Candidate, deployed: Deployed) -> None:
         "licences": {label: licence.words for label, licence in card.licences(candidate).items()},
         "experiment": run.plan.experiment.model_dump(mode="json", exclude=_ELSEWHERE),
         "records": sorted(
-            {step.fingerprint for plan in (run.plan.base, candidate.outcome.plan) for step in plan.steps}
+            {
+                step.fingerprint
+                for plan in (run.plan.base, run.plan.baseline, candidate.outcome.plan)
+                for step in plan.steps
+            }
         ),
         "previous": previous,
     }
@@ -152,11 +156,11 @@ def _record(candidate: Candidate, deployed: Deployed) -> None:
 def _tags(candidate: Candidate) -> dict[str, str]:
     """Tags of its version in the Model Registry."""
     scheme = candidate.outcome.plan.scheme
-    tags = {"verdict": candidate.judged.verdict or "reference", "scheme": scheme.kind if scheme else "none"}
+    tags = {"verdict": candidate.judged.verdict or "baseline", "scheme": scheme.kind if scheme else "none"}
     if (capacity := candidate.judged.capacity) is not None:
         kept = "none" if capacity.asked is None else in_words(capacity.asked, capacity.unit)
         tags["load_within_limits"] = kept
-    for difference in candidate.judged.differences if candidate.variant != BASE else ():
+    for difference in candidate.judged.differences if candidate.compared else ():
         if difference.recovery is not None:
             low, high = difference.recovery_low, difference.recovery_high
             tags[f"recovery.{difference.task}"] = f"{difference.recovery:.4f} [{low:.4f}, {high:.4f}]"

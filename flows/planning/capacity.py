@@ -26,7 +26,11 @@ def check(plan: Plan) -> None:
 
 
 def _servable(plan: Plan) -> None:
-    for variant in plan.variants[1:]:
+    for variant in plan.variants:
+        if variant.left_out and variant is plan.baseline:
+            raise UserError(
+                f"baseline: {variant.name!r} cannot be served here: {variant.left_out}; name another variant"
+            )
         if variant.left_out and plan.experiment.unservable == "refuse":
             field = plan.experiment.yaml_path(variant.name)
             raise UserError(

@@ -99,7 +99,7 @@ def _rungs(plan: Plan, variant: VariantPlan) -> tuple[Sequence[Step[Result]], Se
 
 
 def _with_one(ways: Sequence[tuple[Way, Way]]) -> list[Way]:
-    """The second rungs of the base, which comes first, and of whoever has least to do in it."""
+    """The second rungs of the baseline, which comes first, and of whoever has least to do in it."""
     base, *others = (second for _, second in ways)
     going_on = [second for second in others if second.stays]
     return [base, *sorted(going_on, key=lambda way: sum(stay.seconds for stay in way.stays))[:1]]
@@ -137,7 +137,7 @@ def _block(
     history: History,
     take: Callable[[Figure], float],
 ) -> Stay:
-    """The variant in turn with the base: the engines of every start, and one repeat of both after the other.
+    """The variant in turn with the baseline: the engines of every start, and one repeat of both after the other.
 
     Args:
         evaluating_s: seconds of evaluations that the variant's first engine does.

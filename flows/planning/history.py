@@ -219,7 +219,7 @@ def _can_be_read(record: Record[Result]) -> bool:
 
 
 def _seconds_of_one(past: "_PastStep[Benchmark]") -> float:
-    """That the load took on one engine, where the variant and the base were loaded one after the other."""
+    """That the load took on one engine, where the variant and the baseline were loaded one after the other."""
     turns = 2 if past.result.base and not past.result.company else 1
     return (past.seconds if past.result.load_s is None else past.result.load_s) / turns
 

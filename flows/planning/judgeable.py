@@ -137,7 +137,7 @@ def someone_judges(accuracy: Accuracy, kinds: Sequence[str]) -> None:
     if all(kind in PERPLEXITIES and task.recovery is None for kind, task in zip(kinds, accuracy.tasks, strict=True)):
         raise UserError(
             "accuracy.tasks: perplexities alone are shown, not judged; add a task with right answers, or set recovery "
-            "to the share of the base's value that must be kept"
+            "to the share of the baseline's value that must be kept"
         )
 
 

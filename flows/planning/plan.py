@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from actors.placement.slots import DeviceSlots, cpu_slots, gpu_slots
-from configs.experiment import Experiment
+from configs.experiment import BASE, Experiment
 from configs.hardware import Hardware
 from configs.variants import Variant
 from flows.planning.variant_plan import VariantPlan
@@ -24,20 +24,26 @@ class Plan:
     variants: tuple[VariantPlan, ...]
 
     @property
-    def base(self) -> VariantPlan:
+    def baseline(self) -> VariantPlan:
+        """The variant that all others are compared with."""
         return self.variants[0]
+
+    @property
+    def base(self) -> VariantPlan:
+        """The base model as the experiment serves it; its checkpoint is what others are made from."""
+        return next(variant for variant in self.variants if variant.name == BASE)
 
     @property
     def tried(self) -> tuple[VariantPlan, ...]:
         return tuple(variant for variant in self.variants if variant.left_out is None)
 
     def sizes(self, variant: VariantPlan) -> tuple[int, ...]:
-        """Slots of the engine that a variant is benchmarked with, and of the base's in turn with it."""
-        engines = (variant, self.base) if variant.beside_base else (variant,)
+        """Slots of the engine that a variant is benchmarked with, and of the baseline's in turn with it."""
+        engines = (variant, self.baseline) if variant.beside_base else (variant,)
         return tuple(self.slots.taken_by(one.serving.gpus) for one in engines)
 
     def one_by_one(self, variant: VariantPlan) -> bool:
-        """Whether no host has room for a variant's engine and the base's beside it: then one is started after the
+        """Whether no host has room for a variant's engine and the baseline's beside it: then one is started after the
         other."""
         return sum(self.sizes(variant)) > len(self.slots.engines)
 
@@ -60,7 +66,8 @@ def make(experiment: Experiment, hardware: Hardware) -> Plan:
     )
     steps = VariantSteps(experiment, hardware, slots)
     variants = (steps.base, *map(steps.variant, experiment.candidates.known))
-    return Plan(experiment, hardware, slots, hardware.compute_dtype, variants)
+    baseline_first = tuple(sorted(variants, key=lambda variant: variant.name != experiment.baseline))
+    return Plan(experiment, hardware, slots, hardware.compute_dtype, baseline_first)
 
 
 def extended(plan: Plan, variants: Sequence[Variant]) -> Plan:

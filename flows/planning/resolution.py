@@ -41,7 +41,7 @@ def _note(documents: int | None, margin: float, confidence: float) -> str:
         return f"a margin of {margin:g} needs about {wanted} documents; their number is known once its data are here"
     least = [smallest_margin(documents, share, confidence) for share in FLIPS]
     shown = " or ".join(f"{value:.3f}" for value in least)
-    statement = f"{documents:,} documents can show that a variant as good as the base stays within {shown}"
+    statement = f"{documents:,} documents can show that a variant as good as the baseline stays within {shown}"
     if margin >= max(least):
         return f"{statement}; the margin is {margin:g}"
     hardly = "hardly be met" if margin < min(least) else "be met by an 8-bit form only"

@@ -46,10 +46,11 @@ class VariantPlan:
     proxy: Step[Evaluation] | None
     """A short text before all else, where variants race."""
     control: Step[Evaluation] | None
-    """The base's evaluation again, in batches of another size."""
+    """The baseline's evaluation again, in batches of another size."""
     benchmarks: tuple[Step[Benchmark], ...]
-    """One for each repeat of every load, in the order of `Experiment.benchmarks`: the variant's turn and the base's,
-    as what is compared is what was measured beside each other. At the most, where repeats end by themselves."""
+    """One for each repeat of every load, in the order of `Experiment.benchmarks`: the variant's turn and the
+    baseline's, as what is compared is what was measured beside each other. At the most, where repeats end by
+    themselves."""
     looks: tuple[Look, ...]
     """Of one load after the other."""
     price_per_hour: float | None = None
@@ -82,7 +83,8 @@ class VariantPlan:
 
     @property
     def beside_base(self) -> bool:
-        """Whether it is benchmarked in turn with the base; of the base, whether with a second start of itself."""
+        """Whether it is benchmarked in turn with the baseline; of the baseline, whether with a second start of
+        itself."""
         return all("base" in step.inputs for step in self.benchmarks)
 
     @property

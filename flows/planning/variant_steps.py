@@ -69,9 +69,15 @@ class VariantSteps:
     def base(self) -> VariantPlan:
         """The base model, served as the experiment says."""
         price = self.experiment.decision.price_per_hour
-        return self._plan(BASE, self.experiment.model, self.experiment.serving, {}, self._prepare, price)
+        return self._plan(self._base, self.experiment.model, {}, price)
 
     def variant(self, variant: Variant) -> VariantPlan:
+        made_of, way = self._way(variant)
+        price = variant.priced(self.experiment.decision.price_per_hour, self.experiment.serving)
+        return self._plan(way, made_of, variant.changes, price)
+
+    def _way(self, variant: Variant) -> "tuple[Scheme | Model, _Way]":
+        """What a variant's checkpoint is made of, and how it is served."""
         made_of: Scheme | Model
         if variant.scheme:
             made_of = variant.scheme.resolved_for(self.hardware)
@@ -82,35 +88,40 @@ class VariantSteps:
             checkpoint = self._prepared(variant.name, made_of, {"another_model": variant.another_model})
         else:
             made_of, checkpoint = self.experiment.model, self._prepare
-        serving = variant.served(self.experiment.serving)
-        price = variant.priced(self.experiment.decision.price_per_hour, self.experiment.serving)
-        return self._plan(variant.name, made_of, serving, variant.changes, checkpoint, price)
+        return made_of, _Way(variant.name, variant.served(self.experiment.serving), checkpoint)
+
+    @property
+    def _base(self) -> "_Way":
+        return _Way(BASE, self.experiment.serving, self._prepare)
+
+    @cached_property
+    def _baseline(self) -> "_Way":
+        """The checkpoint that every variant is benchmarked in turn with, and how it is served."""
+        named = self.experiment.baseline_variant
+        return self._way(named)[1] if named else self._base
 
     def _plan(
         self,
-        name: str,
+        way: "_Way",
         made_of: Scheme | Model,
-        serving: Serving,
         changes: Mapping[str, Any],
-        checkpoint: Step[Checkpoint],
         price: float | None,
     ) -> VariantPlan:
-        way = _Way(name, serving, checkpoint)
         scheme = made_of if isinstance(made_of, SchemeBase) else None
         model = None if isinstance(made_of, SchemeBase) else made_of
         benchmarks = tuple(self._benchmark(way, *benchmark) for benchmark in self.experiment.benchmarks)
         return VariantPlan(
-            name=name,
+            name=way.name,
             scheme=scheme,
             model=model,
-            serving=serving,
+            serving=way.serving,
             changes=changes,
-            checkpoint=checkpoint,
+            checkpoint=way.checkpoint,
             evaluations=tuple(self._evaluate(way, share=share) for share in self._shares),
             proxy=self._proxy(way),
-            control=self._control(way) if name == BASE else None,
+            control=self._control(way) if way.name == self.experiment.baseline else None,
             benchmarks=benchmarks,
-            looks=tuple(self._looks(name, benchmarks)),
+            looks=tuple(self._looks(way.name, benchmarks)),
             price_per_hour=price,
             first_loads=self._first_loads,
             left_out=scheme.cannot_be_served_on(self.hardware) if scheme else None,
@@ -236,7 +247,8 @@ class VariantSteps:
     def _benchmark(self, way: "_Way", workload: str, repeat: int) -> Step[Benchmark]:
         """The workload's name is not in it: two names for the same load share their work."""
         load = self.experiment.loads[workload]
-        arguments, of_base = (engine_args(one, self.hardware) for one in (way.serving, self.experiment.serving))
+        baseline = self._baseline
+        arguments, of_baseline = (engine_args(one.serving, self.hardware) for one in (way, baseline))
         settings = {
             "load": load.model_dump(mode="json", exclude=_HOW_REPEATED, by_alias=True),
             "repeat": repeat,
@@ -246,11 +258,11 @@ class VariantSteps:
             "engine_cores": len(self.slots.engines[0]),
         }
         inputs, files = {"checkpoint": way.checkpoint.fingerprint}, way.serving.files
-        if way.name != BASE or load.control:
-            inputs["base"] = self._prepare.fingerprint
-        if arguments != of_base:
-            settings["engine_args_of_base"] = _placeless(of_base)
-            files = files | {f"{name}_of_base": file for name, file in self.experiment.serving.files.items()}
+        if way.name != baseline.name or load.control:
+            inputs["base"] = baseline.checkpoint.fingerprint
+        if arguments != of_baseline:
+            settings["engine_args_of_base"] = _placeless(of_baseline)
+            files = files | {f"{name}_of_base": file for name, file in baseline.serving.files.items()}
         return self._step("benchmark", way.name, settings, inputs, files, _places(arguments))
 
 

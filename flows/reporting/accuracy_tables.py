@@ -1,22 +1,22 @@
-"""The tables of accuracy: one a variant, against the base on the same documents."""
+"""The tables of accuracy: one a variant, against the baseline on the same documents."""
 
 from flows.analysis.judgement import Difference, Judged, Pooled
 from flows.reporting.table import Table
 
 
 def accuracy(variant: Judged, base: Judged) -> Table:
-    """One variant's tasks against the base's, beside the flips of the base against itself; or those of the
+    """One variant's tasks against the baseline's, beside the flips of the baseline against itself; or those of the
     base alone."""
     control = {difference.task: difference for difference in base.differences}
     title = f"Accuracy of {variant.name} against base, on the same documents"
     if variant is base:
         title = "Control: base against itself, with a different batch size"
     elif (own := _evaluations(variant)) and own <= _evaluations(base):
-        title = f"Accuracy of {variant.name}: the base's own records, as only batching differs"
+        title = f"Accuracy of {variant.name}: the baseline's own records, as only batching differs"
     headers = (
         "task\nmetric",
         "documents",
-        "base\nvariant",
+        "baseline\nvariant",
         "difference\n[interval]",
         "recovery\n[interval]",
         "flips\n+/-",

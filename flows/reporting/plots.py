@@ -14,7 +14,7 @@ from flows.analysis.judgement import Judged, Judgement
 from flows.reporting.tables import cost_of_tokens
 
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito (2008), black first for the base; markers tell variants apart in grey too."""
+"""Okabe and Ito (2008), black first for the baseline; markers tell variants apart in grey too."""
 _MARKERS = "osD^vPX*"
 """One more than colours, so that the two together repeat late."""
 _LIMIT: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2}
@@ -50,7 +50,7 @@ def accuracy(judgement: Judgement) -> str:
     axes.axvline(0, color="#888888", linewidth=0.8)
     axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.5, -0.75)
-    axes.set_xlabel("difference from the base (right is better), with its interval")
+    axes.set_xlabel("difference from the baseline (right is better), with its interval")
     _legend(axes)
     return _svg(figure)
 

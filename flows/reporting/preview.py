@@ -167,7 +167,7 @@ def _machine(plan: Plan, needs: dict[str, Sizes]) -> list[str]:
 
 
 def _blocks(plan: Plan) -> list[str]:
-    """How every variant is benchmarked in turn with the base, and how many engines are started for it."""
+    """How every variant is benchmarked in turn with the baseline, and how many engines are started for it."""
     lines = []
     for workload, load in plan.experiment.loads.items():
         looks = (load.looks[0], load.looks[-1])
@@ -175,7 +175,7 @@ def _blocks(plan: Plan) -> list[str]:
         engines = [sum(count * (1 + variant.beside_base) for variant in plan.tried) for count in starts]
         repeats, counts, in_all = (_from_to(some) for some in (looks, starts, engines))
         lines.append(
-            f"{f'load {workload}'.rstrip()}: every variant in turn with the base, {repeats} repeats; starts of "
+            f"{f'load {workload}'.rstrip()}: every variant in turn with the baseline, {repeats} repeats; starts of "
             f"each engine: {counts}, of all engines: {in_all}"
         )
     return lines

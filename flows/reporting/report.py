@@ -154,7 +154,7 @@ def _how(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
             "intervals",
             f"{100 * experiment.decision.confidence:g} %; accuracy: of differences on the same documents, "
             f"{100 * accuracy_of(evidence).confidence:.4g} % for {evidence.compared} variants at once; load: over "
-            "repeats (Student's t); ratios to the base: over its turns in the same block, by starts if there are "
+            "repeats (Student's t); ratios to the baseline: over its turns in the same block, by starts if there are "
             "several",
         ),
         ("latencies", _latencies(experiment.loads)),
@@ -177,7 +177,7 @@ def _how_loaded(run: Run, workload: str, load: Load) -> list[tuple[str, str]]:
     shape = (
         f"{load.prompt_tokens} prompt and {load.output_tokens} output tokens{f' ({differ})' if differ else ''}, "
         f"{load.duration_s:g} s{fewest} a point after {load.warmup_s:g} s of warm-up"
-        f"{' or until it is steady' if load.open_loop else ''}, {_repeats(load)} repeats in turn with the base, "
+        f"{' or until it is steady' if load.open_loop else ''}, {_repeats(load)} repeats in turn with the baseline, "
         f"{load.starts_on(run.plan.hardware.accelerator)} starts of each, seed {load.seed} and the following ones"
     )
     rows = [
@@ -197,7 +197,7 @@ def _requirements(decision: Decision) -> str:
     """The objective, and what a variant must keep to."""
     limits, words = decision.constraints, [f"best {decision.objective}, by more than {100 * decision.min_gain:g} %"]
     words.append(
-        f"accuracy at most {limits.max_accuracy_drop:g} below the base on every task without a limit of its own"
+        f"accuracy at most {limits.max_accuracy_drop:g} below the baseline on every task without a limit of its own"
     )
     words += [f"{LATENCY_WORDS[name]} p95 at most {limit:g} ms" for name, limit in limits.latency_limits_ms.items()]
     if limits.max_size_gb is not None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from configs.decision import Decision
-from configs.experiment import BASE
 from configs.load import in_words
 from flows.analysis.energy import JOULES
 from flows.analysis.front import priced
@@ -110,7 +109,7 @@ def front(judgement: Judgement) -> Table | None:
         for point in judgement.pareto
     ]
     headers = ("variant", "load", cost_of_tokens(judgement.judged), "latency ms\np95", "accuracy\nagainst base")
-    title = "Pareto front of accuracy, cost and latency, by means (ratios to the base in blocks)"
+    title = "Pareto front of accuracy, cost and latency, by means (ratios to the baseline in blocks)"
     return Table("front", title, headers, tuple(rows)) if rows else None
 
 
@@ -122,7 +121,7 @@ def cost_of_tokens(judged: Sequence[Judged]) -> str:
 
 
 def _against_base(variant: Judged) -> str:
-    """By the objective; of the base its control."""
+    """By the objective; of the baseline its control."""
     if variant.control:
         return f"control {_ratio(variant.control)}"
     return _ratio(variant.against_base) if variant.against_base else ""
@@ -171,8 +170,8 @@ def loads(judgement: Judgement) -> Table:
 
 
 def same_load(judgement: Judgement) -> Table | None:
-    """Every variant against the base at the same load, and the base against a second start of itself; None where
-    nothing can be compared."""
+    """Every variant against the baseline at the same load, and the baseline against a second start of itself; None
+    where nothing can be compared."""
     shown = {
         "output_tokens_per_second": "tokens/s",
         "ttft_p95_ms": "TTFT p95",
@@ -187,10 +186,10 @@ def same_load(judgement: Judgement) -> Table | None:
         for row, (load, unit) in enumerate(grid):
             at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (load, unit)}
             cells = (_gain(at.get(figure)) for figure in shown)
-            name = f"{variant.name} (control)" if variant.name == BASE else variant.name
+            name = f"{variant.name} (control)" if variant is judgement.judged[0] else variant.name
             rows.append((name if row == 0 else "", in_words(load, unit), *cells))
     headers = ("variant", "load", *(f"{name}\n[interval]" for name in shown.values()))
-    title = "Ratio to the base at the same load (above 1 is better)"
+    title = "Ratio to the baseline at the same load (above 1 is better)"
     return Table("same-load", title, headers, tuple(rows)) if rows else None
 
 
@@ -231,5 +230,5 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _verdict(variant: Judged, judgement: Judgement) -> str:
-    words = "reference" if variant.name == BASE else (variant.verdict or "")
+    words = "baseline" if variant is judgement.judged[0] else (variant.verdict or "")
     return f"{words}, recommended" if variant.name == judgement.recommended else words

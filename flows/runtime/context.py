@@ -69,19 +69,25 @@ class Run:
         return cls(plan, store, progress, logs, outcomes)
 
     @property
+    def baseline(self) -> Outcome:
+        """Of the variant that all others are compared with."""
+        return self.outcomes[self.plan.baseline.name]
+
+    @property
     def base(self) -> Outcome:
+        """Of the base model."""
         return self.outcomes[self.plan.base.name]
 
     @property
     def evidence(self) -> Evidence:
         """What it can be judged by now."""
         searching = search_state.goes_on(self.plan, self.store)
-        return Evidence(self.plan.experiment, self.plan.hardware, self.base, dict(self.outcomes), searching)
+        return Evidence(self.plan.experiment, self.plan.hardware, self.baseline, dict(self.outcomes), searching)
 
     def evidence_on(self, outcome: Outcome) -> Evidence:
-        """The same where this variant is at work here and the base, maybe, elsewhere."""
-        if outcome is not self.base:
-            self.look_again(self.base.name)
+        """The same where this variant is at work here and the baseline, maybe, elsewhere."""
+        if outcome is not self.baseline:
+            self.look_again(self.baseline.name)
         return self.evidence
 
     def look_again(self, *names: str) -> None:

@@ -26,7 +26,7 @@ class Outcome:
     evaluations: list[Record[Evaluation] | None] = field(default_factory=list)
     """One for each slice of the documents."""
     control: Record[Evaluation] | None = None
-    """The evaluation again, in batches of another size; of the base alone."""
+    """The evaluation again, in batches of another size; of the baseline alone."""
     benchmarks: list[Record[Benchmark] | None] = field(default_factory=list)
     """One for each repeat of every load, at the most; None also for those that are no longer due."""
     looks: list[Record[LookResult] | None] = field(default_factory=list)
@@ -145,14 +145,14 @@ class Evidence:
 
     experiment: Experiment
     hardware: Hardware
-    base: Outcome
+    baseline: Outcome
     variants: Mapping[str, Outcome]
-    """Of the whole experiment by name, the base among them."""
+    """Of the whole experiment by name, the baseline among them."""
     search_goes_on: bool
     """Whether there is a search, and it has more to suggest."""
 
     @property
     def compared(self) -> int:
-        """How many variants are compared with the base: also those that a race stopped or that are still to be
+        """How many variants are compared with the baseline: also those that a race stopped or that are still to be
         measured, as who is left depends on the results. Who failed says nothing."""
-        return sum(name != self.base.name and not outcome.failure for name, outcome in self.variants.items())
+        return sum(name != self.baseline.name and not outcome.failure for name, outcome in self.variants.items())

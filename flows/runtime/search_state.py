@@ -53,5 +53,5 @@ def _identity(plan: Plan) -> dict[str, Any]:
     return {
         "sweep": experiment.sweep.model_dump(mode="json") if experiment.sweep else None,
         "decision": experiment.decision.model_dump(mode="json"),
-        "base": [step.fingerprint for step in plan.base.steps],
+        "base": [step.fingerprint for step in plan.baseline.steps],
     }

@@ -1,10 +1,10 @@
-"""A variant under load in blocks with the base, so that what is compared was measured in turn on one host.
+"""A variant under load in blocks with the baseline, so that what is compared was measured in turn on one host.
 
-A repeat is one turn of the variant and one of the base, minutes apart at the most and with the same prompts; who is
+A repeat is one turn of the variant and one of the baseline, minutes apart at the most and with the same prompts; who is
 first changes from repeat to repeat, so that what drifts favours nobody, and who is first at all is drawn by the seed.
-Both are in one record, and a base of another day is never compared with. The repeats are spread over several starts
+Both are in one record, and a baseline of another day is never compared with. The repeats are spread over several starts
 of both engines, as the same engine is a little faster or slower with every start (Kalibera and Jones, Rigorous
-benchmarking in reasonable time, ISMM 2013). The base is put beside a second start of itself: that is the control.
+benchmarking in reasonable time, ISMM 2013). The baseline is put beside a second start of itself: that is the control.
 
 Where a host has room for two engines, both are up for all repeats of a start, warmed up at the same time, and where
 co-location was seen to cost little, benchmarked at the same time. Where it has room for one, each start is variant,
@@ -38,6 +38,8 @@ from flows.store.records import Draft
 from flows.store.results import Benchmark, Figures, Side
 
 _VARIANT, _BASE = "variant", "base"
+"""Of a record's block; the second is the baseline's, whoever that is."""
+_IN_WORDS = {_VARIANT: "variant", _BASE: "baseline"}
 _Points = list[Figures]
 _First = Callable[[Served], None]
 _T = TypeVar("_T")
@@ -82,7 +84,7 @@ def _starts(run: Run, outcome: Outcome, only: frozenset[int]) -> dict[int, list[
 
 @dataclass(frozen=True)
 class _Block:
-    """One start of a variant and of the base, and what is measured with it."""
+    """One start of a variant and of the baseline, and what is measured with it."""
 
     run: Run
     outcome: Outcome
@@ -125,7 +127,8 @@ class _Block:
     def _take_turns(self, series: tuple[Series, ...], take: Callable[[Turn], float]) -> None:
         name, coordinator = self.outcome.name, self.services.coordinator
         self.run.progress.say(name, "ready for load: waiting for the others on this host ...")
-        member = Member(name, series, self.run.plan.experiment.name, self._sides[1:])
+        beside = (self.run.baseline.name,) * (len(self._sides) - 1)
+        member = Member(name, series, self.run.plan.experiment.name, beside)
         ray.get(coordinator.ready.remote(my_id(), member))
         while (turn := ray.get(coordinator.next_turn.remote(my_id()))) is not None:
             ray.get(coordinator.done.remote(my_id(), turn, take(turn)))
@@ -140,7 +143,7 @@ class _Block:
 
     @contextmanager
     def _engine(self, side: str, slot: int) -> Iterator[Started]:
-        who = self.outcome if side == _VARIANT else self.run.base
+        who = self.outcome if side == _VARIANT else self.run.baseline
         beside = "" if side == _VARIANT else self.outcome.name
         with serving(self.run, who, self.services, self.slot.at(slot), beside) as started:
             yield started
@@ -171,7 +174,7 @@ class _Block:
             order = list(served)[:: -1 if self._drawn(repeat) else 1]
             others = [name for name in dict.fromkeys(turn.colocated) if name != self.outcome.name]
             beside = ", ".join(others) or "a second start of itself"
-            self._say(turn.benchmark, f"together with {beside}" if turn.colocated else f"{order[0]} first")
+            self._say(turn.benchmark, f"together with {beside}" if turn.colocated else f"{_IN_WORDS[order[0]]} first")
             with draft.on(self.slot.host) as work:
                 if turn.colocated:
                     points = _at_once(served, lambda engine: self._sweep(engine, turn.benchmark, work))
@@ -208,7 +211,7 @@ class _Block:
                         served[side] = engine = warmed_up(self.run, engine, self.services)
                         for index in {steps[index].fingerprint: index for index in due}.values():
                             if (of := steps[index].fingerprint) in drafts:
-                                self._say(index, side)
+                                self._say(index, _IN_WORDS[side])
                                 since = time.monotonic()
                                 points.setdefault(of, {})[side] = self._sweep(engine, index, folders[of])
                                 seconds[of] += time.monotonic() - since
@@ -225,7 +228,7 @@ class _Block:
     def _result(
         self, served: Mapping[str, Served], points: Mapping[str, _Points], began: float, seconds: float
     ) -> Benchmark:
-        """What a record says of the variant, and of the base where it was beside it.
+        """What a record says of the variant, and of the baseline where it was beside it.
 
         Args:
             began: when the engines of this start were ready, in seconds since 1970: it names the start.

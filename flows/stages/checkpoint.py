@@ -39,27 +39,34 @@ def make_checkpoint(run: Run, outcome: Outcome, services: Services) -> None:
 
 
 def prepare_base(run: Run, services: Services) -> None:
-    """Make the base checkpoint, which all others are made from.
+    """Make the base checkpoint, which all others are made from, and that of the baseline, which all are benchmarked in
+    turn with; where one cannot be made, nobody goes on.
 
     Raises:
-        UserError: now that its shapes are known, a scheme does not fit them.
+        UserError: now that the base model's shapes are known, a scheme does not fit them.
     """
-    base = run.base
-    try:
-        make_checkpoint(run, base, services)
-    except Exception as error:
-        base.failure = str(fault(error))
-        for outcome in run.outcomes.values():
-            outcome.failure = outcome.failure or f"the base model is missing: {base.failure}"
+    if not _made(run, run.base, "base model", services):
         return
     experiment, hardware = run.plan.experiment, run.plan.hardware
     node = next(iter(services.benchmarkers)).host
-    with base.checkpoint_on(node) as folder:
+    with run.base.checkpoint_on(node) as folder:
         tensors = run.store.near(node, checkpoints.tensors, folder)
     for field, scheme in experiment.candidates.schemes_by_path:
         resolved = scheme.resolved_for(hardware)
         if not resolved.cannot_be_served_on(hardware):
             checkpoints.check_divides(tensors, resolved, field)
+    _made(run, run.baseline, "baseline", services)
+
+
+def _made(run: Run, outcome: Outcome, what: str, services: Services) -> bool:
+    """Whether a checkpoint is there now that all variants need."""
+    try:
+        make_checkpoint(run, outcome, services)
+    except Exception as error:
+        outcome.failure = str(fault(error))
+        for other in run.outcomes.values():
+            other.failure = other.failure or f"the {what} is missing: {outcome.failure}"
+    return outcome.failure is None
 
 
 def _needs(run: Run, slot: Slot) -> Needs:

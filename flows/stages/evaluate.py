@@ -70,9 +70,9 @@ def _fill_in(
 
 
 def stop_if_hopeless(run: Run, outcome: Outcome) -> None:
-    """Raise EarlyStopped where the records so far say so; those of the base as far as it has got."""
+    """Raise EarlyStopped where the records so far say so; those of the baseline as far as it has got."""
     evidence = run.evidence_on(outcome)
-    if stopped := early_stopping.beaten(outcome, evidence.base, evidence.experiment):
+    if stopped := early_stopping.beaten(outcome, evidence.baseline, evidence.experiment):
         raise EarlyStopped(stopped.reason)
 
 

@@ -30,10 +30,10 @@ class Started:
     folder: Path
     """The checkpoint's, on its node."""
     beside: str = ""
-    """The variant that it is the base for; empty for a variant itself."""
+    """The variant that it is the baseline for; empty for a variant itself."""
 
     def say(self, run: Run, what: str) -> None:
-        run.progress.say(self.beside or self.outcome.name, f"{'the base beside it: ' if self.beside else ''}{what}")
+        run.progress.say(self.beside or self.outcome.name, f"{'the baseline beside it: ' if self.beside else ''}{what}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def serving(run: Run, outcome: Outcome, services: Services, slot: Slot, beside: 
     """An engine with a checkpoint for the length of the block.
 
     Args:
-        beside: the variant that it is the base for.
+        beside: the variant that it is the baseline for.
     """
     settings, hardware = outcome.plan.serving, run.plan.hardware
     files = outcome.checkpoint.result.files if outcome.checkpoint else {}

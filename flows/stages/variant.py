@@ -43,7 +43,7 @@ def run_rung(run: Run, name: str, services: Services, *, first: bool) -> Finish:
 def _attempts(run: Run, name: str, services: Services, first: bool) -> Finish:
     attempts, attempt = 1 + run.plan.experiment.retries, 1
     while True:
-        run.look_again(run.base.name, name)
+        run.look_again(run.baseline.name, name)
         outcome = run.outcomes[name]
         if outcome.failure:
             return Finish(last=True, failure=outcome.failure)

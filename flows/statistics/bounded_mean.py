@@ -147,7 +147,7 @@ class Scores:
     def of(cls, pairs: np.ndarray, weights: np.ndarray, sources: np.ndarray | None, top: float) -> "Scores":
         """
         Args:
-            pairs: of shape (documents, 2), the base's value and the variant's, between 0 and `top`.
+            pairs: of shape (documents, 2), the baseline's value and the variant's, between 0 and `top`.
             weights: what each document counts, 1 on average.
             sources: the number of every document's source, from 0 up; None where each stands for itself.
         """

@@ -96,7 +96,7 @@ class RightWrong:
     gained: int
     """Only the variant."""
     lost: int
-    """Only the base."""
+    """Only the baseline."""
     documents: int
 
     @classmethod

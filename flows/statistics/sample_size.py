@@ -61,8 +61,8 @@ def times_needed(
 
 
 def smallest_margin(documents: int, flips: float, confidence: float) -> float:
-    """The smallest margin within which so many documents show a variant to be that is as good as the base, with a power
-    of 0.8.
+    """The smallest margin within which so many documents show a variant to be that is as good as the baseline, with a
+    power of 0.8.
 
     Args:
         flips: the share of the answers that differ, as many gained as lost.

@@ -29,10 +29,10 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(Side):
-    """One repeat of a load on a variant, and on the base in turn with it."""
+    """One repeat of a load on a variant, and on the baseline in turn with it."""
 
     base: Side | None = None
-    """None where the base was not benchmarked beside it."""
+    """None where the baseline was not benchmarked beside it."""
     start: float | None = None
     """When the engines were ready, in seconds since 1970: it names their start."""
     load_s: float | None = None

@@ -11,7 +11,7 @@ from flows.sweep.searcher import Feed
 
 
 class Racing(FIFOScheduler):
-    """After each rung a variant rests. When all have been through their first, the base goes on, with which
+    """After each rung a variant rests. When all have been through their first, the baseline goes on, with which
     everybody is compared, and beside it the best by the objective; whoever can no longer be best is stopped
     (`flows.analysis.early_stopping`)."""
 
@@ -40,20 +40,20 @@ class Racing(FIFOScheduler):
         self._look()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Whoever is pending; then of those who rest the base, and the best, one after the other."""
+        """Whoever is pending; then of those who rest the baseline, and the best, one after the other."""
         trials: list[Trial] = tune_controller.get_trials()
         if pending := next((trial for trial in trials if trial.status == Trial.PENDING), None):
             return pending
         resting = {trial.config["variant"]: trial for trial in trials if trial.status == Trial.PAUSED}
         for name in self._beaten & set(resting):
             tune_controller.stop_trial(resting.pop(name))
-        racing, base = self._run.plan.experiment.racing, self._run.base.name
+        racing, base = self._run.plan.experiment.racing, self._run.baseline.name
         if racing is None or not self._feed.all_rest:
             return None
         if base in resting:
             return resting[base]
         running = {trial.config["variant"] for trial in trials if trial.status == Trial.RUNNING}
-        # Whether somebody who is through has won shows when the base is through, too.
+        # Whether somebody who is through has won shows when the baseline is through, too.
         undecided = base in running and any(outcome.complete for outcome in self._run.outcomes.values())
         if undecided or len(running - {base}) >= racing.frontrunners:
             return None

@@ -57,7 +57,7 @@ class Search:
         """Whether enough is known for the next.
 
         Args:
-            listed_over: whether the base, and all that is not searched for, has been measured.
+            listed_over: whether the baseline, and all that is not searched for, has been measured.
         """
         due = self._open[: max(0, len(self._open) + 1 - self._lag)]
         return not due or (listed_over and all(suggestion.trial in self._over for suggestion in due))

@@ -51,7 +51,7 @@ def lines(experiments: int, random: Random) -> Iterator[Line]:
 
 
 def right_or_wrong(experiments: int, random: Random) -> Iterator[Line]:
-    """Shares of documents gained and lost; recovery where the base has 60 % right."""
+    """Shares of documents gained and lost; recovery where the baseline has 60 % right."""
     for gained, lost in ((0.0, 0.02), (0.005, 0.025), (0.03, 0.05), (0.0, 0.05)):
         for count in DOCUMENTS:
             both = 0.6 - lost
@@ -72,7 +72,7 @@ SKEWED = {
 
 
 def skewed_scores(experiments: int, random: Random) -> Iterator[Line]:
-    """Differences that are rare and large; recovery where the base has 1 or .5."""
+    """Differences that are rare and large; recovery where the baseline has 1 or .5."""
     for what, (values, shares) in SKEWED.items():
         change, truth = np.array(values), float(np.dot(values, shares))
         for count in DOCUMENTS:
@@ -145,7 +145,7 @@ def metrics_of_all(experiments: int, random: Random) -> Iterator[Line]:
 
 
 def _classes(count: int, random: Random) -> np.ndarray:
-    """A fifth of the documents are of class 1; the base answers 85 % right, the variant otherwise in 2 to 4 %."""
+    """A fifth of the documents are of class 1; the baseline answers 85 % right, the variant otherwise in 2 to 4 %."""
     right = random.random(count) < 0.2
     base = right ^ (random.random(count) < 0.15)
     variant = base ^ (random.random(count) < np.where(base == right, 0.04, 0.02))

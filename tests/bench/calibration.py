@@ -10,8 +10,8 @@ its error rate says.
     PYTHON tests/bench/calibration.py BASE/TASK.jsonl VARIANT/TASK.jsonl
 
 Of the decision over many variants, without any log: repeats whose throughputs vary by 5 % independently, one base for
-all variants. All are as fast as the base, or exactly as much faster as the smallest gain, where it errs most; or one
-of them is faster by 10 %. Then verdicts over 2,376 documents of variants whose loss is the margin, with 8 % flips.
+all variants. All are as fast as the baseline, or exactly as much faster as the smallest gain, where it errs most; or
+one of them is faster by 10 %. Then verdicts over 2,376 documents of variants whose loss is the margin, with 8 % flips.
 
     PYTHON tests/bench/calibration.py --variants 1 13 100 --repeats 3 5 10
 

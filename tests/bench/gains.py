@@ -94,7 +94,7 @@ def sweep(load: Any, repeat: int, url: str, checkpoint: Path, client: Any, folde
 
 @dataclass(frozen=True)
 class Measured:
-    """A variant's repeats, and the base's beside each of them."""
+    """A variant's repeats, and the baseline's beside each of them."""
 
     sweeps: list[performance.Sweep]
     base: list[performance.Sweep]
@@ -127,7 +127,7 @@ def show(bare: dict[str, Measured], run: dict[str, Measured], made: plan.Plan) -
                 means = [_mean(found.sweeps, place, figure) for found in (alone, ours)]
                 if means[0] and means[1]:
                     _row(name, figure, point["asked"], f"{means[0]:.4g}", f"{means[1]:.4g}", means[1] / means[0])
-    print("\nratio to the base")
+    print("\nratio to the baseline")
     for name, alone, ours in both:
         by_run = ours.gains(confidence)
         for (figure, clients), gain in alone.gains(confidence).items():

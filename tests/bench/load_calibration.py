@@ -1,10 +1,10 @@
 """How often a lead under load, and the decision by it, is right, by simulation: through the project's own pairing.
 
-Every turn of every variant and of the base beside it is drawn in the order in which `flows.stages.block` takes them, on
-one machine whose noise goes on in between: a first-order autoregression from turn to turn (.9, 10 % in all), a steady
-drift (20 % in 6 turns), engine starts that differ (2 % each, repeats of one .5 %), and all of them at half their size
-together. Then `flows.analysis.ratios`, `flows.analysis.leads` and `flows.analysis.decide` make of it what they make of
-records. All variants are as fast as the base, or one of them is faster by 10 %.
+Every turn of every variant and of the baseline beside it is drawn in the order in which `flows.stages.block` takes
+them, on one machine whose noise goes on in between: a first-order autoregression from turn to turn (.9, 10 % in all), a
+steady drift (20 % in 6 turns), engine starts that differ (2 % each, repeats of one .5 %), and all of them at half their
+size together. Then `flows.analysis.ratios`, `flows.analysis.leads` and `flows.analysis.decide` make of it what they
+make of records. All variants are as fast as the baseline, or one of them is faster by 10 %.
 
     PYTHON tests/bench/load_calibration.py --variants 1 13 100 --starts 1 2 4 --repeats 4 8
 """
@@ -88,7 +88,7 @@ class Machine:
 
 @dataclass
 class Block:
-    """A variant in turn with the base."""
+    """A variant in turn with the baseline."""
 
     machine: Machine
     truth: float
@@ -131,7 +131,7 @@ class Block:
         self.pairs += [(self.truth * mine, base) for mine, base in zip(ours, theirs, strict=True)]
 
     def lead(self, variants: int, spread: Spread | None) -> Lead | None:
-        """Over the base beside it."""
+        """Over the baseline beside it."""
         looks = len(self.load.looks)
         return of_pairs(self.pairs, 1, DECISION, variants, starts=self.starts, spread=spread, looks=looks)
 
@@ -203,9 +203,9 @@ def main() -> None:
     parser.add_argument("--max-repeats", type=int, help="with auto")
     parser.add_argument("--one-engine", action="store_true", help="a host with room for one engine")
     parser.add_argument("--experiments", type=int, default=1000)
-    parser.add_argument("--errors-only", action="store_true", help="only where all are as fast as the base")
+    parser.add_argument("--errors-only", action="store_true", help="only where all are as fast as the baseline")
     parser.add_argument("--noise", type=int, nargs="*", default=list(range(len(NOISES))), help="which of the noises")
-    parser.add_argument("--all", type=float, default=1.0, help="how fast all are, the base being 1; 1.03 errs most")
+    parser.add_argument("--all", type=float, default=1.0, help="how fast all are, the baseline being 1; 1.03 errs most")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for starts in options.starts:
@@ -222,11 +222,11 @@ def _repeats(text: str) -> int | str:
 
 
 def line(noise: Noise, load: ConcurrentLoad, variants: int, options: argparse.Namespace) -> str:
-    """How often one is deployed wrongly, and the base kept, where all are equal; how often the faster is found, and
+    """How often one is deployed wrongly, and the baseline kept, where all are equal; how often the faster is found, and
     another deployed, where one is; and for both the repeats and engine starts of each."""
     random, count, room = np.random.default_rng(options.seed), options.experiments, not options.one_engine
     equal, one = [options.all] * variants, [GAIN, *[options.all] * (variants - 1)]
-    truths = [(equal, ("deploy wrongly", "keep the base"))]
+    truths = [(equal, ("deploy wrongly", "keep the baseline"))]
     truths += [] if options.errors_only else [(one, ("deploy", "deploy wrongly"))]
     cells, cost = [], []
     for truth, words in truths:

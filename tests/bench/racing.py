@@ -3,7 +3,7 @@
 "$(python3 actors/environments.py path driver)" tests/bench/racing.py EXPERIMENT.yaml --store FOLDER
 
 Documents are drawn with replacement, the same for all variants, and shuffled. So is the load: the repeats of a variant,
-each with the base's beside it (whole starts, where there are several), as another run might have measured them. Who
+each with the baseline's beside it (whole starts, where there are several), as another run might have measured them. Who
 stands where is then judged as `flows.analysis.compare` judges it, and the race is run as `flows.sweep` runs it, with
 the stops of `flows.analysis.early_stopping`. Race and measuring everything see the same documents and the same load.
 
@@ -52,7 +52,7 @@ class Sweep:
 
     right: dict[str, "Right"]
     measured: dict[str, Measured]
-    """The base first."""
+    """The baseline first."""
     decision: Decision
 
 
@@ -176,12 +176,12 @@ def read(file: Path, root: Path) -> Sweep:
 
 
 def exhaustive(decision: Decision, order: list[str], right: dict[str, Right]) -> str:
-    """The best by the objective that passes on all documents; the base where none does."""
+    """The best by the objective that passes on all documents; the baseline where none does."""
     return next(name for name in order if name == BASE or passes(decision, right, name))
 
 
 def raced(decision: Decision, order: list[str], right: dict[str, Right], racing: Racing) -> tuple[str, int]:
-    """The winner of a race, and how many answers it took; the base answers everything."""
+    """The winner of a race, and how many answers it took; the baseline answers everything."""
     first, *later = racing.looks
     wide = at_every_look(decision, racing.error_rate, looks=len(racing.looks))
     reached = {name: first for name in order} | {BASE: 1.0}

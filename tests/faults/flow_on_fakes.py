@@ -69,7 +69,8 @@ class Flow:
 
     @property
     def recorded(self) -> int:
-        """Engine calls that the records are of: two for a benchmark, of the variant and the base in turn with it."""
+        """Engine calls that the records are of: two for a benchmark, of the variant and the baseline in turn with
+        it."""
         kinds = [path.parent.parent.name for path in self.store.glob("records/*/*/record.json")]
         return len(kinds) + kinds.count("benchmark")
 

@@ -48,7 +48,7 @@ _ENDS_ALL = ("driver", "raylet", "disk")
 _SEATS = 2
 """Steps that are under way at the same time on the made-up machine."""
 _CALLS_OF_A_STEP = 2
-"""At the most: a benchmark loads the variant and the base."""
+"""At the most: a benchmark loads the variant and the baseline."""
 _DISK = "640m"
 """Size of the store's file system: a plan wants half a gigabyte free, of which these fakes take 3 MB."""
 

@@ -56,12 +56,42 @@ def test_ways_to_serve_are_compared_and_share_what_they_have_in_common(
     # the base with its control, FP8, FP8 and the base with guesses, the published one; batches change no answer
     assert len(records(path, "evaluate")) == 2 + 1 + 2 + 1
     report = (path.parent / "store/experiments/tiny/report.md").read_text()
-    assert "Accuracy of batched: the base's own records, as only batching differs" in report
+    assert "Accuracy of batched: the baseline's own records, as only batching differs" in report
     assert "Accuracy of guessing against base, on the same documents" in report
     assert 'guessing: fake==1, served with speculative {"kind": "ngram"' in report
     events = (path.parent / "store/experiments/tiny/logs/events/batched.jsonl").read_text().splitlines()
-    own = [event for event in events if "starting its server" in event and "the base beside it" not in event]
+    own = [event for event in events if "starting its server" in event and "the baseline beside it" not in event]
     assert len(own) == 1, "for its load alone, though it was ready as early as the base"
+
+
+def test_named_baseline_stays_unless_a_variant_is_better(experiment_file: Any, capfd: Any) -> None:
+    """On fake engines all that is compressed is as fast, and faster than the base model."""
+    variants = [{"name": "smaller", "scheme": {"kind": "fp8-dynamic"}, "serving": {"max_num_seqs": 2}}]
+    path = experiment_file(variants=variants, baseline="fp8-dynamic")
+    assert main(["run", str(path)]) == DONE
+    decided = decision(path)
+    assert decided["judged"][0]["name"] == "fp8-dynamic"
+    assert decided["recommended"] == "fp8-dynamic" and decided["answer"] == "keep the baseline"
+    assert decided["sentence"].startswith("Keep the baseline: every other variant is shown to fail or to gain at most")
+    leads = {judged["name"]: judged["against_base"] for judged in decided["judged"]}
+    assert leads["fp8-dynamic"] is None
+    assert leads["base"]["value"] < 0.9 < leads["smaller"]["value"]
+    report = (path.parent / "store/experiments/tiny/report.md").read_text()
+    assert "Accuracy of base against fp8-dynamic, on the same documents" in report
+    assert "fp8-dynamic (control)" in report
+    benchmarked = {record["variant"]: record for record in records(path, "benchmark")}
+    assert benchmarked["base"]["result"]["base"]["deployment"] != benchmarked["base"]["result"]["deployment"]
+    capfd.readouterr()
+    assert main(["deploy", str(path), "--print"]) == DONE
+
+
+def test_baseline_without_a_checkpoint_ends_the_comparison(experiment_file: Any, capfd: Any) -> None:
+    broken = {"kind": "int8-w8a8", "algorithm": "rtn", "smoothquant": None, "ignore": ["raise"], "name": "broken"}
+    path = experiment_file(schemes=[broken, {"kind": "fp8-dynamic"}], baseline="broken", retries=0)
+    assert main(["run", str(path)]) == FAILED
+    reasons = decision(path)["reasons"]
+    assert reasons["fp8-dynamic"].startswith("the baseline is missing: ")
+    assert decision(path)["sentence"].startswith("Nothing can be compared: the baseline was not measured in full (")
 
 
 def test_checkpoint_of_another_model_fails_alone_unless_it_is_asked_for(experiment_file: Any, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_every_workload_has_the_answer_that_it_would_have_alone(experiment_file:
     assert (made.count("evaluate"), made.count("benchmark")) == (4, 24), "accuracy once, the load for each workload"
     for name in ("base", "even", "long"):
         said = (path.parent / f"store/experiments/tiny/logs/events/{name}.jsonl").read_text()
-        assert said.count("starting its server") == 3, "to be evaluated, to be loaded, and the base beside it"
+        assert said.count("starting its server") == 3, "to be evaluated, to be loaded, and the baseline beside it"
         assert said.count("under load rag") == 4
     assert_tracked(path)
     before = records(path)

@@ -41,7 +41,7 @@ def test_classes_in_several_are_those_of_scikit_learn() -> None:
 
 
 def test_interval_of_a_recomputed_metric_covers_at_its_rate() -> None:
-    """F1 of class 1 where the base is right in 80 % and the variant in 72 %, each by itself."""
+    """F1 of class 1 where the baseline is right in 80 % and the variant in 72 %, each by itself."""
     random, covered, decision = np.random.default_rng(5), 0, Decision()
     truth = 0.72 - 0.8
     for _ in range(100):

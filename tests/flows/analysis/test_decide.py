@@ -50,20 +50,20 @@ TOO_BIG = ("size is 9 GB, over the limit of 8 GB",)
         ([judged("a", 20.0)], "deploy", "a"),
         ([judged("a", 20.0), judged("b", 30.0)], "deploy", "b"),
         ([judged("a", 20.0), judged("b", 30.0, lead="wide")], "deploy", "a"),
-        ([judged("a", 5.0)], "keep the base", "base"),
-        ([judged("a", 20.0, "fail")], "keep the base", "base"),
+        ([judged("a", 5.0)], "keep the baseline", "base"),
+        ([judged("a", 20.0, "fail")], "keep the baseline", "base"),
         ([judged("a", 20.0, lead="wide")], "not enough evidence", None),
         ([judged("a", 20.0, lead="one")], "not enough evidence", None),
         ([judged("a", 20.0, "inconclusive")], "not enough evidence", None),
         ([judged("a", 20.0), judged("b", 30.0, "inconclusive")], "deploy", "a"),
-        ([judged("a", 20.0, broken_constraints=TOO_BIG)], "keep the base", "base"),
+        ([judged("a", 20.0, broken_constraints=TOO_BIG)], "keep the baseline", "base"),
         ([judged("a", 20.0, objective=None)], "not enough evidence", None),
         ([judged("a", 20.0, unsure_constraints=TOO_BIG)], "not enough evidence", None),
-        ([judged("a", 10.05)], "keep the base", "base"),
+        ([judged("a", 10.05)], "keep the baseline", "base"),
         ([judged("a", 10.3)], "not enough evidence", None),
         ([judged("a", 10.05), judged("b", 10.2, lead="wide")], "not enough evidence", None),
         ([judged("a", 9.97, lead="wide")], "not enough evidence", None),
-        ([judged("a", 9.0, "inconclusive")], "keep the base", "base"),
+        ([judged("a", 9.0, "inconclusive")], "keep the baseline", "base"),
     ],
 )
 def test_decision_takes_the_best_that_passes_and_is_shown_to_lead(
@@ -80,7 +80,7 @@ def test_base_is_not_kept_while_variants_are_still_to_be_judged(others: list[Jud
     judgement = decide([BASE, *others], Decision(), {}, final=False)
     assert (judgement.answer, judgement.recommended) == ("not enough evidence", None)
     assert set(judgement.reasons) == {v.name for v in others}
-    assert judgement.sentence.startswith("Not enough evidence: no compressed variant ")
+    assert judgement.sentence.startswith("Not enough evidence: no other variant ")
     assert judgement.sentence.endswith(" yet.")
 
 
@@ -95,13 +95,13 @@ def test_nothing_is_recommended_where_all_break_a_limit() -> None:
     broken = [replace(v, broken_constraints=TOO_BIG) for v in (BASE, judged("a", 20.0))]
     judgement = decide(broken, Decision(), {})
     assert (judgement.answer, judgement.recommended) == ("not enough evidence", None)
-    assert judgement.sentence == "No variant, the base included, meets the constraints."
+    assert judgement.sentence == "No variant, the baseline included, meets the constraints."
 
 
 def test_nothing_is_said_of_the_base_where_no_variant_was_measured() -> None:
     judgement = decide([BASE], Decision(), {"int8": "out of memory"})
     assert (judgement.answer, judgement.recommended) == ("nothing was measured", None)
-    assert judgement.sentence.endswith("no compressed variant was measured (int8: out of memory).")
+    assert judgement.sentence.endswith("no other variant was measured (int8: out of memory).")
     ended = (Stopped("int8", "not acceptable", "loses", 20, (), 0.0),)
     assert decide([BASE], Decision(), {}, stopped=ended).recommended == "base"
 
@@ -121,7 +121,9 @@ def test_loss_at_another_load_is_said_in_the_sentence() -> None:
     )
     judgement = decide([BASE, judged("a", 20.0, gains=gains)], Decision(), {})
     assert judgement.recommended == "a"
-    assert judgement.sentence.endswith(" But it loses elsewhere: 0.50x the base's tokens/s [0.40, 0.60] at 1 client.")
+    assert judgement.sentence.endswith(
+        " But it loses elsewhere: 0.50x the baseline's tokens/s [0.40, 0.60] at 1 client."
+    )
 
 
 def test_variant_that_the_base_outruns_at_a_load_that_it_cannot_keep_is_not_deployed() -> None:
@@ -199,7 +201,7 @@ def test_p_values_are_corrected_over_variants() -> None:
     ("speeds", "answer", "recommended", "deploys"),
     [
         ({"chat": 20.0, "rag": 30.0}, "deploy", "a", True),
-        ({"chat": 5.0, "rag": 5.0}, "keep the base", "base", False),
+        ({"chat": 5.0, "rag": 5.0}, "keep the baseline", "base", False),
         ({"chat": 20.0, "rag": 5.0}, "differs by workload", None, False),
     ],
 )

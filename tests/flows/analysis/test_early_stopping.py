@@ -88,11 +88,11 @@ def test_right_and_wrong_are_not_stopped_by_a_few_losses() -> None:
     assert stopped / 300 <= 0.01
 
 
-@pytest.mark.parametrize(("bits", "stopped"), [(2.4, None), (2.8, "bits_per_byte of task is 3.48x the base's")])
+@pytest.mark.parametrize(("bits", "stopped"), [(2.4, None), (2.8, "bits_per_byte of task is 3.48x the baseline's")])
 def test_proxy_in_bits_is_compared_as_a_perplexity(
     experiment_file: Any, hardware: Hardware, tmp_path: Path, bits: float, stopped: str | None
 ) -> None:
-    """A ratio of bits would let three times as many pass: 8 times the base's perplexity of 2, at 1 bit."""
+    """A ratio of bits would let three times as many pass: 8 times the baseline's perplexity of 2, at 1 bit."""
     proxy = {"name": "task", "metric": "bits_per_byte"}
     experiment = load_experiment(experiment_file(racing={"proxy": proxy}))
     outcomes = []
@@ -113,7 +113,7 @@ def test_looks_rise_below_one() -> None:
 
 
 SPEEDS = {"base": (40, 41, 39), "steady": (50, 51, 49), "jumpy": (44, 95, 46), "slow": (38, 60, 37)}
-"""Output tokens per second in each repeat; whose lead over the base is shown is steady's alone."""
+"""Output tokens per second in each repeat; whose lead over the baseline is shown is steady's alone."""
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ SPEEDS = {"base": (40, 41, 39), "steady": (50, 51, 49), "jumpy": (44, 95, 46), "
         (
             "steady",
             {
-                "jumpy": "and beats the base: throughput (50 output tokens/s); this one (61.67) is not shown to "
+                "jumpy": "and beats the baseline: throughput (50 output tokens/s); this one (61.67) is not shown to "
                 "beat it",
                 "slow": "and has the better throughput (50 output tokens/s); this one has 45",
             },
@@ -177,7 +177,7 @@ def test_race_stops_who_cannot_win_and_decides_as_if_all_were_measured(experimen
     assert [record["variant"] for record in evaluated].count("good") == 4, "proxy and 3 slices"
     loads = [record["finished_at"] for record in made.values() if record["kind"] == "benchmark"]
     after = [r for r in evaluated if r["variant"] == "base" and r["finished_at"] > max(loads)]
-    assert len(after) == 3, "the base's other two slices and its control keep nobody from being benchmarked"
+    assert len(after) == 3, "the baseline's other two slices and its control keep nobody from being benchmarked"
     in_mlflow = tracked(store)
     assert {name for name, (figures, _) in in_mlflow.items() if "everyday_science.acc" in figures} == {"base", "good"}
     assert in_mlflow["slow"][1] == decision["reasons"]["slow"]

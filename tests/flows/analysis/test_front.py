@@ -18,7 +18,7 @@ BASE = ((1.0, 100.0, 500.0), (8.0, 400.0, 900.0))
 
 
 def variant(name: str, *ratios: tuple[float, float], points: Any = BASE, **settings: Any) -> Judged:
-    """With ratios of speed and latency to the base at each of its points; the base without."""
+    """With ratios of speed and latency to the baseline at each of its points; the baseline without."""
     made = tuple(
         Point(clients, "streams", 3, {SPEED: _mean(speed)} | ({LATENCY: _mean(ms)} if ms else {}), (), ())
         for clients, speed, ms in points
@@ -50,7 +50,7 @@ def on_front(*variants: Judged) -> list[tuple[str, float]]:
 def test_point_that_is_dearer_and_slower_is_left_out() -> None:
     slow_block = ((1.0, 15.0, 4000.0), (8.0, 50.0, 9500.0))
     fast = variant("fast", (1.5, 1.25), (1.25, 0.95), points=slow_block)
-    assert on_front(variant("base"), fast) == [("base", 8), ("fast", 1), ("fast", 8)], "in turn with the base"
+    assert on_front(variant("base"), fast) == [("base", 8), ("fast", 1), ("fast", 8)], "in turn with the baseline"
     chosen = next(point for point in front([variant("base"), fast]) if point.variant == "fast")
     assert (chosen.cost, chosen.latency_ms) == pytest.approx((1e6 / 540_000, 400.0))
 
@@ -71,7 +71,7 @@ def test_cost_is_by_the_gpu_and_where_all_have_one_by_the_price() -> None:
     assert [point.cost for point in front(priced)] == pytest.approx([1000 / 150]), (
         "at the same price the wide one is cheaper"
     )
-    judgement = Judgement("keep the base", None, "", tuple(priced), front(priced), {})
+    judgement = Judgement("keep the baseline", None, "", tuple(priced), front(priced), {})
     table = tables.front(judgement)
     assert table is not None
     assert table.columns["price of a million output tokens"] == ["6.667"]

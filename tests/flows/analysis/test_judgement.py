@@ -23,9 +23,9 @@ def test_same_judgement_is_the_same_bytes() -> None:
 
 
 def test_workloads_stand_in_the_decision_only_where_there_are_some() -> None:
-    one = Judgement("keep the base", "base", "Keep the base.", (), (), {})
+    one = Judgement("keep the baseline", "base", "Keep the baseline.", (), (), {})
     assert set(json.loads(one.to_json())) == {
         *("answer", "recommended", "sentence", "judged", "pareto", "reasons", "stopped")
     }
-    several = Judgement("keep the base", "base", "Keep it.", (), (), {}, workloads={"chat": one})
+    several = Judgement("keep the baseline", "base", "Keep it.", (), (), {}, workloads={"chat": one})
     assert json.loads(several.to_json())["workloads"] == {"chat": json.loads(one.to_json())}

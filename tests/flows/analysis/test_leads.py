@@ -126,7 +126,7 @@ def test_gain_is_shown_excluded_or_neither(values: tuple[float, ...], said: str)
 
 
 def test_demo_is_a_lead_among_two_variants_and_not_among_thirteen() -> None:
-    """INT8 as measured: 1.11 [1.04, 1.19]x the base after five repeats."""
+    """INT8 as measured: 1.11 [1.04, 1.19]x the baseline after five repeats."""
     spread = np.log(np.array([1.0, 0.94, 1.06, 0.955, 1.045]))
     spread = (spread - spread.mean()) / spread.std(ddof=1) * 0.0543
     pairs = [(1.11 * float(np.exp(one)), 1.0) for one in spread]
@@ -202,7 +202,7 @@ def test_cost_leads_by_tokens_for_the_money() -> None:
 
 
 def in_turn(times: float, starts: int, size_bytes: int = 100) -> InTurn:
-    """A variant that is so many times as fast as the base, after so many starts."""
+    """A variant that is so many times as fast as the baseline, after so many starts."""
     names = tuple(float(start) for start in range(starts))
     sides = (sweeps({8: [(speed, 90.0)] * starts}) for speed in (100 * times, 100.0))
     ours, base = ([*side] for side in sides)

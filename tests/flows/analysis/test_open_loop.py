@@ -51,7 +51,8 @@ def decided(objective: str, limits: dict[str, float] | None = None, **settings: 
 
 @pytest.mark.parametrize(("base_s", "variant_s", "window_s"), [(20.0, 12.0, 60.0), (37.5, 22.5, 90.0)])
 def test_goodput_of_servers_that_serve_all_is_the_same(base_s: float, variant_s: float, window_s: float) -> None:
-    """1.350 against 1.617 once, 1.20 [1.196, 1.203] times the base's: what was unfinished at the end was left out."""
+    """1.350 against 1.617 once, 1.20 [1.196, 1.203] times the baseline's: what was unfinished at the end was left
+    out."""
     decision = decided("goodput", {"max_ttft_p95_ms": 10_000})
     base, variant = (benchmarked(sweeps([2.0], s, decision, window_s=window_s), decision) for s in (base_s, variant_s))
     for side in (base, variant):

@@ -164,7 +164,7 @@ def test_capacity_lies_between_two_points_that_are_named(latencies: tuple[float,
     sweep = [row(a, "streams", output_tokens_per_second=50.0, ttft_p95_ms=ttft) for a, ttft in loads]
     points = performance.points([sweep] * 3, decision)
     judged = Judged("v", 1, points, performance.capacity(points), (), None, None, None, (), None, None, (), {})
-    table = tables.variants(Judgement("keep the base", None, "", (judged,), (), {}), decision)
+    table = tables.variants(Judgement("keep the baseline", None, "", (judged,), (), {}), decision)
     assert table.rows[0][table.headers.index("within the limits\nup to")] == words
 
 

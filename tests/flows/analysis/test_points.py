@@ -119,7 +119,7 @@ def test_capacity_of_void_points_alone_is_not_measured() -> None:
     sweeps = [[row(1, **BUSY)]]
     points = performance.points(sweeps, LIMITED)
     assert performance.objective(sweeps, points, 1, LIMITED) is None
-    table = tables.variants(Judgement("keep the base", None, "", (judged("v", points),), (), {}), LIMITED)
+    table = tables.variants(Judgement("keep the baseline", None, "", (judged("v", points),), (), {}), LIMITED)
     assert table.rows[0][table.headers.index("within the limits\nup to")] == "not measured"
 
 
@@ -136,13 +136,13 @@ def test_base_without_a_load_that_counts_gives_way_to_nobody() -> None:
     fast = judged("fast", (point(row(1)),), objective=Estimate(50.0, None, None))
     decided = decide([base, fast], Decision(), {})
     assert (decided.answer, decided.recommended) == ("not enough evidence", None)
-    assert "every load of the base is void (client at its limit)" in decided.sentence
+    assert "every load of the baseline is void (client at its limit)" in decided.sentence
 
 
 def test_notes_and_figures_show_what_does_not_count() -> None:
     sweep = [row(1), row(2, **BUSY), row(4, **IDLE)]
     variant = judged("v", performance.points([sweep], Decision()))
-    judgement = Judgement("keep the base", None, "", (variant,), (), {})
+    judgement = Judgement("keep the baseline", None, "", (variant,), (), {})
     notes = [cells[-1] for cells in tables.loads(judgement).rows]
     assert notes == ["", "client at its limit", "no request ended within 8 s"]
     hollow = plots.load(judgement, Decision().constraints).count("fill: #ffffff; stroke: #000000")
@@ -151,7 +151,7 @@ def test_notes_and_figures_show_what_does_not_count() -> None:
 
 def test_figures_are_drawn_where_nothing_counts() -> None:
     variant = judged("v", performance.points([[row(1, **IDLE)]], Decision()))
-    judgement = Judgement("keep the base", None, "", (variant,), (), {})
+    judgement = Judgement("keep the baseline", None, "", (variant,), (), {})
     assert "<svg" in plots.load(judgement, Decision().constraints)
     assert plots.pareto(judgement) == ""
 

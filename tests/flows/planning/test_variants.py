@@ -46,6 +46,40 @@ def test_variant_that_may_answer_otherwise_is_evaluated_for_itself(
     assert {step.fingerprint for step in other.evaluations}.isdisjoint(step.fingerprint for step in base.evaluations)
 
 
+def test_named_baseline_is_what_others_are_benchmarked_beside(experiment_file: Any, hardware: Hardware) -> None:
+    """And the base model is a variant like others, with the same checkpoint and evaluations."""
+    int8 = {"name": "int8", "scheme": INT8, "serving": {"max_num_seqs": 2}}
+    as_ever = {variant.name: variant for variant in made(experiment_file, hardware, int8)}
+    baseline, base, fp8 = made(
+        experiment_file, hardware, {"name": "fp8", "scheme": {"kind": "fp8-dynamic"}}, int8, baseline="int8"
+    )
+    assert (baseline.name, base.name, fp8.name) == ("int8", "base", "fp8")
+    assert baseline.control is not None and base.control is None
+    assert baseline.checkpoint.fingerprint == as_ever["int8"].checkpoint.fingerprint
+    assert [s.fingerprint for s in base.evaluations] == [s.fingerprint for s in as_ever["base"].evaluations]
+    for variant in (base, fp8):
+        step = variant.benchmarks[0]
+        assert step.inputs["base"] == baseline.checkpoint.fingerprint
+        assert step.settings["engine_args_of_base"] == baseline.engine_args
+    assert "engine_args_of_base" not in baseline.benchmarks[0].settings
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, 6.0), ({"price_per_hour": 5.0}, 5.0)])
+def test_price_of_a_named_baseline_is_its_own(experiment_file: Any, own: dict[str, float], expected: float) -> None:
+    two = {"name": "two", "serving": {"tensor_parallel_size": 2}, **own}
+    file = experiment_file(schemes=[], variants=[two], baseline="two", decision={"price_per_hour": 3.0})
+    assert load_experiment(file).baseline_price_per_hour == expected
+    assert load_experiment(file, ["baseline=base"]).baseline_price_per_hour == 3.0
+
+
+def test_baseline_that_cannot_be_served_here_is_refused(experiment_file: Any) -> None:
+    """It is not left out like others: nothing could be compared."""
+    schemes = [{"kind": "nvfp4"}, {"kind": "fp8-dynamic"}]
+    path = experiment_file(schemes=schemes, baseline="nvfp4", unservable="leave_out", accelerator="cuda")
+    with pytest.raises(UserError, match=r"baseline: 'nvfp4' cannot be served here: .*; name another variant"):
+        capacity.check(plan.make(load_experiment(path), H100))
+
+
 def test_scheme_and_setting_together_share_the_scheme_s_checkpoint(experiment_file: Any, hardware: Hardware) -> None:
     both = {"name": "both", "scheme": INT8, "serving": {"speculative": NGRAM}}
     _, alone, both_plan = made(experiment_file, hardware, {"name": "alone", "scheme": INT8}, both)

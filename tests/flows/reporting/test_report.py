@@ -30,7 +30,7 @@ TASKS = ("everyday_science", "everyday_text")
 SPEEDS = {"base": 40.0, "fp8-dynamic": 60.0, "int4-w4a16-group-64-careless": 70.0}
 """Output tokens per second of the variants that are measured."""
 LOST = {"base": 0.0, "fp8-dynamic": 0.01, "int4-w4a16-group-64-careless": 0.3}
-"""Share of the base's right answers that a variant gives no more."""
+"""Share of the baseline's right answers that a variant gives no more."""
 BROKEN = "fp8-broken"
 WENT_WRONG = f"ValueError: no such file: {'folder_in_a_folder_' * 5}"
 """A reason with a word that is wider than a phone."""
@@ -105,7 +105,7 @@ def _written(experiment_file: Any, hardware: Hardware, tmp_path: Path) -> Writte
 
 @pytest.fixture(name="on_workloads")
 def _on_workloads(experiment_file: Any, hardware: Hardware, tmp_path: Path) -> Written:
-    """The same under two kinds of traffic; with long prompts the base is as fast as what is recommended for
+    """The same under two kinds of traffic; with long prompts the baseline is as fast as what is recommended for
     short ones."""
     workloads = {"chat": LOAD, "rag": {**LOAD, "prompt_tokens": LONG}}
     return report_on({"load": None, "workloads": workloads}, experiment_file, hardware, tmp_path)
@@ -181,7 +181,7 @@ def test_report_has_a_section_for_every_workload(on_workloads: Written) -> None:
     assert list(page.tables)[:9] == ["workloads", *(f"{name}-{w}" for w in ("chat", "rag") for name in names)]
     assert [row[:3] for row in page.tables["workloads"][1:]] == [
         ["chat", "deploy", "fp8-dynamic"],
-        ["rag", "keep the base", "base"],
+        ["rag", "keep the baseline", "base"],
     ]
     assert page.tables["workloads"][1][5] == "2 clients,\nnot at 8"
     expected = {table.name: [list(table.headers), *map(list, table.rows)] for table in on_workloads.tables}
@@ -230,7 +230,7 @@ def test_judgement_of_a_run_under_way_names_who_is_not_measured_yet(written: Wri
 def test_base_is_not_kept_before_all_are_judged(on_workloads: Written) -> None:
     on_workloads.run.outcomes[BROKEN].failure = None
     answers = {name: part.answer for name, part in compare.judge(on_workloads.run.evidence).workloads.items()}
-    assert on_workloads.judgement.workloads["rag"].answer == "keep the base"
+    assert on_workloads.judgement.workloads["rag"].answer == "keep the baseline"
     assert answers == {"chat": "deploy", "rag": "not enough evidence"}
 
 

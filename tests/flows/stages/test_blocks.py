@@ -1,4 +1,4 @@
-"""Blocks on fake engines: the base in turn with every variant, start by start, as often as it takes."""
+"""Blocks on fake engines: the baseline in turn with every variant, start by start, as often as it takes."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_one_engine_at_a_time_is_measured_start_by_start(
     decided = decision(path)
     assert (
         decided["answer"] == "deploy"
-        and "(control: a second start of the base, 1.00x the first [" in decided["sentence"]
+        and "(control: a second start of the baseline, 1.00x the first [" in decided["sentence"]
     )
     lead = next(variant for variant in decided["judged"] if variant["name"] == "fp8-dynamic")["against_base"]
     assert (lead["starts"], lead["repeats"]) == (2, 4)
@@ -77,4 +77,4 @@ def test_variant_that_is_added_later_gets_a_base_of_its_own_hour(experiment_file
     new = [record for file, record in records(path, "benchmark").items() if file not in before]
     assert {record["variant"] for record in new} == {"later"}
     assert all(record["result"]["base"]["points"] for record in new)
-    assert "the base beside it: starting its server" in events(path, "later")
+    assert "the baseline beside it: starting its server" in events(path, "later")
