@@ -39,7 +39,8 @@ def decide(
     """The best variant among those that pass everything; the baseline comes first in `judged`.
 
     A variant replaces a baseline that meets the constraints only where its gain is shown to be above the smallest one.
-    The base is kept only where every variant is shown to lose, and none is still to be judged, as it might be better.
+    The baseline is kept only where every variant is shown to lose, and none is still to be judged, as it might be
+    better.
 
     Args:
         reasons: why the variants that are not judged are not.

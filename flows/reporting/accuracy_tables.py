@@ -6,11 +6,11 @@ from flows.reporting.table import Table
 
 def accuracy(variant: Judged, base: Judged) -> Table:
     """One variant's tasks against the baseline's, beside the flips of the baseline against itself; or those of the
-    base alone."""
+    baseline alone."""
     control = {difference.task: difference for difference in base.differences}
-    title = f"Accuracy of {variant.name} against base, on the same documents"
+    title = f"Accuracy of {variant.name} against {base.name}, on the same documents"
     if variant is base:
-        title = "Control: base against itself, with a different batch size"
+        title = f"Control: {base.name} against itself, with a different batch size"
     elif (own := _evaluations(variant)) and own <= _evaluations(base):
         title = f"Accuracy of {variant.name}: the baseline's own records, as only batching differs"
     headers = (

@@ -108,7 +108,7 @@ def front(judgement: Judgement) -> Table | None:
         )
         for point in judgement.pareto
     ]
-    headers = ("variant", "load", cost_of_tokens(judgement.judged), "latency ms\np95", "accuracy\nagainst base")
+    headers = ("variant", "load", cost_of_tokens(judgement.judged), "latency ms\np95", "accuracy\nagainst baseline")
     title = "Pareto front of accuracy, cost and latency, by means (ratios to the baseline in blocks)"
     return Table("front", title, headers, tuple(rows)) if rows else None
 
@@ -131,7 +131,7 @@ def _objective_headers(decision: Decision) -> tuple[str, ...]:
     limited = bool(decision.constraints.latency_limits_ms)
     return (
         f"{decision.objective}\n{unit_of(decision)}",
-        "ratio to base\n[interval]",
+        "ratio to baseline\n[interval]",
         *(["within the limits\nup to"] if limited else []),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from actors.artifacts import Checkpoint, Made
 from actors.placement.allocation import Slot
+from actors.placement.coordinator import away_after
 from actors.placement.lease import Needs, lease
 from actors.quantizer import Quantizer
 from flows.runtime.context import Run, Services, answer
@@ -61,7 +62,8 @@ def prepare_base(run: Run, services: Services) -> None:
 def _made(run: Run, outcome: Outcome, what: str, services: Services) -> bool:
     """Whether a checkpoint is there now that all variants need."""
     try:
-        make_checkpoint(run, outcome, services)
+        with away_after(services.coordinator):  # it is measured by a trial of its own
+            make_checkpoint(run, outcome, services)
     except Exception as error:
         outcome.failure = str(fault(error))
         for other in run.outcomes.values():

@@ -153,7 +153,7 @@ def test_mlflow_holds_runs_models_and_metrics_with_units(experiment_file: Any) -
     variants = client.load_table(found.experiment_id, "tables/variants.json", [runs["tiny"].info.run_id])
     assert list(variants["variant"]) == ["base", "fp8-dynamic"]
     assert list(variants["verdict"]) == ["reference", "pass, recommended"]
-    assert "ratio to base [interval]" in variants.columns
+    assert "ratio to baseline [interval]" in variants.columns
     models = {model.name: model for model in client.search_logged_models([found.experiment_id])}
     assert {model.status.value for model in models.values()} == {"READY"}
     tags = {"msf.driver": f"{socket.gethostname()}:{2**22 + 1}"}

@@ -72,12 +72,19 @@ def test_price_of_a_named_baseline_is_its_own(experiment_file: Any, own: dict[st
     assert load_experiment(file, ["baseline=base"]).baseline_price_per_hour == 3.0
 
 
-def test_baseline_that_cannot_be_served_here_is_refused(experiment_file: Any) -> None:
+def test_baseline_that_cannot_be_served_here_is_refused(experiment_file: Any, hardware: Hardware) -> None:
     """It is not left out like others: nothing could be compared."""
-    schemes = [{"kind": "nvfp4"}, {"kind": "fp8-dynamic"}]
-    path = experiment_file(schemes=schemes, baseline="nvfp4", unservable="leave_out", accelerator="cuda")
-    with pytest.raises(UserError, match=r"baseline: 'nvfp4' cannot be served here: .*; name another variant"):
-        capacity.check(plan.make(load_experiment(path), H100))
+    schemes = [{"kind": "w8a16", "algorithm": "rtn"}, {"kind": "fp8-dynamic"}]
+    path = experiment_file(schemes=schemes, baseline="w8a16", unservable="leave_out")
+    with pytest.raises(UserError, match=r"baseline: 'w8a16' cannot be served here: .*; name another variant"):
+        capacity.check(plan.make(load_experiment(path), hardware))
+
+
+def test_baseline_that_is_not_there_is_refused_with_the_names_that_are(experiment_file: Any) -> None:
+    wide = {"name": "wide", "serving": {"max_num_seqs": 2}}
+    said = "baseline: 'fp8' is not the name of a variant; choose one of base, fp8-dynamic, wide"
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_experiment(experiment_file(variants=[wide], baseline="fp8"))
 
 
 def test_scheme_and_setting_together_share_the_scheme_s_checkpoint(experiment_file: Any, hardware: Hardware) -> None:
