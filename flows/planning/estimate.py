@@ -47,12 +47,14 @@ def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: Histo
         missing: whether a step has no record.
         hosts: nodes that are measured on.
     """
-    prepare = plan.base.checkpoint
+    # Nobody begins before the base model is prepared, and the baseline's checkpoint is made.
+    of_all = {one.checkpoint.fingerprint: one for one in (plan.base, plan.baseline) if missing(one.checkpoint)}
+    begin = {one.name: history.seconds(one.checkpoint) for one in of_all.values()}
+    begin_s = sum(figure.seconds for figure in begin.values())
     figures: list[Figure] = []
     own: dict[str, float] = {}
     ways: list[tuple[Way, Way]] = []
-    begin = history.seconds(prepare) if missing(prepare) else Figure(0.0)
-    counted: set[str] = set()
+    counted = set(of_all)
     """Fingerprints of the steps so far: what several variants share is done once."""
     for variant in plan.tried:
         (first, used), (second, later) = (
@@ -63,9 +65,9 @@ def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: Histo
         figures += [*used, *later]
         own[variant.name] = sum(figure.seconds for figure in (*used, *later))
         ways.append((first, second))
-    if missing(prepare):
-        figures.append(begin)
-        own[plan.base.name] += begin.seconds
+    for name, figure in begin.items():
+        figures.append(figure)
+        own[name] += figure.seconds
     if not figures:
         return Estimate(0.0, 0.0, variants=own)
     sweep = plan.experiment.sweep
@@ -73,8 +75,8 @@ def estimate(plan: Plan, missing: Callable[[Step[Result]], bool], history: Histo
     first_rung = play([first for first, _ in ways], plan.slots, hosts=hosts, room=room)
     all_go_on = play([second for _, second in ways], plan.slots, hosts=hosts, room=room)
     one_goes_on = play(_with_one(ways), plan.slots, hosts=hosts, room=room)
-    before = _RAY_S + begin.seconds + first_rung.seconds
-    held = begin.seconds + first_rung.slot_seconds + all_go_on.slot_seconds
+    before = _RAY_S + begin_s + first_rung.seconds
+    held = begin_s + first_rung.slot_seconds + all_go_on.slot_seconds
     assumptions = tuple(dict.fromkeys(figure.assumed for figure in figures if figure.assumed))
     ray = f"start and end of Ray, Serve and MLflow: assumed {_RAY_S:.0f} s"
     return Estimate(
@@ -113,7 +115,7 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step[Result]], histor
         used.append(figure)
         return figure.seconds
 
-    if variant.checkpoint != plan.base.checkpoint and variant.checkpoint in steps:
+    if variant.checkpoint in steps:
         stays.append(Stay(take(history.seconds(variant.checkpoint))))
     evaluations = [step for step in (variant.proxy, *variant.evaluations, variant.control) if step and step in steps]
     indices = [index for index, step in enumerate(variant.benchmarks) if step in steps]
