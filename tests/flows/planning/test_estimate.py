@@ -48,6 +48,15 @@ def made(experiment_file: Any, hardware: Hardware) -> Callable[..., planning.Pla
     return lambda **sections: planning.make(load_experiment(experiment_file(**sections)), hardware)
 
 
+def test_checkpoint_of_a_named_baseline_is_made_before_anybody_begins(made: Callable[..., planning.Plan]) -> None:
+    plan, assumed = made(baseline="fp8-dynamic"), History([], "a CPU", "cpu", 1e9)
+    quantize = plan.baseline.checkpoint
+    whole, rest = estimate(plan, lambda step: True, assumed), estimate(plan, lambda step: step != quantize, assumed)
+    seconds = pytest.approx(assumed.seconds(quantize).seconds)
+    assert whole.seconds - rest.seconds == seconds
+    assert whole.variants["fp8-dynamic"] - rest.variants["fp8-dynamic"] == seconds
+
+
 def record(store: Store, step: Step[R], result: R, seconds: float, hardware: str = "a CPU") -> None:
     with store.writing(step) as draft:
         draft.result, draft.where = result, {"hardware": hardware}
