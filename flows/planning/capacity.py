@@ -7,9 +7,9 @@ from configs.base import UserError
 from configs.experiment import section
 from configs.model import PathModel
 from flows.planning import disk, library_sources, memory, sizes
+from flows.planning.engine_arguments import engine_args
 from flows.planning.plan import Plan
 from flows.planning.variant_plan import VariantPlan
-from flows.planning.variant_steps import engine_args
 from flows.store import checkpoints
 from flows.store.records import Store
 from flows.store.results import Result

@@ -7,8 +7,8 @@ from actors.artifacts import Evaluation
 from configs.accuracy import Task, local_task
 from configs.base import UserError
 from flows.planning import sizes, stock_tasks
+from flows.planning.engine_arguments import engine_args
 from flows.planning.plan import Plan
-from flows.planning.variant_steps import engine_args
 from flows.store.records import Store
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")

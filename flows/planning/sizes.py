@@ -11,9 +11,9 @@ from configs.model import HubModel, PathModel
 from configs.model import Model as ModelSource
 from configs.schemes import Scheme
 from flows.planning import hub, hub_models, memory
+from flows.planning.engine_arguments import engine_args
 from flows.planning.plan import Plan
 from flows.planning.variant_plan import VariantPlan
-from flows.planning.variant_steps import engine_args
 from flows.store import checkpoints
 from flows.store.checkpoints import CHECKPOINT
 from flows.store.records import Record, Store

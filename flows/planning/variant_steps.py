@@ -18,6 +18,7 @@ from configs.scheme_base import SchemeBase
 from configs.schemes import Scheme
 from configs.serving import Serving
 from configs.variants import Variant
+from flows.planning.engine_arguments import engine_args, placeless, places
 from flows.planning.variant_plan import Look, VariantPlan
 from flows.store.checkpoints import digest
 from flows.store.results import Benchmark
@@ -214,10 +215,10 @@ class VariantSteps:
         if share:
             settings["share"] = list(share)
         arguments = self._answers_alike(way.serving)
-        settings["engine_args"] = _placeless(arguments)
+        settings["engine_args"] = placeless(arguments)
         files = {f"{task.name}/{path.name}": path for task in accuracy.tasks for path in task_files(task)}
         files |= way.serving.files
-        local = accuracy.model_dump(mode="json", include={"tasks", "allow_code"}) | _places(arguments)
+        local = accuracy.model_dump(mode="json", include={"tasks", "allow_code"}) | places(arguments)
         return self._step("evaluate", way.name, settings, {"checkpoint": way.checkpoint.fingerprint}, files, local)
 
     def _answers_alike(self, serving: Serving) -> dict[str, Any]:
@@ -253,7 +254,7 @@ class VariantSteps:
             "load": load.model_dump(mode="json", exclude=_HOW_REPEATED, by_alias=True),
             "repeat": repeat,
             "repeats_a_start": load.repeats_a_start(self.hardware.accelerator),
-            "engine_args": _placeless(arguments),
+            "engine_args": placeless(arguments),
             "hardware": self.hardware.name,
             "engine_cores": len(self.slots.engines[0]),
         }
@@ -261,9 +262,9 @@ class VariantSteps:
         if way.name != baseline.name or load.control:
             inputs["base"] = baseline.checkpoint.fingerprint
         if arguments != of_baseline:
-            settings["engine_args_of_base"] = _placeless(of_baseline)
+            settings["engine_args_of_base"] = placeless(of_baseline)
             files = files | {f"{name}_of_base": file for name, file in baseline.serving.files.items()}
-        return self._step("benchmark", way.name, settings, inputs, files, _places(arguments))
+        return self._step("benchmark", way.name, settings, inputs, files, places(arguments))
 
 
 @dataclass(frozen=True)
@@ -273,39 +274,6 @@ class _Way:
     name: str
     serving: Serving
     checkpoint: Step[Checkpoint]
-
-
-def engine_args(serving: Serving, hardware: Hardware) -> dict[str, Any]:
-    """vLLM's engine arguments: what is benchmarked, and what is deployed."""
-    arguments: dict[str, Any] = {
-        "max_model_len": serving.max_model_len,
-        "max_num_seqs": serving.max_num_seqs,
-        "dtype": hardware.compute_dtype if serving.dtype == "auto" else serving.dtype,
-        "tensor_parallel_size": serving.tensor_parallel_size,
-        "enforce_eager": hardware.on_cpu if serving.enforce_eager is None else serving.enforce_eager,
-        "enable_prefix_caching": serving.prefix_caching,
-        "generation_config": serving.generation_config,
-        "trust_remote_code": False,
-        "load_format": "safetensors",
-    }
-    if not hardware.on_cpu:
-        arguments["gpu_memory_utilization"] = serving.gpu_memory_utilization
-    if serving.kv_cache_dtype != "auto":
-        arguments["kv_cache_dtype"] = serving.kv_cache_dtype
-    if serving.speculative:
-        arguments["speculative_config"] = serving.speculative.config
-    return arguments | serving.engine_args
-
-
-def _placeless(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Engine arguments without where a draft lies: its content is what counts."""
-    draft = {name: value for name, value in arguments.get("speculative_config", {}).items() if name != "model"}
-    return {**arguments, "speculative_config": draft} if draft else arguments
-
-
-def _places(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The same in full for those who execute them, if they name a place."""
-    return {"engine_args": arguments} if arguments != _placeless(arguments) else {}
 
 
 def task_files(task: Task) -> list[Path]:

@@ -12,7 +12,7 @@ from configs.hardware import Hardware
 from configs.kserve import KServe
 from configs.loading import load_experiment
 from flows.deploying import kserve
-from flows.planning.variant_steps import engine_args
+from flows.planning.engine_arguments import engine_args
 
 pytestmark = pytest.mark.fast
 
