@@ -39,21 +39,20 @@ class Outcome:
         outcome = cls(
             plan=plan,
             checkpoint=store.find(plan.checkpoint),
-            proxy=store.find(plan.proxy) if plan.proxy else None,
-            evaluations=[store.find(step) for step in plan.evaluations],
-            control=store.find(plan.control) if plan.control else None,
             benchmarks=[store.find(step) for step in plan.benchmarks],
             looks=[store.find(look.step) if look.step else None for look in plan.looks],
             failure=f"left out: {plan.left_out}" if plan.left_out else None,
         )
+        outcome.find_evaluations(store)
         due = set(outcome.due)
         outcome.benchmarks = [record if index in due else None for index, record in enumerate(outcome.benchmarks)]
         return outcome
 
     def find_evaluations(self, store: Store) -> None:
         """Those that the store has by now: another variant may have done what both share."""
-        now = Outcome.of(self.plan, store)
-        self.proxy, self.evaluations, self.control = now.proxy, now.evaluations, now.control
+        self.proxy = store.find(self.plan.proxy) if self.plan.proxy else None
+        self.evaluations = [store.find(step) for step in self.plan.evaluations]
+        self.control = store.find(self.plan.control) if self.plan.control else None
 
     @property
     def name(self) -> str:
