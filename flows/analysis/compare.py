@@ -27,7 +27,7 @@ def judge(evidence: Evidence) -> Judgement:
     if not base.complete:
         why = base.failure or f"{base.missing} missing"
         sentence = f"Nothing can be compared: the baseline was not measured in full ({why})."
-        return Judgement("nothing was measured", None, sentence, (), (), reasons)
+        return Judgement("nothing was measured", None, sentence, (), (), reasons, baseline=base.name)
     differences = _differences(evidence)
     benchmarked = {workload: _Benchmarked.of(evidence, workload) for workload in experiment.loads}
     judged = {workload: _judged(evidence, everybody, differences) for workload, everybody in benchmarked.items()}

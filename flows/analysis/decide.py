@@ -75,6 +75,7 @@ def decide(
         pareto=front(judged),
         reasons=reasons | lost,
         stopped=stopped,
+        baseline=base.name,
     )
 
 
@@ -199,15 +200,15 @@ def for_all(judgements: Mapping[str, Judgement], reasons: dict[str, str], stoppe
         reasons: why some variants were not measured in full.
     """
     answers = dict.fromkeys((part.answer, part.recommended) for part in judgements.values())
-    names = ", ".join(judgements)
+    names, baseline = ", ".join(judgements), next(iter(judgements.values())).baseline
     if len(answers) > 1:
         each = "; ".join(f"{name}: {_in_words(part.answer, part.recommended)}" for name, part in judgements.items())
         sentence = f"The answer depends on the workload: {each}."
-        return Judgement("differs by workload", None, sentence, (), (), reasons, stopped, dict(judgements))
+        return Judgement("differs by workload", None, sentence, (), (), reasons, stopped, dict(judgements), baseline)
     answer, recommended = next(iter(answers))
     words = _in_words(answer, recommended)
     sentence = f"{words[0].upper()}{words[1:]} for every workload ({names})."
-    return Judgement(answer, recommended, sentence, (), (), reasons, stopped, dict(judgements))
+    return Judgement(answer, recommended, sentence, (), (), reasons, stopped, dict(judgements), baseline)
 
 
 def _in_words(answer: Answer, recommended: str | None) -> str:

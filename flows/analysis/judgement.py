@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from configs.experiment import BASE
 from configs.load import in_words
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -19,7 +20,7 @@ VOID = frozenset({CLIENT_LIMIT, COMPILED})
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one task: variant minus base, on the same documents."""
+    """One metric of one task: variant minus baseline, on the same documents."""
 
     task: str
     metric: str
@@ -32,7 +33,7 @@ class Difference:
     low: float
     high: float
     recovery: float | None
-    """Variant over base, the direction turned so that above 1 is better; None, with
+    """Variant over baseline, the direction turned so that above 1 is better; None, with
     its interval, where the baseline has 0 or so little that no interval can be given."""
     recovery_low: float | None
     recovery_high: float | None
@@ -310,6 +311,8 @@ class Judgement:
     """Variants that are in `judged` no more, in the order in which they were stopped."""
     workloads: dict[str, "Judgement"] = field(default_factory=dict)
     """By name; left out of decision.json where the experiment has one load."""
+    baseline: str = BASE
+    """The variant that the others are compared with."""
 
     @property
     def parts(self) -> dict[str, "Judgement"]:

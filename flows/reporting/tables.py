@@ -186,7 +186,7 @@ def same_load(judgement: Judgement) -> Table | None:
         for row, (load, unit) in enumerate(grid):
             at = {gain.figure: gain for gain in variant.gains if (gain.asked, gain.unit) == (load, unit)}
             cells = (_gain(at.get(figure)) for figure in shown)
-            name = f"{variant.name} (control)" if variant is judgement.judged[0] else variant.name
+            name = f"{variant.name} (control)" if variant.name == judgement.baseline else variant.name
             rows.append((name if row == 0 else "", in_words(load, unit), *cells))
     headers = ("variant", "load", *(f"{name}\n[interval]" for name in shown.values()))
     title = "Ratio to the baseline at the same load (above 1 is better)"
@@ -230,5 +230,5 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _verdict(variant: Judged, judgement: Judgement) -> str:
-    words = "baseline" if variant is judgement.judged[0] else (variant.verdict or "")
+    words = "baseline" if variant.name == judgement.baseline else (variant.verdict or "")
     return f"{words}, recommended" if variant.name == judgement.recommended else words

@@ -70,7 +70,7 @@ def test_named_baseline_stays_unless_a_variant_is_better(experiment_file: Any, c
     path = experiment_file(variants=variants, baseline="fp8-dynamic")
     assert main(["run", str(path)]) == DONE
     decided = decision(path)
-    assert decided["judged"][0]["name"] == "fp8-dynamic"
+    assert decided["judged"][0]["name"] == decided["baseline"] == "fp8-dynamic"
     assert decided["recommended"] == "fp8-dynamic" and decided["answer"] == "keep the baseline"
     assert decided["sentence"].startswith("Keep the baseline: every other variant is shown to fail or to gain at most")
     leads = {judged["name"]: judged["against_base"] for judged in decided["judged"]}

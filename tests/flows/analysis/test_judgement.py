@@ -25,7 +25,7 @@ def test_same_judgement_is_the_same_bytes() -> None:
 def test_workloads_stand_in_the_decision_only_where_there_are_some() -> None:
     one = Judgement("keep the baseline", "base", "Keep the baseline.", (), (), {})
     assert set(json.loads(one.to_json())) == {
-        *("answer", "recommended", "sentence", "judged", "pareto", "reasons", "stopped")
+        *("answer", "recommended", "sentence", "judged", "pareto", "reasons", "stopped", "baseline")
     }
     several = Judgement("keep the baseline", "base", "Keep it.", (), (), {}, workloads={"chat": one})
     assert json.loads(several.to_json())["workloads"] == {"chat": json.loads(one.to_json())}
