@@ -152,7 +152,7 @@ def test_mlflow_holds_runs_models_and_metrics_with_units(experiment_file: Any) -
     assert {"decision.json", "report.html", "report.md", "tables"} <= written
     variants = client.load_table(found.experiment_id, "tables/variants.json", [runs["tiny"].info.run_id])
     assert list(variants["variant"]) == ["base", "fp8-dynamic"]
-    assert list(variants["verdict"]) == ["reference", "pass, recommended"]
+    assert list(variants["verdict"]) == ["baseline", "pass, recommended"]
     assert "ratio to baseline [interval]" in variants.columns
     models = {model.name: model for model in client.search_logged_models([found.experiment_id])}
     assert {model.status.value for model in models.values()} == {"READY"}

@@ -6,6 +6,7 @@ from itertools import accumulate, count
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from properties.briefly import BRIEFLY
 
 from actors.programs import energy
 from actors.programs.energy import Energy
@@ -23,6 +24,7 @@ def test_constant_power_is_found_over_any_span() -> None:
     assert looks([300.0] * 20).joules(101.23, 108.7) == pytest.approx(300 * 7.47)
 
 
+@BRIEFLY
 @given(powers=POWERS, shares=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)))
 def test_spans_that_follow_each_other_add_up(powers: list[float], shares: tuple[float, float, float]) -> None:
     found, (start, middle, end) = looks(powers), (100 + 0.5 * len(powers) * share for share in sorted(shares))

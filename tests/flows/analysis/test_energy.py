@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from properties.briefly import BRIEFLY
 from tests_support import benchmark
 
 from actors.artifacts import EngineReport, Window
@@ -51,7 +52,12 @@ def test_what_is_not_measured_is_no_figure(
     assert set(energy.figures(Window(0.0, 10.0, None, energy_j=joules), idle, speed)) == known
 
 
-@given(joules=st.floats(0, 1e7), idle=st.floats(0, 1000), speed=st.floats(0.01, 1e5), seconds=st.floats(0.5, 1000))
+# A counter of NVML's is in millijoules.
+MEASURED_J = st.just(0.0) | st.floats(1e-3, 1e7)
+
+
+@BRIEFLY
+@given(joules=MEASURED_J, idle=st.floats(0, 1000), speed=st.floats(0.01, 1e5), seconds=st.floats(0.5, 1000))
 def test_figure_is_positive_and_the_three_agree(joules: float, idle: float, speed: float, seconds: float) -> None:
     figures = energy.figures(Window(0.0, seconds, None, energy_j=joules), idle, speed)
     if JOULES in figures:

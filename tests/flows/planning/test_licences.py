@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from properties.briefly import BRIEFLY
 from tests_support import free_port, write_model
 
 from configs.model import HubModel, PathModel, WheelModel
@@ -95,6 +96,7 @@ def test_licence_of_a_folder_is_that_of_its_card(card: str | None, said: str, tm
     assert words(PathModel(kind="path", path=tmp_path)) == said
 
 
+@BRIEFLY
 @given(card=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"---\nlicense: {text}\n---\n".encode()))
 def test_whatever_a_card_is_one_short_line_comes_of_it(tmp_path_factory: Any, card: bytes) -> None:
     folder = tmp_path_factory.mktemp("model")
