@@ -229,11 +229,10 @@ class Experiment(Settings):
         """The listed variant that is the baseline; None where that is the base model."""
         return next((variant for variant in self.candidates.known if variant.name == self.baseline), None)
 
-    @property
-    def baseline_price_per_hour(self) -> float | None:
-        """Price of the devices of one of the baseline's engines; None where none is known."""
-        price, named = self.decision.price_per_hour, self.baseline_variant
-        return named.priced(price, self.serving) if named else price
+    def price_per_hour(self, variant: Variant | None) -> float | None:
+        """Price of the devices of one of a variant's engines, or of the base model's; None where none is known."""
+        price = self.decision.price_per_hour
+        return variant.priced(price, self.serving) if variant else price
 
     def with_variants(self, variants: tuple[Variant, ...]) -> "Experiment":
         """The same experiment with other listed variants."""

@@ -78,7 +78,7 @@ class Measured:
             looks=len(experiment.loads[workload].looks) + (racing.looks_at_load if racing else 0),
             gpus=outcome.plan.serving.gpus,
             price_per_hour=outcome.plan.price_per_hour,
-            price_of_baseline=experiment.baseline_price_per_hour,
+            price_of_baseline=experiment.price_per_hour(experiment.baseline_variant),
         )
 
 

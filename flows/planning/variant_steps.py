@@ -69,13 +69,11 @@ class VariantSteps:
     @property
     def base(self) -> VariantPlan:
         """The base model, served as the experiment says."""
-        price = self.experiment.decision.price_per_hour
-        return self._plan(self._base, self.experiment.model, {}, price)
+        return self._plan(self._base, self.experiment.model, {}, self.experiment.price_per_hour(None))
 
     def variant(self, variant: Variant) -> VariantPlan:
         made_of, way = self._way(variant)
-        price = variant.priced(self.experiment.decision.price_per_hour, self.experiment.serving)
-        return self._plan(way, made_of, variant.changes, price)
+        return self._plan(way, made_of, variant.changes, self.experiment.price_per_hour(variant))
 
     def _way(self, variant: Variant) -> "tuple[Scheme | Model, _Way]":
         """What a variant's checkpoint is made of, and how it is served."""

@@ -127,7 +127,7 @@ class _Block:
     def _take_turns(self, series: tuple[Series, ...], take: Callable[[Turn], float]) -> None:
         name, coordinator = self.outcome.name, self.services.coordinator
         self.run.progress.say(name, "ready for load: waiting for the others on this host ...")
-        beside = (self.run.baseline.name,) * (len(self._sides) - 1)
+        beside = (self.run.baseline.name,) if self.outcome.plan.beside_base else ()
         member = Member(name, series, self.run.plan.experiment.name, beside)
         ray.get(coordinator.ready.remote(my_id(), member))
         while (turn := ray.get(coordinator.next_turn.remote(my_id()))) is not None:

@@ -131,7 +131,7 @@ def show(bare: dict[str, Measured], run: dict[str, Measured], made: plan.Plan) -
     for name, alone, ours in both:
         by_run = ours.gains(confidence)
         for (figure, clients), gain in alone.gains(confidence).items():
-            if figure in COMPARED and name != made.base.name and (same := by_run.get((figure, clients))):
+            if figure in COMPARED and name != made.baseline.name and (same := by_run.get((figure, clients))):
                 told = _told(gain.ratio), _told(same.ratio)
                 _row(name, figure, clients, *told, same.ratio.value / gain.ratio.value)
 
@@ -188,7 +188,7 @@ def main() -> None:
         return
     bare = _kept(kept)
     pooled = {name: [sweep for start in starts for sweep in start] for name, starts in bare.items()}
-    beside = pooled[made.base.name]
+    beside = pooled[made.baseline.name]
     show({name: Measured(sweeps, beside) for name, sweeps in pooled.items()}, of_the_run(made, store), made)
 
 

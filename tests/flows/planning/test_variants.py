@@ -68,8 +68,9 @@ def test_named_baseline_is_what_others_are_benchmarked_beside(experiment_file: A
 def test_price_of_a_named_baseline_is_its_own(experiment_file: Any, own: dict[str, float], expected: float) -> None:
     two = {"name": "two", "serving": {"tensor_parallel_size": 2}, **own}
     file = experiment_file(schemes=[], variants=[two], baseline="two", decision={"price_per_hour": 3.0})
-    assert load_experiment(file).baseline_price_per_hour == expected
-    assert load_experiment(file, ["baseline=base"]).baseline_price_per_hour == 3.0
+    for settings, price in ([], expected), (["baseline=base"], 3.0):
+        experiment = load_experiment(file, settings)
+        assert experiment.price_per_hour(experiment.baseline_variant) == price
 
 
 def test_baseline_that_cannot_be_served_here_is_refused(experiment_file: Any, hardware: Hardware) -> None:
