@@ -96,8 +96,8 @@ class Watched:
         if victim == GROUP:
             os.killpg(self.driver.pid, number)
             return
-        below = [p for p in self.alive() if victim == EVERYBODY or victim in words(p)]
-        for process in below if victim not in (EVERYBODY, DRIVER) else [self.driver, *below]:
+        below = [] if victim == DRIVER else [p for p in self.alive() if victim == EVERYBODY or victim in words(p)]
+        for process in [self.driver, *below] if victim in (EVERYBODY, DRIVER) else below:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
 
