@@ -234,9 +234,9 @@ class Experiment(Settings):
         price = self.decision.price_per_hour
         return variant.priced(price, self.serving) if variant else price
 
-    def with_variants(self, variants: tuple[Variant, ...]) -> "Experiment":
-        """The same experiment with other listed variants."""
-        made = self.model_copy(update={"variants": variants})
+    def with_sources(self, model: Model, variants: tuple[Variant, ...]) -> "Experiment":
+        """The same experiment with another base model and other listed variants."""
+        made = self.model_copy(update={"model": model, "variants": variants})
         made.__dict__.pop("candidates", None)  # kept of the former ones
         return made
 

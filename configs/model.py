@@ -75,4 +75,4 @@ class WheelModel(Settings):
         return self.package
 
 
-Model = Annotated[HubModel | PathModel | WheelModel, Field(discriminator="kind")]
+Model = Annotated[HubModel | PathModel | WheelModel | MlflowModel, Field(discriminator="kind")]

@@ -29,7 +29,7 @@ from flows.runtime.context import Run
 from flows.runtime.progress import Progress
 from flows.store import clean
 from flows.store.records import Store
-from flows.tracking import registered
+from flows.tracking import downloads, registered
 from flows.tracking.client import ui_command
 
 DONE, FAILED, BAD_INPUT, GATE_SHUT = 0, 1, 2, 3
@@ -244,7 +244,10 @@ def _clean(options: argparse.Namespace) -> int:
     plans = [_planned(experiment) for experiment in [load_experiment(path) for path in options.experiments]]
     variants = [variant for plan in plans for variant in plan.variants]
     fingerprints = {step.fingerprint for variant in variants for step in variant.steps}
-    clean.clean(Store.of(storage_at(options.store)), fingerprints, _console(), remove=options.remove)
+    storage = storage_at(options.store)
+    store = Store.of(storage)
+    leftovers = [*clean.unreferred(store, fingerprints), *downloads.unneeded(storage, store, fingerprints)]
+    clean.clean(store.root, leftovers, _console(), remove=options.remove)
     return DONE
 
 

@@ -47,7 +47,7 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     _store_writable(experiment.storage.local)
     Store.of(experiment.storage).check_usable()
     if isinstance(experiment.model, PathModel):
-        model_folder.check(experiment.model.path, accelerator)
+        model_folder.check(experiment.model.path, accelerator, _named(experiment.model, "model"))
         for field, scheme in experiment.candidates.schemes_by_path:
             checkpoints.check_divides(checkpoints.tensors(experiment.model.path), scheme, field)
     for field, scheme in experiment.candidates.schemes_by_path:
@@ -92,11 +92,15 @@ def _checkpoint(experiment: Experiment, variant: Variant, accelerator: str) -> N
     field, base = experiment.yaml_path(variant.name), experiment.model
     if not isinstance(variant.checkpoint, PathModel):
         return
-    named_by = "uri" if isinstance(variant.checkpoint, RegisteredModel) else "path"
-    folder, where = variant.checkpoint.path, f"{field}.checkpoint.{named_by}"
+    folder, where = variant.checkpoint.path, _named(variant.checkpoint, f"{field}.checkpoint")
     model_folder.check(folder, accelerator, where, to_be_quantized=False)
     if isinstance(base, PathModel) and not variant.another_model and (odd := likeness.unlike(base.path, folder)):
         raise UserError(f"{where}: {folder} {likeness.refusal(odd, field)}")
+
+
+def _named(folder: PathModel, section: str) -> str:
+    """The field that a folder comes from."""
+    return f"{section}.{'uri' if isinstance(folder, RegisteredModel) else 'path'}"
 
 
 def _drafts(experiment: Experiment, accelerator: str) -> None:

@@ -82,7 +82,6 @@ class VariantSteps:
             made_of = variant.scheme.resolved_for(self.hardware)
             checkpoint = self._quantize(variant.name, made_of)
         elif variant.checkpoint:
-            assert not isinstance(variant.checkpoint, MlflowModel), "it was found before (flows.tracking.registered)"
             made_of = variant.checkpoint
             checkpoint = self._prepared(variant.name, made_of, {"another_model": variant.another_model})
         else:
@@ -148,6 +147,7 @@ class VariantSteps:
 
     def _prepared(self, name: str, model: Model, local: Mapping[str, Any] | None = None) -> Step[Checkpoint]:
         """A checkpoint that is not made here."""
+        assert not isinstance(model, MlflowModel), "it was found before (flows.tracking.registered)"
         files = {"folder": model.path} if isinstance(model, PathModel) else {}
         # Not the version in MLflow: the folder is the same by whatever name it was found.
         settings = {"model": model.model_dump(mode="json", exclude={"uri"}), "dtype": self.hardware.compute_dtype}

@@ -4,8 +4,9 @@ Only what the store itself has named, inside its records, is ever looked at.
 """
 
 import time
-from collections.abc import Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 
 from rich import box
 from rich.console import Console
@@ -20,49 +21,73 @@ _HOUR_S = 3600
 
 
 @dataclass(frozen=True)
-class Unreferred:
-    """An entry that nobody needs, and why."""
+class Leftover:
+    """A folder that nobody needs, and why."""
 
-    entry: Entry
+    name: str
+    """Under the store's root."""
+    bytes: int
+    linked_bytes: int
+    """Of files that have a name elsewhere, too: their space is free once that is gone."""
+    changed_at: float
     reason: str
+    remove: Callable[[], bool]
+    """False, and nothing is lost, where an experiment has come to need it meanwhile."""
 
 
-def clean(store: Store, planned: Set[str], console: Console, *, remove: bool) -> None:
-    """Show what no experiment refers to and the total; with `remove`, remove it.
-
-    Args:
-        planned: fingerprints that count as referred to, whatever the store says.
-    """
-    leftovers = unreferred(store, planned)
+def clean(root: object, leftovers: Sequence[Leftover], console: Console, *, remove: bool) -> None:
+    """Show what no experiment needs of a store and the total; with `remove`, remove it."""
     if not leftovers:
-        console.print(f"nothing to remove in {store.root}", soft_wrap=True)
+        console.print(f"nothing to remove in {root}", soft_wrap=True)
         return
-    table = Table(title=str(store.root), box=box.SIMPLE_HEAD)
+    table = Table(title=str(root), box=box.SIMPLE_HEAD)
     for header in ("folder", "MB", "last change", "why"):
         table.add_column(header, justify="right" if header == "MB" else "left", overflow="fold")
     for leftover in leftovers:
-        entry = leftover.entry
-        table.add_row(entry.name, f"{entry.bytes / 1e6:.1f}", _ago(entry.changed_at), leftover.reason)
+        table.add_row(leftover.name, f"{leftover.bytes / 1e6:.1f}", _ago(leftover.changed_at), leftover.reason)
     console.print(table)
     if not remove:
         console.print(f"{_total(leftovers)} that no experiment needs; --remove removes them")
         return
     removed = []
     for leftover in leftovers:
-        if remove_one(store, leftover, planned):
+        if _removed(root, leftover):
             removed.append(leftover)
-            console.print(f"removed {leftover.entry.name}", soft_wrap=True)
+            console.print(f"removed {leftover.name}", soft_wrap=True)
         else:
-            console.print(f"kept {leftover.entry.name}: an experiment refers to it now", soft_wrap=True)
+            console.print(f"kept {leftover.name}: an experiment needs it now", soft_wrap=True)
     console.print(f"{_total(removed)} removed")
 
 
-def unreferred(store: Store, planned: Set[str]) -> list[Unreferred]:
-    """Finished steps that neither an experiment nor `planned` refers to, and what dead writers left."""
+def _removed(root: object, leftover: Leftover) -> bool:
+    try:
+        return leftover.remove()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{root}/{leftover.name}: cannot be removed ({reason}); check its owner") from None
+
+
+def unreferred(store: Store, planned: Set[str]) -> list[Leftover]:
+    """Finished steps that neither an experiment nor `planned` refers to, and what dead writers left.
+
+    The record of one that is removed goes first. A run refers to its steps before it looks for their records, so
+    either it sees no record and makes a new one, or its reference is seen here and the record put back.
+
+    Args:
+        planned: fingerprints that count as referred to, whatever the store says.
+    """
     entries = store.entries()  # first, so that what a run refers to by now counts
     referred = store.referred() | planned
     reasons = ((entry, _abandoned(entry) if entry.is_draft else _unneeded(entry, referred)) for entry in entries)
-    return [Unreferred(entry, reason) for entry, reason in reasons if reason]
+    return [_leftover(store, entry, reason, planned) for entry, reason in reasons if reason]
+
+
+def _leftover(store: Store, entry: Entry, reason: str, planned: Set[str]) -> Leftover:
+    def needed() -> bool:
+        return entry.fingerprint in store.referred() | planned
+
+    remove = partial(store.remove, entry, needed)
+    return Leftover(entry.name, entry.bytes, entry.linked_bytes, entry.changed_at, reason, remove)
 
 
 def _abandoned(draft: Entry) -> str | None:
@@ -80,23 +105,10 @@ def _unneeded(entry: Entry, referred: Set[str]) -> str | None:
     return None if entry.fingerprint in referred else "no experiment refers to it"
 
 
-def remove_one(store: Store, leftover: Unreferred, planned: Set[str]) -> bool:
-    """Remove an entry; False, and nothing is lost, where an experiment has come to refer to it meanwhile.
-
-    The record goes first. A run refers to its steps before it looks for their records, so either it sees no record
-    and makes a new one, or its reference is seen here and the record put back.
-    """
-    try:
-        return store.remove(leftover.entry, lambda: leftover.entry.fingerprint in store.referred() | planned)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{store.root}/{leftover.entry.name}: cannot be removed ({reason}); check its owner") from None
-
-
-def _total(leftovers: list[Unreferred]) -> str:
-    size = sum(leftover.entry.bytes for leftover in leftovers)
+def _total(leftovers: Sequence[Leftover]) -> str:
+    size = sum(leftover.bytes for leftover in leftovers)
     text = f"{len(leftovers)} folder{'' if len(leftovers) == 1 else 's'}, {size / 1e6:.1f} MB"
-    linked = sum(leftover.entry.linked_bytes for leftover in leftovers)
+    linked = sum(leftover.linked_bytes for leftover in leftovers)
     return f"{text} ({linked / 1e6:.1f} of them in use until MLflow's models are deleted, too)" if linked else text
 
 

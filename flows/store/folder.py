@@ -143,7 +143,7 @@ class FolderBackend:
         draft, finished = _DRAFT.fullmatch(folder.name), FINISHED.fullmatch(folder.name)
         if not (draft or finished):
             return None
-        size, linked, changed_at = _extent(folder)
+        size, linked, changed_at = extent(folder)
         entry = Entry(
             name=str(folder.relative_to(self.root)),
             fingerprint=draft[1] if draft else folder.name,
@@ -184,7 +184,7 @@ def _put_in_place(draft: Path, final: Path) -> None:
     _flush(final.parent)
 
 
-def _extent(folder: Path) -> tuple[int, int, float]:
+def extent(folder: Path) -> tuple[int, int, float]:
     """Bytes of all its files, those of them that have another name, and when anything in it changed last. What vanishes
     meanwhile is passed over."""
     size, linked, changed_at = 0, 0, 0.0

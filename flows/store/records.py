@@ -187,6 +187,20 @@ class Store:
             print(f"passed over: {self.root}/experiments/{experiment}/{name}: not a JSON object", file=sys.stderr)
         return kept if isinstance(kept, dict) else {}
 
+    def kept_of_all(self, name: str) -> dict[str, Any]:
+        """What the JSON files of that name hold, of every experiment's folder, by their names under the root.
+
+        Raises:
+            UserError: one is not JSON.
+        """
+        files = self._backend.read_all(f"experiments/*/{name}")
+        try:
+            return {file: json_lines.loaded(content) for file, content in files.items()}
+        except ValueError:
+            raise UserError(
+                f"{self.root}/experiments/*/{name}: not JSON; remove the file if it is not needed"
+            ) from None
+
     def kept_text(self, experiment: str, name: str) -> str | None:
         """What a text file of it holds, what is no text in it replaced; None where there is none."""
         content = self._backend.read(f"experiments/{experiment}/{name}")

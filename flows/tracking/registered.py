@@ -1,4 +1,5 @@
-"""Checkpoints that variants name by a version in MLflow's Model Registry, found before anything is planned.
+"""Models and checkpoints that an experiment names by a version in MLflow's Model Registry, found before anything is
+planned.
 
 A version, or what an alias means now, becomes a folder: MLflow's own where it keeps artifacts on this machine, that
 which it refers to (`flows.tracking.models`), or a download. `run` and `plan` ask MLflow; every other command goes by
@@ -6,7 +7,6 @@ what they found, so that an alias that moves later changes nothing of what was m
 """
 
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from flows.planning import mlflow_address
 from flows.store import checkpoints
 from flows.store.folder import check_writable
 from flows.store.records import Store
+from flows.tracking import downloads
 from flows.tracking.client import opened, uri
 from flows.tracking.models import CHECKPOINT_FILE, local_folder
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _T = TypeVar("_T")
-_KEPT = "registered.json"
+_M = TypeVar("_M")
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow answers to a name, a version or an alias that it does not have."""
 
@@ -43,7 +44,7 @@ class _Found:
 
 
 def resolved(experiment: Experiment, *, anew: bool) -> Experiment:
-    """The same experiment with a folder for every checkpoint that it names by a URI of MLflow's.
+    """The same experiment with a folder for every model and checkpoint that it names by a URI of MLflow's.
 
     Args:
         anew: whether MLflow is asked also for what was found before.
@@ -51,25 +52,35 @@ def resolved(experiment: Experiment, *, anew: bool) -> Experiment:
     Raises:
         UserError: MLflow does not answer, has no such version, or it is no checkpoint.
     """
-    if not any(isinstance(variant.checkpoint, MlflowModel) for variant in experiment.variants):
+    if not any(
+        isinstance(each, MlflowModel) for each in (experiment.model, *(v.checkpoint for v in experiment.variants))
+    ):
         return experiment
     store, kept = Store.of(experiment.storage), {} if anew else _kept(experiment)
-    variants, found = [], dict[str, _Found]()
-    for variant in experiment.variants:
-        if isinstance(asked := variant.checkpoint, MlflowModel):
-            field = f"{experiment.yaml_path(variant.name)}.checkpoint.uri"
-            one = found[asked.uri] = found.get(asked.uri) or kept.get(asked.uri) or _find(experiment, asked.uri, field)
-            folder = RegisteredModel(kind="path", path=Path(one.folder), uri=one.version)
-            variant = variant.model_copy(update={"checkpoint": folder})
-        variants.append(variant)
+    found = dict[str, _Found]()
+
+    def folder(asked: _M, field: str) -> _M | RegisteredModel:
+        if not isinstance(asked, MlflowModel):
+            return asked
+        uri = asked.uri
+        one = found[uri] = found.get(uri) or kept.get(uri) or _find(experiment, uri, f"{field}.uri")
+        return RegisteredModel(kind="path", path=Path(one.folder), uri=one.version)
+
+    base = folder(experiment.model, "model")
+    variants = tuple(
+        variant.model_copy(
+            update={"checkpoint": folder(variant.checkpoint, f"{experiment.yaml_path(variant.name)}.checkpoint")}
+        )
+        for variant in experiment.variants
+    )
     if found != kept:
-        store.keep(experiment.name, _KEPT, {asked: asdict(one) for asked, one in found.items()})
-    return experiment.with_variants(tuple(variants))
+        store.keep(experiment.name, downloads.FOUND, {asked: asdict(one) for asked, one in found.items()})
+    return experiment.with_sources(base, variants)
 
 
 def _kept(experiment: Experiment) -> dict[str, _Found]:
     """What was found before, where its folder is still there."""
-    kept = Store.of(experiment.storage).kept_mapping(experiment.name, _KEPT)
+    kept = Store.of(experiment.storage).kept_mapping(experiment.name, downloads.FOUND)
     try:
         found = {asked: _Found(**one) for asked, one in kept.items()}
     except TypeError:
@@ -84,7 +95,9 @@ def _find(experiment: Experiment, asked: str, field: str) -> _Found:
     name = f"models:/{version.name}/{version.version}"
     location = _asked(field, f"where {name} lies", lambda: _location(client, version))
     _check_is_checkpoint(name, field)
-    folder = local_folder(location) or _asked(field, f"the files of {name}", lambda: _downloaded(experiment, version))
+    folder = local_folder(location) or _asked(
+        field, f"the files of {name}", lambda: downloads.fetched(experiment.storage, version)
+    )
     try:
         folder = _referred(folder)
         checkpoints.verify(folder, compressed=False)
@@ -156,22 +169,6 @@ def _check_is_checkpoint(name: str, field: str) -> None:
             f"{field}: {name} is no checkpoint (config.json and safetensors weights), but has "
             f"{', '.join(sorted(names)[:5]) or 'no files'}; register the folder of one"
         )
-
-
-def _downloaded(experiment: Experiment, version: "ModelVersion") -> Path:
-    """Fetched once for every version, whole or not at all."""
-    import mlflow
-
-    readable = re.sub(r"[^\w.-]", "-", version.name)
-    folder = experiment.storage.local / "registered" / f"{readable}-{version.version}-{version.creation_timestamp}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
-            whole = Path(scratch) / "whole"
-            whole.mkdir()
-            name = f"models:/{version.name}/{version.version}"
-            Path(mlflow.artifacts.download_artifacts(artifact_uri=name, dst_path=str(whole))).rename(folder)
-    return folder
 
 
 def _referred(folder: Path) -> Path:

@@ -132,19 +132,23 @@ def test_energy_is_measured_where_an_engine_s_gpus_tell_it(experiment_file: Any)
 def test_version_in_mlflow_is_measured_and_stays_that_version(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
     """An alias that moves after the run changes neither the report nor what would be deployed."""
     variant = {"name": "theirs", "checkpoint": {"kind": "mlflow", "uri": "models:/served@champion"}}
-    path = experiment_file(schemes=[], variants=[variant])
+    model = {"kind": "mlflow", "uri": "models:/served@base"}
+    path = experiment_file(model=model, schemes=[], variants=[variant])
     (tmp_path / "store").mkdir()
     client, experiment_id = tracking.connect(load_experiment(path))
-    for number in ("1", "2"):
+    for number in ("1", "2", "3"):
         model = mlflow.initialize_logged_model(name="v", experiment_id=experiment_id)
-        published(tmp_path / number, revision=number)
+        quantized = {} if number == "3" else {"quantization_config": {"bits": 4}}
+        published(tmp_path / number, revision=number, **quantized)
         client.log_model_artifacts(model.model_id, str(tmp_path / number))
         mlflow.register_model(f"models:/{model.model_id}", "served")
     client.set_registered_model_alias("served", "champion", "1")
+    client.set_registered_model_alias("served", "base", "3")
     assert main(["run", str(path)]) == DONE
     assert decision(path)["recommended"] == "theirs"
-    assert "theirs: models:/served/1" in (path.parent / "store/experiments/tiny/report.md").read_text()
-    (theirs,) = [r for r in records(path, "prepare") if r["identity"]["settings"]["model"]["kind"] == "path"]
+    report = (path.parent / "store/experiments/tiny/report.md").read_text()
+    assert "tiny: models:/served/3" in report and "theirs: models:/served/1" in report
+    (theirs,) = [r for r in records(path, "prepare") if r["variant"] == "theirs"]
     client.set_registered_model_alias("served", "champion", "2")
     capfd.readouterr()
     assert main(["deploy", str(path), "--print"]) == DONE, capfd.readouterr().err

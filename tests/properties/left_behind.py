@@ -31,7 +31,7 @@ from flows.runtime.context import Run
 from flows.runtime.progress import EventFile, Progress, events_folder
 from flows.store import clean
 from flows.store.records import DEPLOYMENT, Store
-from flows.tracking import client
+from flows.tracking import client, downloads
 
 _NAMING = {"steps.json": list, DEPLOYMENT: dict}
 """Files that name the steps which are in use."""
@@ -115,7 +115,9 @@ def _status(experiment: Experiment) -> None:
 
 
 def _clean(experiment: Experiment) -> None:
-    clean.clean(Store.of(experiment.storage), set(), Console(file=io.StringIO()), remove=False)
+    store = Store.of(experiment.storage)
+    leftovers = [*clean.unreferred(store, set()), *downloads.unneeded(experiment.storage, store, set())]
+    clean.clean(store.root, leftovers, Console(file=io.StringIO()), remove=False)
 
 
 def _report(experiment: Experiment) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from tests_support import checkpoint
 
-from configs.base import UserError
 from configs.storage import Storage
 from flows.cli import BAD_INPUT, DONE, main
 from flows.store import clean, links
@@ -55,7 +54,7 @@ def folder_of(store: Store, done: Step) -> Path:
 
 
 def reasons(store: Store, planned: frozenset[str] = frozenset()) -> dict[Path, str]:
-    return {Path(store.root) / leftover.entry.name: leftover.reason for leftover in clean.unreferred(store, planned)}
+    return {Path(store.root) / leftover.name: leftover.reason for leftover in clean.unreferred(store, planned)}
 
 
 def dead() -> Writer:
@@ -79,7 +78,7 @@ def test_size_and_time_of_change_are_those_of_the_folder(store: Store) -> None:
     age(folder_of(store, step()))
     (leftover,) = clean.unreferred(store, frozenset())
     record = (folder_of(store, step()) / "record.json").stat().st_size
-    assert (leftover.entry.bytes, leftover.entry.changed_at) == (3_000_000 + record, pytest.approx(TWO_DAYS_AGO))
+    assert (leftover.bytes, leftover.changed_at) == (3_000_000 + record, pytest.approx(TWO_DAYS_AGO))
 
 
 def test_draft_of_a_living_writer_stays_however_old(store: Store) -> None:
@@ -125,19 +124,18 @@ def test_what_the_store_did_not_name_is_left_alone(store: Store, tmp_path: Path)
 def test_record_that_came_to_be_referred_to_is_kept_whole(store: Store) -> None:
     (leftover,) = clean.unreferred(store, frozenset())
     store.refer("tiny", [step()])
-    assert not clean.remove_one(store, leftover, frozenset())
+    assert not leftover.remove()
     assert store.find(step())
     assert [path.name for path in folder_of(store, step()).parent.iterdir()] == [step().fingerprint]
 
 
-def test_folder_that_cannot_be_removed_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_removed_is_named(store: Store, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
-    (leftover,) = clean.unreferred(store, frozenset())
-    with pytest.raises(UserError, match=r"cannot be removed \(Permission denied\)"):
-        clean.remove_one(store, leftover, frozenset())
+    assert main(["clean", "--store", str(store.root), "--remove"]) == BAD_INPUT
+    assert f"records/quantize/{step().fingerprint}: cannot be removed (Permission denied)" in capfd.readouterr().err
     assert store.find(step()) is None, "what is half removed is no record"
 
 

@@ -108,8 +108,8 @@ def test_cleaning_keeps_what_is_referred_to_and_removes_the_rest(storage: Storag
     finish(storage, kept)
     store.refer("tiny", [kept])
     (leftover,) = clean.unreferred(store, frozenset())
-    assert (leftover.entry.fingerprint, leftover.reason) == (step().fingerprint, "no experiment refers to it")
-    assert clean.remove_one(store, leftover, frozenset())
+    assert (Path(leftover.name).name, leftover.reason) == (step().fingerprint, "no experiment refers to it")
+    assert leftover.remove()
     assert Store.of(storage).find(step()) is None
     assert content(finish(storage, kept)) == "w"
     assert not clean.unreferred(store, frozenset())
@@ -141,7 +141,7 @@ def test_record_that_is_empty_is_cleaned_away(address: Storage, tmp_path: Path) 
     file.write_bytes(b"")
     store = Store.of(address)
     leftovers = clean.unreferred(store, frozenset())
-    assert [clean.remove_one(store, leftover, frozenset()) for leftover in leftovers if not leftover.entry.is_draft]
+    assert [leftover.remove() for leftover in leftovers if not leftover.name.endswith(".partial")]
     assert not file.exists()
 
 
@@ -150,7 +150,7 @@ def test_record_that_came_to_be_referred_to_is_put_back(storage: Storage) -> Non
     finish(storage, step())
     (leftover,) = clean.unreferred(store, frozenset())
     store.refer("tiny", [step()])
-    assert not clean.remove_one(store, leftover, frozenset())
+    assert not leftover.remove()
     record = Store.of(storage).find(step())
     assert record is not None
     assert content(record) == "w"

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from tests_support import checkpoint as artifact
 from tests_support import write_model
 
 from configs.base import UserError
@@ -17,8 +18,10 @@ from configs.loading import load_experiment
 from configs.model import RegisteredModel
 from flows.cli import BAD_INPUT, DONE, main
 from flows.store import checkpoints
+from flows.store.records import Store
+from flows.store.steps import Step
 from flows.tracking import client as tracking
-from flows.tracking import models, registered
+from flows.tracking import downloads, models, registered
 
 pytestmark = pytest.mark.usefixtures("_one_migration", "hardware", "built")
 NAME = "team.model"
@@ -100,6 +103,77 @@ def test_model_that_refers_to_a_folder_is_that_folder_while_it_is_unchanged(aske
     assert "is not a whole checkpoint" in refusal(path)
     shutil.rmtree(folder)
     assert f"it refers to {folder}, which is no folder on this machine" in refusal(path)
+
+
+def test_base_model_may_be_a_version(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    path: Path = experiment_file(model={"kind": "mlflow", "uri": f"models:/{NAME}@base"})
+    register(load_experiment(path), write_model(tmp_path / "model"))
+    mlflow.MlflowClient().set_registered_model_alias(NAME, "base", "1")
+    base = registered.resolved(load_experiment(path), anew=True).model
+    assert isinstance(base, RegisteredModel) and base.uri == f"models:/{NAME}/1"
+    assert main(["plan", str(path)]) == DONE, capfd.readouterr().err
+    assert f"models:/{NAME}/1" in capfd.readouterr().out
+
+
+def test_base_model_that_is_no_fit_is_refused_by_its_field(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
+    path: Path = experiment_file(model={"kind": "mlflow", "uri": f"models:/{NAME}/1"})
+    assert main(["plan", str(path)]) == BAD_INPUT
+    assert capfd.readouterr().err.startswith("error: model.uri: there is no MLflow database")
+    folder = write_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"bits": 4}}))
+    register(load_experiment(path), folder)
+    capfd.readouterr()
+    assert main(["plan", str(path)]) == BAD_INPUT
+    err = capfd.readouterr().err
+    assert err.startswith("error: model.uri: ") and "is quantized already (quantization_config)" in err
+
+
+def test_fetched_files_go_when_no_experiment_needs_them(
+    asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setattr(registered, "local_folder", lambda location: None)
+    path, store = asked(f"models:/{NAME}@champion"), tmp_path / "store"
+    clean = ["clean", "--store", str(store), "--remove"]
+    (store / "records").mkdir(parents=True)
+    for inputs in (64, 128):
+        register(load_experiment(path), write_model(tmp_path / f"model-{inputs}", inputs))
+    mlflow.MlflowClient().set_registered_model_alias(NAME, "champion", "1")
+    first = found(path).path
+    mlflow.MlflowClient().set_registered_model_alias(NAME, "champion", "2")
+    second = found(path).path
+    killed = store / "registered" / ".killed"
+    killed.mkdir()
+    assert main(clean) == DONE
+    assert first.is_dir() and second.is_dir() and killed.is_dir(), "a run may be about to use them"
+    for file in (*(store / "registered").rglob("*"), store / "registered"):
+        os.utime(file, (0, 0))
+    capfd.readouterr()
+    assert main(clean[:-1]) == DONE
+    assert f"registered/{first.name}" in capfd.readouterr().out and first.is_dir()
+    assert main(clean) == DONE
+    assert not first.exists() and not killed.exists() and second.is_dir()
+    (store / "experiments/tiny/registered.json").write_text("[1]")
+    assert main(clean) == BAD_INPUT
+    assert second.is_dir(), "what it has found cannot be read"
+
+
+def test_fetched_files_that_a_record_is_about_stay(asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered, "local_folder", lambda location: None)
+    path = asked()
+    register(load_experiment(path), write_model(tmp_path / "model"))
+    checkpoint, experiment = found(path), load_experiment(path)
+    store, step = Store.of(experiment.storage), Step("prepare", "theirs", {})
+    with store.writing(step) as draft:
+        draft.result = artifact(folder=str(checkpoint.path))
+    store.refer("another", [step])
+    shutil.rmtree(tmp_path / "store/experiments/tiny")
+    for file in checkpoint.path.parent.rglob("*"):
+        os.utime(file, (0, 0))
+    assert not downloads.unneeded(experiment.storage, store, frozenset())
+    store.refer("another", [])
+    assert len(downloads.unneeded(experiment.storage, store, frozenset())) == 1
+    assert not downloads.unneeded(experiment.storage, store, {step.fingerprint}), "planned"
 
 
 def test_files_of_a_server_are_fetched_once(asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,8 @@ def test_model_is_whole_when_its_record_is_cleaned_away_and_the_other_way_round(
     shutil.rmtree(again)
     checkpoints.verify(kept, compressed=False)
     (leftover,) = clean.unreferred(run.store, frozenset())
-    assert leftover.entry.linked_bytes == sum((kept / name).stat().st_size for name in checkpoints.names(kept))
-    assert clean.remove_one(run.store, leftover, frozenset())
+    assert leftover.linked_bytes == sum((kept / name).stat().st_size for name in checkpoints.names(kept))
+    assert leftover.remove()
     assert not kept.exists()
     checkpoints.verify(shown, compressed=False)
 
