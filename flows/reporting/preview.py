@@ -34,10 +34,12 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     ahead = estimate(plan, lambda step: step.fingerprint in todo, history, hosts=_hosts(plan))
     needs = {variant.name: sizes.sizes(plan, variant, model, store) for variant in plan.variants}
     console.print(_table(plan, todo, needs, ahead))
+    mine = {step.fingerprint for step in plan.steps}
+    earlier = [record for record in recorded if record.fingerprint not in mine]
     if steps:
-        console.print(_steps(plan, todo, recorded))
+        console.print(_steps(plan, todo, earlier))
     told = [f"{variant.name}: {variant.in_words}" for variant in plan.tried if variant.is_told]
-    about = [*_tuned(plan.experiment), *told, *_changes(plan, todo, recorded), *_slower(plan), *_machine(plan, needs)]
+    about = [*_tuned(plan.experiment), *told, *_changes(plan, todo, earlier), *_slower(plan), *_machine(plan, needs)]
     about += resolution.notes(plan, _documents(plan.experiment)) + [escape(note) for note in licences.notes(plan)]
     written = [f"disk: {need}" for need in disk.disks(plan, model, todo)]
     for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan)]:
@@ -98,13 +100,13 @@ def _table(plan: Plan, missing: set[str], needs: dict[str, Sizes], ahead: Estima
     return table
 
 
-def _steps(plan: Plan, missing: set[str], recorded: list[Record[Result]]) -> Table:
+def _steps(plan: Plan, missing: set[str], earlier: list[Record[Result]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for header in ("variant", "step", "fingerprint", "state"):
         table.add_column(header)
     for variant in plan.tried:
         for step in variant.steps:
-            state = f"to do{_since(step, recorded)}" if step.fingerprint in missing else "done"
+            state = f"to do{_since(step, earlier)}" if step.fingerprint in missing else "done"
             table.add_row(variant.name, _name(plan, variant, step), step.fingerprint, state)
     return table
 
@@ -116,17 +118,18 @@ def _name(plan: Plan, variant: VariantPlan, step: Step[Result]) -> str:
     return f"{step.kind} {workloads.get(step.fingerprint, '')}".rstrip()
 
 
-def _since(step: Step[Result], recorded: list[Record[Result]]) -> str:
-    earlier = records.nearest(step, recorded)
-    return f"; changed since: {', '.join(records.difference(step, earlier)[:4])}" if earlier else ""
+def _since(step: Step[Result], earlier: list[Record[Result]]) -> str:
+    """What is other than in a record that the plan has no step for."""
+    nearest = records.nearest(step, earlier)
+    return f"; changed since: {', '.join(records.difference(step, nearest)[:4])}" if nearest else ""
 
 
-def _changes(plan: Plan, missing: set[str], recorded: list[Record[Result]]) -> list[str]:
+def _changes(plan: Plan, missing: set[str], earlier: list[Record[Result]]) -> list[str]:
     """Why steps with an earlier record are done again, each reason once for all variants that it touches."""
     touched: dict[str, list[str]] = {}
     for variant in plan.tried:
         for step in variant.steps:
-            if step.fingerprint in missing and (since := _since(step, recorded)):
+            if step.fingerprint in missing and (since := _since(step, earlier)):
                 names = touched.setdefault(f"{step.kind}{since}", [])
                 names += [variant.name] if variant.name not in names else []
     return [f"{what} ({', '.join(names)})" for what, names in touched.items()]

@@ -292,9 +292,10 @@ def _record(content: dict[str, Any], files: Files) -> Record[Any]:
 
 
 def nearest(step: Step[Result], records: Iterable[Record[Result]]) -> Record[Result] | None:
-    """The latest record of the same kind and variant: what a changed step is compared with."""
+    """The record of the same kind and variant that differs in the fewest fields, the latest of these: what a changed
+    step is compared with."""
     same = [record for record in records if (record.kind, record.variant) == (step.kind, step.variant)]
-    return max(same, key=lambda record: record.finished_at, default=None)
+    return min(same, key=lambda record: (len(difference(step, record)), -record.finished_at), default=None)
 
 
 def difference(step: Step[Result], record: Record[Result]) -> list[str]:
