@@ -121,6 +121,8 @@ def show(bare: dict[str, Measured], run: dict[str, Measured], made: plan.Plan) -
     confidence = made.experiment.decision.confidence
     print("variant          figure                    clients  bare               run                run / bare")
     both = [(name, alone, run[name]) for name, alone in bare.items() if name in run]
+    if unknown := [name for name in bare if name not in run]:
+        print(f"no record of a run with this load: {', '.join(unknown)}")
     for name, alone, ours in both:
         for place, point in enumerate(alone.sweeps[0]):
             for figure in COMPARED:
