@@ -93,7 +93,7 @@ def benchmark(
             ]
         }
     )
-    report, _ = asyncio.run(benchmark_generative_text(scenario, progress=False, **{_WINDOW: _Windows(Pace(**pace))}))
+    report = _run(scenario, Pace(**pace))
     windows = [_window(measured) for measured in report.benchmarks]
     with (destination / REQUESTS).open("w") as file:
         for index, (measured, window) in enumerate(zip(report.benchmarks, windows, strict=True)):
@@ -101,6 +101,19 @@ def benchmark(
                 file.write(json.dumps({"point": index, **row}) + "\n")
     _keep_own_report(report, destination)
     return windows
+
+
+def _run(scenario: BenchmarkScenario, pace: Pace) -> GenerativeBenchmarksReport:
+    """What GuideLLM reports. It is no result of a task's: when `asyncio.run` gives SIGINT back, Python writes its own
+    handler out in words, with the task and its result (`signal._int_to_enum`), which are megabytes here."""
+    reports: list[GenerativeBenchmarksReport] = []
+
+    async def run() -> None:
+        report, _ = await benchmark_generative_text(scenario, progress=False, **{_WINDOW: _Windows(pace)})
+        reports.append(report)
+
+    asyncio.run(run())
+    return reports[0]
 
 
 def _spread(kind: str, pace: dict[str, Any]) -> dict[str, float]:
