@@ -1,12 +1,13 @@
 """What lies in a store that no experiment refers to: listed, shown, removed.
 
-Only what the store itself has named, inside its records, is ever looked at.
+Only what this project has named, in the folders that it has made, is ever looked at.
 """
 
 import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -35,7 +36,7 @@ class Leftover:
     """False, and nothing is lost, where an experiment has come to need it meanwhile."""
 
 
-def clean(root: object, leftovers: Sequence[Leftover], console: Console, *, remove: bool) -> None:
+def clean(root: Path | str, leftovers: Sequence[Leftover], console: Console, *, remove: bool) -> None:
     """Show what no experiment needs of a store and the total; with `remove`, remove it."""
     if not leftovers:
         console.print(f"nothing to remove in {root}", soft_wrap=True)
@@ -59,7 +60,7 @@ def clean(root: object, leftovers: Sequence[Leftover], console: Console, *, remo
     console.print(f"{_total(removed)} removed")
 
 
-def _removed(root: object, leftover: Leftover) -> bool:
+def _removed(root: Path | str, leftover: Leftover) -> bool:
     try:
         return leftover.remove()
     except OSError as error:

@@ -193,13 +193,13 @@ class Store:
         Raises:
             UserError: one is not JSON.
         """
-        files = self._backend.read_all(f"experiments/*/{name}")
-        try:
-            return {file: json_lines.loaded(content) for file, content in files.items()}
-        except ValueError:
-            raise UserError(
-                f"{self.root}/experiments/*/{name}: not JSON; remove the file if it is not needed"
-            ) from None
+        kept = {}
+        for file, content in self._backend.read_all(f"experiments/*/{name}").items():
+            try:
+                kept[file] = json_lines.loaded(content)
+            except ValueError:
+                raise UserError(f"{self.root}/{file}: not JSON; remove the file if it is not needed") from None
+        return kept
 
     def kept_text(self, experiment: str, name: str) -> str | None:
         """What a text file of it holds, what is no text in it replaced; None where there is none."""

@@ -58,7 +58,11 @@ def unneeded(storage: Storage, store: Store, planned: Set[str]) -> list[Leftover
         size, linked, changed_at = extent(folder)
         if folder.resolve() in needed or time.time() - changed_at < GIVEN_UP_AFTER_S:
             continue
-        reason = "fetched from MLflow in part" if folder.name.startswith(".") else "fetched from MLflow; not needed"
+        reason = (
+            "fetched from MLflow in part"
+            if folder.name.startswith(".")
+            else "fetched from MLflow, and no experiment needs it"
+        )
         remove = partial(_removed, folder, store, planned)
         name = f"{_FOLDER}/{folder.name}" if isinstance(storage.root, Path) else str(folder)
         leftovers.append(Leftover(name, size, linked, changed_at, reason, remove))
