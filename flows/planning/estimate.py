@@ -124,7 +124,8 @@ def _way(plan: Plan, variant: VariantPlan, steps: Sequence[Step[Result]], histor
         stays += [Stay(take(history.seconds(step)), sizes=own) for step in evaluations]
     evaluating_s = sum(take(history.seconds(step)) for step in evaluations) if served else 0.0
     if evaluating_s and not (indices and plan.fills_host(variant)):
-        stays.append(Stay(take(history.start(variant.benchmarks[0])) + evaluating_s, sizes=own))
+        around_s = take(history.start(variant.benchmarks[0])) + take(history.end)
+        stays.append(Stay(around_s + evaluating_s, sizes=own))
         evaluating_s = 0.0
     if indices:
         stays.append(_block(plan, variant, indices, evaluating_s, history, take))
@@ -154,7 +155,7 @@ def _block(
             take(Figure(0.0, f"automatic repeats of {f'load {name}'.rstrip()}: assumed the most, {words}"))
     begin, warming = history.start(variant.benchmarks[0]), history.warming(variant.benchmarks[indices[0]])
     turns = 1 if plan.slots.together else engines
-    up = sum(take(begin) for _ in range(len(starts) * (engines if alone else 1)))
+    up = sum(take(begin) + take(history.end) for _ in range(len(starts) * (engines if alone else 1)))
     warmed = sum(take(warming) for _ in range(len(starts) * turns))
     figures = {index: history.seconds(variant.benchmarks[index]) for index in indices}
     seconds = {index: sum(take(figure) for _ in range(turns)) for index, figure in figures.items()}

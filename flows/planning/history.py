@@ -23,14 +23,20 @@ _PASSES = 2
 """Through the grid while an engine warms up, as a rule."""
 _SAVING_S_PER_1E9 = 3.5
 """Reading and writing checkpoints of so many parameters: FP8 of 8e9 took 39 and 45 s on H100 and H200."""
-_POINT_S = 1.8
-"""Beside the load of one point (CONTRIBUTING: GuideLLM on idle cores)."""
+_END_S = {"cpu": 6.0, "cuda": 15.0}
+"""From an engine's last load to the start of the next one in its place: 13 to 16 s were measured on an H200."""
+_POINT_S = {"cpu": 1.8, "cuda": 4.0}
+"""Beside the load of one point: GuideLLM on idle cores, and with ten client processes (3 to 5 s were measured)."""
+_IDLE_POWER_S = {"cpu": 0.0, "cuda": 8.0}
+"""In which an engine's GPUs are measured without a request (`actors.programs.energy`)."""
 _DOCUMENTS_PER_S = {"cpu": 1.0, "cuda": 130.0}
 """Of a model with 1e9 parameters, four answers each: 7.5 a second of 0.135e9 on 2 cores were measured; on a GPU it is
 2 operations a parameter and 400 tokens a document at 1e14 a second."""
 _TOKENS_PER_S = {"cpu": 13.0, "cuda": 9500.0}
 """Calibration tokens, of a model with 1e9 parameters: GPTQ of 0.135e9 on 2 cores took 42 s for 4,096, and of 8e9 on an
 H100 110 s for 131,072 (tests/bench/README.md)."""
+_UNKNOWN_SIZE = {"cpu": 0.25e9, "cuda": 8e9}
+"""Parameters of a base model whose size nobody tells before it is fetched, as a wheel's."""
 _UNLIMITED = 1000
 """Documents of a task whose number is not known yet."""
 
@@ -56,12 +62,16 @@ class History:
         documents: Mapping[str, int] | None = None,
     ) -> None:
         """Args:
-        parameters: of the base model, where they are known; an assumption scales with them.
+        parameters: of the base model, where they are known; assumptions scale with them.
         documents: of tasks by name, where they can be counted.
         """
         self._counted = documents or {}
         self._records: list[Record[Any]] = [r for r in records if _can_be_read(r) and _hardware(r) in (None, hardware)]
-        self._accelerator, self._parameters = accelerator, parameters
+        self._accelerator = accelerator
+        self._billions = (parameters or _UNKNOWN_SIZE[accelerator]) / 1e9
+        self._size = (
+            "" if parameters else f" with {self._billions:g}e9 parameters, as the model's size is not known yet"
+        )
 
     def seconds(self, step: Step[Result]) -> Figure:
         """How long a step will take; a benchmark on one of its engines."""
@@ -91,8 +101,14 @@ class History:
         )
         if nearest:
             return Figure(statistics.median(r.result.deployment.warming_s or 0.0 for r in nearest))
-        once = _points(load) * (min(load["duration_s"], WARMING_S) + _POINT_S)
-        return self._assumed("warming an engine up", _PASSES * once)
+        once = _points(load) * (min(load["duration_s"], WARMING_S) + _POINT_S[self._accelerator])
+        return self._assumed("warming an engine up", _PASSES * once + _IDLE_POWER_S[self._accelerator])
+
+    @property
+    def end(self) -> Figure:
+        """How long it takes after an engine's work until the next can start in its place."""
+        seconds = _END_S[self._accelerator]
+        return Figure(seconds, f"end of an engine: assumed {seconds:.0f} s")
 
     def _prepare(self, step: Step[Checkpoint]) -> Figure:
         nearest = self._nearest(step, lambda settings: settings.get("model"))
@@ -109,10 +125,8 @@ class History:
             phase = record.result.seconds.get("quantize", 0.0)
             ratio = tokens / _tokens(record.settings) if tokens and _tokens(record.settings) else 1.0
             return Figure(record.seconds + phase * (ratio - 1))
-        size = self._parameters or 1e9
-        billions = size / 1e9
-        seconds = 20 + billions * (_SAVING_S_PER_1E9 + tokens / _TOKENS_PER_S[self._accelerator])
-        return self._assumed("quantizing", seconds)
+        seconds = 20 + self._billions * (_SAVING_S_PER_1E9 + tokens / _TOKENS_PER_S[self._accelerator])
+        return self._assumed(f"quantizing{self._size}", seconds)
 
     def _evaluate(self, step: Step[Evaluation]) -> Figure:
         documents = self._documents(step)
@@ -120,17 +134,16 @@ class History:
         if nearest:
             done = sum(scores.documents for scores in nearest[0].result.tasks.values())
             return Figure(nearest[0].seconds * (sum(documents.values()) / done if done else 1.0))
-        size = (self._parameters or 1e9) / 1e9
-        return self._assumed(
-            "evaluating", 25 + sum(documents.values()) * size / _DOCUMENTS_PER_S[self._accelerator], documents
-        )
+        answering_s = sum(documents.values()) * self._billions / _DOCUMENTS_PER_S[self._accelerator]
+        return self._assumed(f"evaluating{self._size}", 25 + answering_s, documents)
 
     def _benchmark(self, step: Step[Benchmark]) -> Figure:
         load = step.settings["load"]
         nearest = self._nearest(step, lambda _: None)
         points, measured = _points(load), _configured(load)
         if not nearest:
-            return self._assumed("overhead of each point of a load", _POINT_S, extra=measured, times=points)
+            overhead = _POINT_S[self._accelerator]
+            return self._assumed("overhead of each point of a load", overhead, extra=measured, times=points)
         beside = [(_seconds_of_one(r) - _configured(r.settings["load"])) / _points(r.settings["load"]) for r in nearest]
         return Figure(measured + points * max(0.0, statistics.median(beside)))
 

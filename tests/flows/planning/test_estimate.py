@@ -101,6 +101,27 @@ def test_record_of_other_hardware_tells_nothing(made: Callable[..., planning.Pla
     assert history(Store.of(Storage(root=tmp_path / "other"))).seconds(step).seconds == 7.0
 
 
+def test_model_of_unknown_size_is_assumed_to_fit_the_machine_and_that_is_told(
+    made: Callable[..., planning.Plan],
+) -> None:
+    step = made().base.evaluations[0]
+    unknown = {accelerator: History([], "a machine", accelerator, None) for accelerator in ("cpu", "cuda")}
+    known = {"cpu": History([], "a machine", "cpu", 0.25e9), "cuda": History([], "a machine", "cuda", 8e9)}
+    for accelerator, history_of in unknown.items():
+        assert history_of.seconds(step).seconds == known[accelerator].seconds(step).seconds
+        assert "as the model's size is not known yet" in history_of.seconds(step).assumed
+        assert "not known" not in known[accelerator].seconds(step).assumed
+
+
+def test_engine_ends_before_the_next_one_starts(made: Callable[..., planning.Plan]) -> None:
+    plan, assumed = made(), History([], "a CPU", "cpu", 1e9)
+    evaluation = plan.variants[-1].evaluations[0]
+    ahead = estimate(plan, lambda step: step == evaluation, assumed)
+    start, end = assumed.start(plan.variants[-1].benchmarks[0]), assumed.end
+    assert end.seconds > 0 and end.assumed in ahead.assumed
+    assert ahead.variants["fp8-dynamic"] == start.seconds + end.seconds + assumed.seconds(evaluation).seconds
+
+
 def test_plan_without_records_names_every_assumption_and_a_finished_one_takes_no_time(
     made: Callable[..., planning.Plan], tmp_path: Path
 ) -> None:
