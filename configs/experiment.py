@@ -28,6 +28,8 @@ BASE = "base"
 """The name of the variant that is not compressed."""
 ONLY = ""
 """The name of the load in an experiment that has one, and no workloads."""
+_COMPARABLE = 2
+"""Fewest documents of a task for an interval."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """What an MLflow without a server writes into."""
 
@@ -206,6 +208,19 @@ class Experiment(Settings):
                     f"decision.objective: {self.decision.objective!r} with {section(name)}.kind {load.kind!r}: at a "
                     "rate that a server can sustain, its throughput equals the rate; choose the objective goodput, "
                     "capacity, ttft or tpot, or kind concurrent"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_can_be_compared(self) -> "Experiment":
+        if self.racing is None:
+            return self
+        for position, task in enumerate(self.accuracy.tasks):
+            if task.limit and (fewest := self.racing.fewest(task.limit)) < _COMPARABLE:
+                raise ValueError(
+                    f"accuracy.tasks.{position}.limit: {task.limit} documents leave {fewest} in a slice of the race "
+                    f"(racing.looks {list(self.racing.looks)}), and a comparison needs {_COMPARABLE}; raise it to "
+                    f"{self.racing.enough_for(_COMPARABLE)}, or choose other looks"
                 )
         return self
 

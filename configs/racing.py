@@ -1,5 +1,6 @@
 """Spending less on variants that cannot win."""
 
+import math
 from itertools import pairwise
 
 from pydantic import Field, field_validator
@@ -51,3 +52,11 @@ class Racing(Settings):
     def slices(self) -> tuple[tuple[float, float], ...]:
         """From which to which share of the documents each slice goes."""
         return tuple(pairwise((0.0, *self.looks, 1.0)))
+
+    def fewest(self, documents: int) -> int:
+        """Documents in the smallest slice of so many."""
+        return min(math.ceil(last * documents) - math.ceil(first * documents) for first, last in self.slices)
+
+    def enough_for(self, fewest: int) -> int:
+        """Documents that leave at least so many in every slice."""
+        return math.ceil(fewest / min(last - first for first, last in self.slices))

@@ -69,9 +69,8 @@ class History:
         self._records: list[Record[Any]] = [r for r in records if _can_be_read(r) and _hardware(r) in (None, hardware)]
         self._accelerator = accelerator
         self._billions = (parameters or _UNKNOWN_SIZE[accelerator]) / 1e9
-        self._size = (
-            "" if parameters else f" with {self._billions:g}e9 parameters, as the model's size is not known yet"
-        )
+        unknown = f" or the model's size: {self._billions:g}e9 parameters"
+        self._without = "without a record" if parameters else f"without a record{unknown}"
 
     def seconds(self, step: Step[Result]) -> Figure:
         """How long a step will take; a benchmark on one of its engines."""
@@ -126,7 +125,7 @@ class History:
             ratio = tokens / _tokens(record.settings) if tokens and _tokens(record.settings) else 1.0
             return Figure(record.seconds + phase * (ratio - 1))
         seconds = 20 + self._billions * (_SAVING_S_PER_1E9 + tokens / _TOKENS_PER_S[self._accelerator])
-        return self._assumed(f"quantizing{self._size}", seconds)
+        return self._sized("quantizing", seconds)
 
     def _evaluate(self, step: Step[Evaluation]) -> Figure:
         documents = self._documents(step)
@@ -135,7 +134,8 @@ class History:
             done = sum(scores.documents for scores in nearest[0].result.tasks.values())
             return Figure(nearest[0].seconds * (sum(documents.values()) / done if done else 1.0))
         answering_s = sum(documents.values()) * self._billions / _DOCUMENTS_PER_S[self._accelerator]
-        return self._assumed(f"evaluating{self._size}", 25 + answering_s, documents)
+        counted = f"evaluating ({sum(documents.values())} documents)"
+        return self._sized(counted, 25 + answering_s)
 
     def _benchmark(self, step: Step[Benchmark]) -> Figure:
         load = step.settings["load"]
@@ -197,17 +197,12 @@ class History:
         alike = [past for past in fitting if distance(past) == nearest]
         return sorted(alike, key=lambda past: past.finished_at, reverse=True)
 
-    def _assumed(
-        self,
-        what: str,
-        seconds: float,
-        documents: dict[str, int] | None = None,
-        *,
-        extra: float = 0.0,
-        times: int = 1,
-    ) -> Figure:
-        counted = f" ({sum(documents.values())} documents)" if documents else ""
-        return Figure(extra + times * seconds, f"{what}{counted}: assumed {seconds:.0f} s, without a record")
+    def _sized(self, what: str, seconds: float) -> Figure:
+        """What scales with the model."""
+        return Figure(seconds, f"{what}: assumed {seconds:.0f} s, {self._without}")
+
+    def _assumed(self, what: str, seconds: float, *, extra: float = 0.0, times: int = 1) -> Figure:
+        return Figure(extra + times * seconds, f"{what}: assumed {seconds:.0f} s, without a record")
 
 
 class _PastStep(Generic[R]):

@@ -61,6 +61,12 @@ NUMBERS: list[Case] = [
     ("ttft_inf", {"decision.constraints.max_ttft_p95_ms": INF}, "inf is not valid"),
     ("cache", {"storage.cache_gib": NAN}, "nan is not valid"),
     ("look_true", {"racing.looks": [True]}, "racing.looks: True is not a number"),
+    (
+        "slice_of_one_document",
+        {"racing.looks": [0.1], "accuracy.tasks.0": {"name": "everyday_science", "limit": 10}},
+        "accuracy.tasks.0.limit: 10 documents leave 1 in a slice of the race (racing.looks [0.1]), and a comparison "
+        "needs 2; raise it to 20",
+    ),
     ("smoothquant_true", {"schemes.0": {"kind": "int8-w8a8", "smoothquant": True}}, "True is not a number"),
     ("group_true", {"schemes.0": {"kind": "int4-w4a16", "group_size": True}}, "True is not a number"),
 ]

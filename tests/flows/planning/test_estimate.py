@@ -109,8 +109,8 @@ def test_model_of_unknown_size_is_assumed_to_fit_the_machine_and_that_is_told(
     known = {"cpu": History([], "a machine", "cpu", 0.25e9), "cuda": History([], "a machine", "cuda", 8e9)}
     for accelerator, history_of in unknown.items():
         assert history_of.seconds(step).seconds == known[accelerator].seconds(step).seconds
-        assert "as the model's size is not known yet" in history_of.seconds(step).assumed
-        assert "not known" not in known[accelerator].seconds(step).assumed
+        assert "without a record or the model's size: " in history_of.seconds(step).assumed
+        assert "size" not in known[accelerator].seconds(step).assumed
 
 
 def test_engine_ends_before_the_next_one_starts(made: Callable[..., planning.Plan]) -> None:
