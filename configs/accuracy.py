@@ -9,6 +9,8 @@ from configs.base import REPOSITORY, Seed, Settings, SoundPath
 
 TASKS_FOLDER = REPOSITORY / "configs" / "tasks"
 """Local lm-eval tasks that every experiment may name."""
+COMPARABLE = 2
+"""Fewest documents of a task that have an interval."""
 
 
 class GenKwargs(Settings):
@@ -50,7 +52,7 @@ class Task(Settings):
     """Name of the task, never a pattern or a path: it also names the result files."""
     fewshot: int | None = Field(default=None, ge=0, le=10_000)
     """Number of answered examples before every question; None: the task's own number."""
-    limit: int | None = Field(default=None, ge=2)
+    limit: int | None = Field(default=None, ge=COMPARABLE)
     """Number of documents, from the first on; None: all of them."""
     path: SoundPath | None = None
     """A YAML file that defines the task, if it is neither stock nor in configs/tasks."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.accuracy import Accuracy
+from configs.accuracy import COMPARABLE, Accuracy
 from configs.base import LONGEST_NAME, Settings
 from configs.calibration import Calibration
 from configs.candidates import Candidates
@@ -28,8 +28,6 @@ BASE = "base"
 """The name of the variant that is not compressed."""
 ONLY = ""
 """The name of the load in an experiment that has one, and no workloads."""
-_COMPARABLE = 2
-"""Fewest documents of a task for an interval."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """What an MLflow without a server writes into."""
 
@@ -216,13 +214,18 @@ class Experiment(Settings):
         if self.racing is None:
             return self
         for position, task in enumerate(self.accuracy.tasks):
-            if task.limit and (fewest := self.racing.fewest(task.limit)) < _COMPARABLE:
+            if task.limit and (fewest := self.racing.fewest(task.limit)) < COMPARABLE:
                 raise ValueError(
                     f"accuracy.tasks.{position}.limit: {task.limit} documents leave {fewest} in a slice of the race "
-                    f"(racing.looks {list(self.racing.looks)}), and a comparison needs {_COMPARABLE}; raise it to "
-                    f"{self.racing.enough_for(_COMPARABLE)}, or choose other looks"
+                    f"(racing.looks {list(self.racing.looks)}), and a comparison needs {COMPARABLE}; raise it to "
+                    f"{self.racing.enough_for(COMPARABLE)}, or choose other looks"
                 )
         return self
+
+    @property
+    def fewest_documents(self) -> int:
+        """Documents that a task must have so that all that is asked of it can be compared."""
+        return self.racing.enough_for(COMPARABLE) if self.racing else COMPARABLE
 
     @property
     def loads(self) -> dict[str, Load]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from actors import environments
-from configs.accuracy import TASKS_FOLDER, Task, local_task
+from configs.accuracy import COMPARABLE, TASKS_FOLDER, Task, local_task
 from configs.base import REPOSITORY, UserError
 from configs.calibration import LocalText
 from configs.experiment import Experiment
@@ -59,12 +59,12 @@ def check_inputs(experiment: Experiment, accelerator: str) -> None:
     _calibration(experiment)
     tasks = experiment.accuracy.tasks
     may_run = experiment.accuracy.allow_code
-    kinds = [_task(task, f"accuracy.tasks.{position}", accelerator, may_run) for position, task in enumerate(tasks)]
+    least = experiment.fewest_documents
+    kinds = [_task(each, f"accuracy.tasks.{at}", accelerator, may_run, least) for at, each in enumerate(tasks)]
     judgeable.someone_judges(experiment.accuracy, kinds)
-    if experiment.racing and _task(experiment.racing.proxy, "racing.proxy", accelerator, may_run) not in PERPLEXITIES:
-        raise UserError(
-            f"racing.proxy: {experiment.racing.proxy.name!r} is not a text with a perplexity; name one that is"
-        )
+    proxy = experiment.racing and experiment.racing.proxy
+    if proxy and _task(proxy, "racing.proxy", accelerator, may_run, COMPARABLE) not in PERPLEXITIES:
+        raise UserError(f"racing.proxy: {proxy.name!r} is not a text with a perplexity; name one that is")
     chats = {f"accuracy.tasks.{position}.chat_template": task.chat_template for position, task in enumerate(tasks)}
     for field, chat_template in {"accuracy.chat_template": experiment.accuracy.chat_template, **chats}.items():
         if chat_template:
@@ -205,8 +205,8 @@ def _chat_template(experiment: Experiment, field: str) -> None:
         )
 
 
-def _task(task: Task, field: str, accelerator: str, allow_code: bool) -> str:
-    """How a task is judged (`configs.metrics.Kind`)."""
+def _task(task: Task, field: str, accelerator: str, allow_code: bool, least: int) -> str:
+    """How a task is judged (`configs.metrics.Kind`); it must have at least so many documents."""
     for file in [task.path, *(task.data_files or {}).values()]:
         if file and not file.is_file():
             raise UserError(f"{field}: {file} is not a file; check the path")
@@ -214,7 +214,7 @@ def _task(task: Task, field: str, accelerator: str, allow_code: bool) -> str:
     if local is None:
         _known_to_lm_eval(task, field, accelerator)
     try:
-        definitions = _definitions(task, local, accelerator)
+        definitions = _definitions(task, local, accelerator, least)
     except (Malformed, yaml.YAMLError) as error:
         where = ".path" if task.path else ".data_files" if task.data_files else ""
         raise UserError(f"{field}{where}: {' '.join(str(error).split())}") from None
@@ -230,16 +230,16 @@ def _task(task: Task, field: str, accelerator: str, allow_code: bool) -> str:
         raise UserError(f"{field}: {error}") from None
 
 
-def _definitions(task: Task, local: Path | None, accelerator: str) -> list[dict[str, Any]]:
+def _definitions(task: Task, local: Path | None, accelerator: str, least: int) -> list[dict[str, Any]]:
     """The files of a task, or of all tasks of a group, after every document that lies on this machine was read."""
     if local is None:
         definitions = stock_tasks.definitions(task.name, accelerator)
         if task.data_files:
-            task_files.check_documents(task, definitions[0] if definitions else {}, task.data_files)
+            task_files.check_documents(task, definitions[0] if definitions else {}, task.data_files, least)
         return definitions
     definition = task_files.read(local, task)
     if files := task_files.own_data_files(definition, local.parent):
-        task_files.check_documents(task, definition, files)
+        task_files.check_documents(task, definition, files, least)
     return [definition]
 
 

@@ -17,7 +17,6 @@ _COLUMN = re.compile(r"\{\{-?\s*([A-Za-z_]\w*)\s*(?=[}.|\[])")
 _BEYOND = re.compile(r"__|\|\s*attr\b|\\x")
 _TEMPLATES = ("doc_to_text", "doc_to_target", "doc_to_choice")
 _LITERALS = {"true", "false", "none", "True", "False", "None"}
-_LEAST_DOCUMENTS = 2
 
 
 def read(file: Path, task: Task) -> dict[str, Any]:
@@ -97,8 +96,8 @@ def own_data_files(definition: dict[str, Any], folder: Path) -> dict[str, Path]:
     return files
 
 
-def check_documents(task: Task, definition: dict[str, Any], files: Mapping[str, Path]) -> None:
-    """Raise Malformed unless every document is one of the task's, and there are enough of them."""
+def check_documents(task: Task, definition: dict[str, Any], files: Mapping[str, Path], least: int) -> None:
+    """Raise Malformed unless every document is one of the task's, and there are at least so many of them to judge."""
     splits = {use: str(definition[use]) for use in _SPLITS if definition.get(use)}
     if splits and (unknown := sorted(set(files) - set(splits.values()))):
         split_names = ", ".join(sorted(set(splits.values())))
@@ -110,10 +109,8 @@ def check_documents(task: Task, definition: dict[str, Any], files: Mapping[str, 
     counts = {split: _count(file, wanted, task.name) for split, file in files.items()}
     if test_split is None:
         return
-    if counts[test_split] < _LEAST_DOCUMENTS:
-        raise Malformed(
-            f"{files[test_split].name} holds {counts[test_split]} documents; at least {_LEAST_DOCUMENTS} are needed"
-        )
+    if counts[test_split] < least:
+        raise Malformed(f"{files[test_split].name} holds {counts[test_split]} documents; at least {least} are needed")
     shown = next((splits[use] for use in ("fewshot_split", *_SPLITS[:3]) if splits.get(use) in files), test_split)
     most = counts[shown] - (shown == test_split)
     if task.fewshot and task.fewshot > most:

@@ -14,7 +14,7 @@ from actors.placement.allocation import Slot
 from actors.placement.lease import Needs, lease
 from actors.programs import vllm_server
 from actors.serving import check_up
-from configs.accuracy import TASKS_FOLDER
+from configs.accuracy import COMPARABLE, TASKS_FOLDER
 from flows.analysis import early_stopping
 from flows.planning import prompts
 from flows.runtime.context import Run, Services, answer
@@ -155,8 +155,10 @@ def _in_actor(
 def _checked(evaluated: Evaluation) -> Evaluation:
     """The same results, where every task has enough documents for an interval."""
     tasks = evaluated.tasks
-    if few := [name for name, scores in tasks.items() if scores.documents < 2]:
-        raise StepFailed(f"task {few[0]} has {tasks[few[0]].documents} documents; a comparison needs two or more")
+    if few := [name for name, scores in tasks.items() if scores.documents < COMPARABLE]:
+        raise StepFailed(
+            f"task {few[0]} has {tasks[few[0]].documents} documents; a comparison needs {COMPARABLE} or more"
+        )
     return evaluated
 
 

@@ -182,6 +182,11 @@ def test_documents_of_local_files_are_counted(experiment_file: Any, tmp_path: Pa
     assert "evaluating (7 documents): assumed" in capfd.readouterr().out
 
 
+def test_documents_must_be_enough_for_every_slice_of_a_race(experiment_file: Any, capfd: Any) -> None:
+    path = experiment_file(accuracy={"tasks": ["everyday_science"]}, racing={"looks": [0.004]})
+    assert "holds 400 documents; at least 500 are needed" in refused(path, capfd)
+
+
 def test_data_files_of_a_group_of_tasks(experiment_file: Any, tmp_path: Path, capfd: Any) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n")
