@@ -30,7 +30,8 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
     recorded, model = store.all(), sizes.model_of(plan, store)
     todo = {step.fingerprint for step in store.missing(plan.steps)} - _not_needed(plan, store)
     parameters = model.parameters if model else None
-    history = History(recorded, plan.hardware.name, plan.hardware.accelerator, parameters, _documents(plan.experiment))
+    documents = _documents(plan.experiment)
+    history = History(recorded, plan.hardware.name, plan.hardware.accelerator, parameters, documents)
     ahead = estimate(plan, lambda step: step.fingerprint in todo, history, hosts=_hosts(plan))
     needs = {variant.name: sizes.sizes(plan, variant, model, store) for variant in plan.variants}
     console.print(_table(plan, todo, needs, ahead))
@@ -40,7 +41,7 @@ def show_plan(plan: Plan, store: Store, console: Console, *, steps: bool = False
         console.print(_steps(plan, todo, earlier))
     told = [f"{variant.name}: {variant.in_words}" for variant in plan.tried if variant.is_told]
     about = [*_tuned(plan.experiment), *told, *_changes(plan, todo, earlier), *_slower(plan), *_machine(plan, needs)]
-    about += resolution.notes(plan, _documents(plan.experiment)) + [escape(note) for note in licences.notes(plan)]
+    about += resolution.notes(plan, documents) + [escape(note) for note in licences.notes(plan)]
     written = [f"disk: {need}" for need in disk.disks(plan, model, todo)]
     for line in [*about, *_blocks(plan), *enough.notes(plan.experiment), *written, *hub.notes(plan)]:
         console.print(line, highlight=False)

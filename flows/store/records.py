@@ -187,19 +187,23 @@ class Store:
             print(f"passed over: {self.root}/experiments/{experiment}/{name}: not a JSON object", file=sys.stderr)
         return kept if isinstance(kept, dict) else {}
 
-    def kept_of_all(self, name: str) -> dict[str, Any]:
-        """What the JSON files of that name hold, of every experiment's folder, by their names under the root.
+    def named_by_all(self, name: str, texts: Callable[[Any], list[Any]], otherwise: str) -> set[str]:
+        """What the JSON files of that name, one in every experiment's folder, name.
+
+        Args:
+            texts: finds it in the content of one.
+            otherwise: what is wrong where it is not there, and what to do.
 
         Raises:
-            UserError: one is not JSON.
+            UserError: it is not there, so nothing may count as unnamed.
         """
-        kept = {}
+        named: set[str] = set()
         for file, content in self._backend.read_all(f"experiments/*/{name}").items():
             try:
-                kept[file] = json_lines.loaded(content)
-            except ValueError:
-                raise UserError(f"{self.root}/{file}: not JSON; remove the file if it is not needed") from None
-        return kept
+                named |= _texts(texts(json_lines.loaded(content)))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                raise UserError(f"{self.root}/{file}: {otherwise}, or remove the file if it is not needed") from None
+        return named
 
     def kept_text(self, experiment: str, name: str) -> str | None:
         """What a text file of it holds, what is no text in it replaced; None where there is none."""
@@ -212,25 +216,8 @@ class Store:
         Raises:
             UserError: what an experiment refers to cannot be read, so nothing may count as unreferred.
         """
-        fingerprints: set[str] = set()
-        for name, content in self._backend.read_all(f"experiments/*/{_STEPS}").items():
-            try:
-                fingerprints |= _texts([step["fingerprint"] for step in _list(json_lines.loaded(content))])
-            except (ValueError, TypeError, KeyError):
-                raise UserError(
-                    f"{self.root}/{name}: not a list of steps; run the experiment again, or remove the file if it is "
-                    "not needed"
-                ) from None
-        for name, content in self._backend.read_all(f"experiments/*/{DEPLOYMENT}").items():
-            try:
-                deployed = json_lines.loaded(content)
-                for deployment in filter(None, (deployed, deployed.get("previous"))):
-                    fingerprints |= _texts([deployment["checkpoint"], *_list(deployment.get("records", []))])
-            except (ValueError, TypeError, KeyError, AttributeError):
-                raise UserError(
-                    f"{self.root}/{name}: not a deployment; deploy again, or remove the file if it is not needed"
-                ) from None
-        return fingerprints
+        of_steps = self.named_by_all(_STEPS, _of_steps, "not a list of steps; run the experiment again")
+        return of_steps | self.named_by_all(DEPLOYMENT, _of_deployments, "not a deployment; deploy again")
 
     @property
     def is_shared(self) -> bool:
@@ -260,6 +247,15 @@ class Store:
     def remove(self, entry: Entry, needed: Callable[[], bool]) -> bool:
         """Remove an entry, its record first; False, and nothing is lost, where it is `needed` after all."""
         return self._backend.remove(entry, needed)
+
+
+def _of_steps(steps: Any) -> list[Any]:
+    return [step["fingerprint"] for step in _list(steps)]
+
+
+def _of_deployments(deployed: Any) -> list[Any]:
+    both = filter(None, (deployed, deployed.get("previous")))
+    return [text for one in both for text in (one["checkpoint"], *_list(one.get("records", [])))]
 
 
 def _list(value: Any) -> list[Any]:

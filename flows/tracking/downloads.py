@@ -8,10 +8,9 @@ import time
 from collections.abc import Set
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.artifacts import Checkpoint
-from configs.base import UserError
 from configs.storage import Storage
 from flows.store.clean import Leftover
 from flows.store.folder import extent
@@ -79,12 +78,10 @@ def _removed(folder: Path, store: Store, planned: Set[str]) -> bool:
 def _needed(store: Store, planned: Set[str]) -> set[Path]:
     referred = store.referred() | planned
     results = [record.result for record in store.all() if record.fingerprint in referred]
-    folders = [result.folder for result in results if isinstance(result, Checkpoint) and result.folder]
-    for file, found in store.kept_of_all(FOUND).items():
-        try:
-            folders += [one["folder"] for one in found.values()]
-        except (AttributeError, TypeError, KeyError):
-            raise UserError(
-                f"{store.root}/{file}: not what `run` writes; remove the file if it is not needed"
-            ) from None
-    return {Path(folder).resolve() for folder in folders}
+    of_records = {result.folder for result in results if isinstance(result, Checkpoint) and result.folder}
+    found = store.named_by_all(FOUND, _folders, "not what was found in MLflow; run the experiment again")
+    return {Path(folder).resolve() for folder in of_records | found}
+
+
+def _folders(found: Any) -> list[Any]:
+    return [one["folder"] for one in found.values()]

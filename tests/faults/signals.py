@@ -96,8 +96,13 @@ class Watched:
         if victim == GROUP:
             os.killpg(self.driver.pid, number)
             return
-        below = [] if victim == DRIVER else [p for p in self.alive() if victim == EVERYBODY or victim in words(p)]
-        for process in [self.driver, *below] if victim in (EVERYBODY, DRIVER) else below:
+        if victim == DRIVER:
+            victims = [self.driver]
+        elif victim == EVERYBODY:
+            victims = [self.driver, *self.alive()]
+        else:
+            victims = [process for process in self.alive() if victim in words(process)]
+        for process in victims:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
 

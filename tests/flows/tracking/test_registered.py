@@ -153,9 +153,10 @@ def test_fetched_files_go_when_no_experiment_needs_them(
     assert f"registered/{first.name}" in capfd.readouterr().out and first.is_dir()
     assert main(clean) == DONE
     assert not first.exists() and not killed.exists() and second.is_dir()
-    (store / "experiments/tiny/registered.json").write_text("[1]")
-    assert main(clean) == BAD_INPUT
-    assert second.is_dir(), "what it has found cannot be read"
+    for unreadable in ("[1]", '{"models:/a/1": {"folder": 5}}', "{"):
+        (store / "experiments/tiny/registered.json").write_text(unreadable)
+        assert main(clean) == BAD_INPUT
+        assert second.is_dir(), "what it has found cannot be read"
 
 
 def test_fetched_files_that_a_record_is_about_stay(asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
